@@ -1,0 +1,1 @@
+"""Cards -> interactions -> sequences -> splits -> samples with candidates, one stage per file."""

@@ -1,0 +1,76 @@
+"""What data looks like after reading: a catalogue, user sequences, and ranking samples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """All items of a dataset; an item is its index here, 0 .. len - 1."""
+
+    ids: tuple[str, ...]
+    """The source's own identifier of each item."""
+    titles: tuple[str, ...]
+    """Display title, unique per item, never empty."""
+    tags: tuple[tuple[str, ...], ...]
+    """Genres or tags; empty where the source has none."""
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True)
+class UserSequence:
+    """One user's kept interactions, oldest first."""
+
+    user: str
+    items: npt.NDArray[np.int64]  # (length,) catalogue indices
+    timestamps: npt.NDArray[np.int64]  # (length,) seconds since 1970; zeros where the source has none
+    seen: frozenset[int]
+    """Every item the user ever interacted with, also those that a rule dropped from `items`."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A dataset ready to be split: catalogue and sequences, after the card's rules."""
+
+    name: str
+    title: str
+    catalogue: Catalogue
+    sequences: Mapping[str, UserSequence]
+    """User id -> sequence, in the order of the users' first appearance in a sorted list of ids."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One question: after `history`, which of `candidates` comes next? (paper §4.1)"""
+
+    user: str
+    position: int
+    """Index of the target in the user's kept sequence."""
+    history: tuple[int, ...]
+    """The last <= 10 items before the target, oldest first."""
+    target: int
+    candidates: tuple[int, ...] = ()
+    """The target and the sampled negatives, in a seeded order; empty for training samples, whose
+    candidates are drawn when they are used."""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Everything a benchmark ranks, the same for every method and every training seed."""
+
+    dataset: str
+    split: str
+    seed: int
+    train: tuple[Sample, ...]
+    validation: tuple[Sample, ...]
+    test: Mapping[str, tuple[Sample, ...]]
+    """Test-set name (`last`, `spread`) -> cases. One set may contain another's cases."""
+    sha256: str
+    """Checksum over the test samples; results with different checksums are never put in one table."""

@@ -1,0 +1,56 @@
+"""The `ilora-app` command: one file per subcommand, one place where failures become exit codes.
+
+Nothing heavy is imported here or at the top of a command's file, so that every `--help` is instant.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import click
+import typer
+
+from core.errors import IloraError, Interrupted
+from ilora_app.cli import data, models, results
+
+app = typer.Typer(
+    name="ilora-app",
+    help="Instance-wise LoRA for recommendation: benchmark it, train it, and watch its gate.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("data")(data.data)
+app.command("models")(models.models)
+app.command("results")(results.results)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Runs the command line and exits: 0 done, 2 bad input, 130 stopped by the user.
+
+    A foreseeable failure is one `error:` line and one `hint:` line on stderr; a bug keeps its traceback.
+    """
+    try:
+        code = app(args=arguments, standalone_mode=False)
+    except IloraError as error:
+        _complain(error.title, error.hint)
+        code = error.exit_code
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else "ilora-app"
+        _complain(error.format_message(), f"{command} --help lists what is accepted")
+        code = 2
+    except (Interrupted, KeyboardInterrupt, click.Abort):
+        typer.echo("stopped", err=True)
+        code = Interrupted.exit_code
+    except BrokenPipeError:
+        sys.stderr.close()
+        code = 141
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _complain(title: str, hint: str) -> None:
+    typer.echo(f"error: {title}", err=True)
+    if hint:
+        typer.echo(f"hint: {hint}", err=True)
