@@ -1,0 +1,86 @@
+"""Whole files or none: everything the product writes goes to a temporary name, is synced, then renamed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+TEMPORARY_MARK = ".part-"
+"""What every temporary name contains; a file of such a name is safe to delete when its writer is gone."""
+
+
+def atomic_write(path: Path | str, content: bytes | str) -> Path:
+    """Writes `content` (text as UTF-8) to `path`, so that readers meet the old file or the new one.
+
+    Missing parent folders are made.
+
+    Returns:
+        `path` as a `Path`.
+
+    Raises:
+        OSError: the folder cannot be made or written; nothing is left behind.
+    """
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
+    return Path(path)
+
+
+@contextlib.contextmanager
+def atomic_path(path: Path | str) -> Iterator[Path]:
+    """A temporary path beside `path`, renamed onto it when the block ends well and removed otherwise.
+
+    The temporary name keeps the suffix of `path`, for writers that look at it. The block may also make
+    a folder there; a folder replaces only a missing or empty one.
+
+    Raises:
+        OSError: the folder cannot be made or written, or the rename fails; nothing is left behind.
+    """
+    final = Path(path)
+    final.parent.mkdir(parents=True, exist_ok=True)
+    temporary = final.with_name(f".{final.stem}{TEMPORARY_MARK}{secrets.token_hex(4)}{final.suffix}")
+    try:
+        yield temporary
+        sync(temporary)
+        temporary.replace(final)
+        _sync_folder(final.parent)
+    finally:
+        _remove(temporary)
+
+
+def sync(path: Path) -> None:
+    """Flushes a file, or a folder with everything below it, to the disk."""
+    if path.is_dir():
+        for entry in path.iterdir():
+            sync(entry)
+        _sync_folder(path)
+        return
+    with path.open("rb+") as handle:
+        os.fsync(handle.fileno())
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Deletes temporary files that a killed writer left in `folder`; call it under that folder's lock."""
+    for entry in folder.glob(f".*{TEMPORARY_MARK}*"):
+        _remove(entry)
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name == "nt":  # folders cannot be opened there, and renames are journalled
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        for entry in path.iterdir():
+            _remove(entry)
+        path.rmdir()
+    else:
+        path.unlink(missing_ok=True)
