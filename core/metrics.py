@@ -1,0 +1,82 @@
+"""From the rank of the target among the candidates to the hit ratio, NDCG and MRR."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from core.errors import ModelError
+
+Floats = npt.NDArray[np.floating]
+Ranks = npt.NDArray[np.int64]
+
+METRICS = ("HR@1", "HR@5", "NDCG@10", "MRR")
+"""Names of all metrics, in the order they are shown; each is between 0 and 1, higher is better."""
+
+
+def ranks_from_scores(scores: Floats, target_index: npt.NDArray[np.integer]) -> Ranks:
+    """The target's rank among its candidates, 1 = best; ties count against the method.
+
+    A method that gives every candidate the same score has found nothing, so it ranks last:
+    rank = 1 + number of other candidates whose score is at least the target's.
+
+    Args:
+        scores: (n, c) one score per case and candidate, higher is better.
+        target_index: (n,) the target's column in each row.
+
+    Returns:
+        (n,) ranks between 1 and c.
+
+    Raises:
+        ModelError: a score is not a number.
+        ValueError: shapes that do not fit, or a target outside its row.
+    """
+    values = np.asarray(scores, dtype=np.float64)
+    targets = np.asarray(target_index, dtype=np.int64)
+    if values.ndim != 2 or targets.shape != values.shape[:1]:
+        raise ValueError(f"scores {values.shape} and targets {targets.shape} do not fit")
+    if ((targets < 0) | (targets >= values.shape[1])).any():
+        raise ValueError(f"a target lies outside its {values.shape[1]} candidates")
+    broken = np.isnan(values).any(axis=1)
+    if broken.any():
+        raise ModelError(
+            f"{int(broken.sum())} of {len(values)} cases have scores that are not numbers (NaN)",
+            "the training may have diverged: try a lower learning rate or another --quantize",
+        )
+    of_target = np.take_along_axis(values, targets[:, None], axis=1)  # (n, 1)
+    # The target is at least as good as itself, which is the 1 in the formula.
+    return np.count_nonzero(values >= of_target, axis=1).astype(np.int64)
+
+
+def per_case(ranks: npt.NDArray[np.integer], metric: str) -> npt.NDArray[np.float64]:
+    """One metric for each case, from ranks (n,); the metric of a set is the mean over its cases.
+
+    HR@k is 1 where the target is among the first k (paper §4.1), NDCG@10 is 1 / log2(1 + rank) within
+    the first ten (one relevant item, so the ideal gain is 1), MRR is 1 / rank.
+
+    Raises:
+        ValueError: an unknown metric, or a rank below 1.
+    """
+    places = np.asarray(ranks, dtype=np.float64)
+    if places.size and places.min() < 1:
+        raise ValueError("ranks start at 1")
+    if metric == "HR@1":
+        return (places <= 1).astype(np.float64)
+    if metric == "HR@5":
+        return (places <= 5).astype(np.float64)
+    if metric == "NDCG@10":
+        return np.where(places <= 10, 1.0 / np.log2(1.0 + places), 0.0)
+    if metric == "MRR":
+        return 1.0 / places
+    raise ValueError(f"unknown metric {metric!r}; known: {', '.join(METRICS)}")
+
+
+def summarize(ranks: npt.NDArray[np.integer]) -> dict[str, float]:
+    """Mean of every metric over ranks (n,), without intervals; for validation and progress.
+
+    Raises:
+        ValueError: no cases, for a mean over nothing is not a number.
+    """
+    if len(ranks) == 0:
+        raise ValueError("no cases to average over")
+    return {metric: float(per_case(ranks, metric).mean()) for metric in METRICS}

@@ -1,0 +1,233 @@
+"""How sure a table may be: intervals and comparisons that treat a user, not a case, as the unit.
+
+Several cases of one user are not independent, so everything here resamples or flips whole users. All
+draws come from `RandomState`, whose stream numpy keeps unchanged for good: anyone who recomputes an
+interval from a result file's cases gets the same digits.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float64]
+
+RESAMPLES = 10_000
+LEVEL = 0.95
+_CHUNK = 1_000  # resamples handled at once, so that memory stays small with many users
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over cases with its bootstrap interval."""
+
+    value: float
+    low: float
+    """Lower end of the interval; NaN with fewer than two users, who cannot be resampled."""
+    high: float
+    n: int
+    """Cases (not cases times seeds)."""
+    users: int
+    seeds: int = 1
+    seed_std: float = math.nan
+    """Standard deviation of the seeds' means (ddof 1); NaN with one seed."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Method a against method b on the same cases; positive numbers favour a."""
+
+    difference: float
+    low: float
+    high: float
+    relative: float
+    """mean(a) / mean(b) - 1; NaN where b is zero."""
+    relative_low: float
+    """NaN where b is zero in a resample, or with fewer than two users."""
+    relative_high: float
+    p: float
+    """Two-sided p-value of the sign-flip permutation test, never 0."""
+    n: int
+    users: int
+
+
+def bootstrap(
+    values: npt.ArrayLike,
+    users: Sequence[str] | npt.NDArray[np.str_],
+    *,
+    resamples: int = RESAMPLES,
+    level: float = LEVEL,
+    seed: int = 0,
+) -> Estimate:
+    """Mean over cases, with the percentile interval of a bootstrap that resamples users.
+
+    Users are drawn with replacement and bring all their cases along; the statistic is the mean over
+    the cases drawn. Repeated training seeds are averaged per case first, so the interval is about
+    which users were asked; `seed_std` is about which seed was trained.
+
+    Args:
+        values: (n,) one value per case, or (seeds, n) for repeated runs on the same cases.
+        users: (n,) whose case it is.
+        resamples: number of bootstrap draws.
+        level: coverage of the interval.
+        seed: seed of the draws.
+
+    Raises:
+        ValueError: no cases, shapes that do not fit, or a value that is not finite.
+    """
+    runs = _runs(values, len(users))
+    case_means = runs.mean(axis=0)  # (n,)
+    sums, counts = _per_user(case_means, users)
+    drawn = _draw(np.stack([sums, counts], axis=1), resamples, seed)  # (resamples, 2)
+    low, high = _interval(drawn[:, 0] / drawn[:, 1], level, len(counts))
+    return Estimate(
+        value=float(case_means.mean()),
+        low=low,
+        high=high,
+        n=len(users),
+        users=len(counts),
+        seeds=len(runs),
+        seed_std=float(runs.mean(axis=1).std(ddof=1)) if len(runs) > 1 else math.nan,
+    )
+
+
+def compare(
+    a: npt.ArrayLike,
+    b: npt.ArrayLike,
+    users: Sequence[str] | npt.NDArray[np.str_],
+    *,
+    resamples: int = RESAMPLES,
+    level: float = LEVEL,
+    seed: int = 0,
+) -> Comparison:
+    """Paired comparison of two methods on the same cases: difference, ratio, intervals and p-value.
+
+    The p-value asks how often a difference this large appears when each user's label (a or b) is
+    flipped by a coin, all the user's cases together.
+
+    Args:
+        a: (n,) or (seeds, n) values of one method, cases in the order of `users`.
+        b: (n,) or (seeds, n) values of the other; the number of seeds may differ.
+        users: (n,) whose case it is.
+        resamples: number of bootstrap draws, and of permutations.
+        level: coverage of the intervals.
+        seed: seed of the draws.
+
+    Raises:
+        ValueError: no cases, shapes that do not fit, or a value that is not finite.
+    """
+    sums_a, counts = _per_user(_runs(a, len(users)).mean(axis=0), users)
+    sums_b, _ = _per_user(_runs(b, len(users)).mean(axis=0), users)
+    drawn = _draw(np.stack([sums_a, sums_b, counts], axis=1), resamples, seed)  # (resamples, 3)
+    low, high = _interval((drawn[:, 0] - drawn[:, 1]) / drawn[:, 2], level, len(counts))
+    relative_low = relative_high = math.nan
+    if (drawn[:, 1] > 0).all():
+        relative_low, relative_high = _interval(drawn[:, 0] / drawn[:, 1] - 1, level, len(counts))
+    return Comparison(
+        difference=float((sums_a.sum() - sums_b.sum()) / counts.sum()),
+        low=low,
+        high=high,
+        relative=float(sums_a.sum() / sums_b.sum() - 1) if sums_b.sum() > 0 else math.nan,
+        relative_low=relative_low,
+        relative_high=relative_high,
+        p=sign_flip_p(sums_a - sums_b, resamples=resamples, seed=seed),
+        n=len(users),
+        users=len(counts),
+    )
+
+
+def sign_flip_p(differences: npt.ArrayLike, *, resamples: int = RESAMPLES, seed: int = 0) -> float:
+    """Two-sided p-value of the users' summed differences (u,) under random signs.
+
+    The observed signs count as one of the permutations, so p is at least 1 / (resamples + 1).
+    """
+    per_user = np.asarray(differences, dtype=np.float64)
+    observed = abs(per_user.sum())
+    tolerance = 1e-9 * max(1.0, float(np.abs(per_user).sum()))
+    signs = _signs(len(per_user), resamples, seed)
+    extreme = 0
+    for start in range(0, resamples, _CHUNK):
+        flipped = np.abs(signs[start : start + _CHUNK].astype(np.float64) @ per_user)
+        extreme += int(np.count_nonzero(flipped >= observed - tolerance))
+    return (extreme + 1) / (resamples + 1)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down adjustment for several tests at once, in the order given, capped at 1."""
+    adjusted = [0.0] * len(p_values)
+    running = 0.0
+    for place, index in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
+        running = max(running, min(1.0, (len(p_values) - place) * p_values[index]))
+        adjusted[index] = running
+    return adjusted
+
+
+def _runs(values: npt.ArrayLike, n: int) -> Array:
+    """Values as (seeds, n), checked."""
+    runs = np.atleast_2d(np.asarray(values, dtype=np.float64))
+    if n == 0 or runs.ndim != 2 or runs.shape[1] != n or len(runs) == 0:
+        raise ValueError(f"values {runs.shape} for {n} cases")
+    if not np.isfinite(runs).all():
+        raise ValueError("a value is not finite")
+    return runs
+
+
+def _per_user(values: Array, users: Sequence[str] | npt.NDArray[np.str_]) -> tuple[Array, Array]:
+    """Each user's sum of values and number of cases, both (u,), users in sorted order.
+
+    Sorting makes a seeded draw independent of the order in which cases were written down.
+    """
+    names, owner = np.unique(np.asarray(users), return_inverse=True)
+    sums = np.bincount(owner, weights=values, minlength=len(names))
+    counts = np.bincount(owner, minlength=len(names)).astype(np.float64)
+    return sums, counts
+
+
+def _draw(totals: Array, resamples: int, seed: int) -> Array:
+    """Sums of the users' totals (u, k) over bootstrap draws of users: (resamples, k)."""
+    weights = _weights(len(totals), resamples, seed)
+    chunks = [
+        weights[start : start + _CHUNK].astype(np.float64) @ totals for start in range(0, resamples, _CHUNK)
+    ]
+    return np.concatenate(chunks)
+
+
+@lru_cache(maxsize=4)
+def _weights(users: int, resamples: int, seed: int) -> npt.NDArray[np.uint16]:
+    """How often each user is drawn: (resamples, users), rows sum to `users`.
+
+    Kept between calls: every method and metric of a table meets the same draws.
+    """
+    stream = np.random.RandomState(seed)
+    weights = np.empty((resamples, users), dtype=np.uint16)
+    for start in range(0, resamples, _CHUNK):
+        rows = min(_CHUNK, resamples - start)
+        drawn = stream.randint(0, users, size=(rows, users), dtype=np.int64)
+        drawn += np.arange(rows)[:, None] * users
+        weights[start : start + rows] = np.bincount(drawn.ravel(), minlength=rows * users).reshape(
+            rows, users
+        )
+    weights.setflags(write=False)
+    return weights
+
+
+@lru_cache(maxsize=4)
+def _signs(users: int, resamples: int, seed: int) -> npt.NDArray[np.int8]:
+    """Random signs, one per user and permutation: (resamples, users) of -1 and 1."""
+    coins = np.random.RandomState(seed).randint(0, 2, size=(resamples, users), dtype=np.int8)
+    signs: npt.NDArray[np.int8] = 2 * coins - 1
+    signs.setflags(write=False)
+    return signs
+
+
+def _interval(draws: Array, level: float, users: int) -> tuple[float, float]:
+    """The central `level` of the draws; NaN when one user leaves nothing to resample."""
+    if users < 2:
+        return math.nan, math.nan
+    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
