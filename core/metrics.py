@@ -45,7 +45,8 @@ def ranks_from_scores(scores: Floats, target_index: npt.NDArray[np.integer]) -> 
         )
     of_target = np.take_along_axis(values, targets[:, None], axis=1)  # (n, 1)
     # The target is at least as good as itself, which is the 1 in the formula.
-    return np.count_nonzero(values >= of_target, axis=1).astype(np.int64)
+    ranks: Ranks = (values >= of_target).sum(axis=1, dtype=np.int64)
+    return ranks
 
 
 def per_case(ranks: npt.NDArray[np.integer], metric: str) -> npt.NDArray[np.float64]:
@@ -65,7 +66,7 @@ def per_case(ranks: npt.NDArray[np.integer], metric: str) -> npt.NDArray[np.floa
     if metric == "HR@5":
         return (places <= 5).astype(np.float64)
     if metric == "NDCG@10":
-        return np.where(places <= 10, 1.0 / np.log2(1.0 + places), 0.0)
+        return (places <= 10) / np.log2(1.0 + places)
     if metric == "MRR":
         return 1.0 / places
     raise ValueError(f"unknown metric {metric!r}; known: {', '.join(METRICS)}")

@@ -8,7 +8,7 @@ interval from a result file's cases gets the same digits.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -17,9 +17,12 @@ import numpy.typing as npt
 
 Array = npt.NDArray[np.float64]
 
+Users = Sequence[str] | npt.NDArray[np.str_]
+
 RESAMPLES = 10_000
 LEVEL = 0.95
-_CHUNK = 1_000  # resamples handled at once, so that memory stays small with many users
+_CELLS = 20_000_000  # resamples x users kept in memory, 4 bytes each
+_CELLS_AT_ONCE = 1_000_000  # ... and drawn at a time
 
 
 @dataclass(frozen=True)
@@ -56,13 +59,13 @@ class Comparison:
     users: int
 
 
+def default_resamples(users: int) -> int:
+    """10,000 draws up to 2,000 users; fewer beyond, where intervals are narrow and memory is not."""
+    return min(RESAMPLES, max(1_000, _CELLS // max(users, 1)))
+
+
 def bootstrap(
-    values: npt.ArrayLike,
-    users: Sequence[str] | npt.NDArray[np.str_],
-    *,
-    resamples: int = RESAMPLES,
-    level: float = LEVEL,
-    seed: int = 0,
+    values: npt.ArrayLike, users: Users, *, resamples: int | None = None, level: float = LEVEL, seed: int = 0
 ) -> Estimate:
     """Mean over cases, with the percentile interval of a bootstrap that resamples users.
 
@@ -73,35 +76,49 @@ def bootstrap(
     Args:
         values: (n,) one value per case, or (seeds, n) for repeated runs on the same cases.
         users: (n,) whose case it is.
-        resamples: number of bootstrap draws.
+        resamples: number of bootstrap draws; `default_resamples` of the users if not given.
         level: coverage of the interval.
         seed: seed of the draws.
 
     Raises:
         ValueError: no cases, shapes that do not fit, or a value that is not finite.
     """
-    runs = _runs(values, len(users))
-    case_means = runs.mean(axis=0)  # (n,)
-    sums, counts = _per_user(case_means, users)
-    drawn = _draw(np.stack([sums, counts], axis=1), resamples, seed)  # (resamples, 2)
-    low, high = _interval(drawn[:, 0] / drawn[:, 1], level, len(counts))
-    return Estimate(
-        value=float(case_means.mean()),
-        low=low,
-        high=high,
-        n=len(users),
-        users=len(counts),
-        seeds=len(runs),
-        seed_std=float(runs.mean(axis=1).std(ddof=1)) if len(runs) > 1 else math.nan,
-    )
+    return bootstrap_all({"": values}, users, resamples=resamples, level=level, seed=seed)[""]
+
+
+def bootstrap_all(
+    values: Mapping[str, npt.ArrayLike],
+    users: Users,
+    *,
+    resamples: int | None = None,
+    level: float = LEVEL,
+    seed: int = 0,
+) -> dict[str, Estimate]:
+    """`bootstrap` for several metrics of the same cases at once, all under the same draws."""
+    runs = {name: _runs(of_metric, len(users)) for name, of_metric in values.items()}
+    sums, counts = _per_user(np.stack([run.mean(axis=0) for run in runs.values()]), users)
+    drawn = _draw(np.column_stack([sums, counts]), resamples, seed)  # (resamples, metrics + 1)
+    estimates = {}
+    for column, (name, run) in enumerate(runs.items()):
+        low, high = _interval(drawn[:, column] / drawn[:, -1], level, len(counts))
+        estimates[name] = Estimate(
+            value=float(run.mean()),
+            low=low,
+            high=high,
+            n=len(users),
+            users=len(counts),
+            seeds=len(run),
+            seed_std=float(run.mean(axis=1).std(ddof=1)) if len(run) > 1 else math.nan,
+        )
+    return estimates
 
 
 def compare(
     a: npt.ArrayLike,
     b: npt.ArrayLike,
-    users: Sequence[str] | npt.NDArray[np.str_],
+    users: Users,
     *,
-    resamples: int = RESAMPLES,
+    resamples: int | None = None,
     level: float = LEVEL,
     seed: int = 0,
 ) -> Comparison:
@@ -114,16 +131,17 @@ def compare(
         a: (n,) or (seeds, n) values of one method, cases in the order of `users`.
         b: (n,) or (seeds, n) values of the other; the number of seeds may differ.
         users: (n,) whose case it is.
-        resamples: number of bootstrap draws, and of permutations.
+        resamples: number of bootstrap draws, and of permutations; `default_resamples` if not given.
         level: coverage of the intervals.
         seed: seed of the draws.
 
     Raises:
         ValueError: no cases, shapes that do not fit, or a value that is not finite.
     """
-    sums_a, counts = _per_user(_runs(a, len(users)).mean(axis=0), users)
-    sums_b, _ = _per_user(_runs(b, len(users)).mean(axis=0), users)
-    drawn = _draw(np.stack([sums_a, sums_b, counts], axis=1), resamples, seed)  # (resamples, 3)
+    case_means = np.stack([_runs(a, len(users)).mean(axis=0), _runs(b, len(users)).mean(axis=0)])
+    sums, counts = _per_user(case_means, users)
+    sums_a, sums_b = sums[:, 0], sums[:, 1]
+    drawn = _draw(np.column_stack([sums, counts]), resamples, seed)  # (resamples, 3)
     low, high = _interval((drawn[:, 0] - drawn[:, 1]) / drawn[:, 2], level, len(counts))
     relative_low = relative_high = math.nan
     if (drawn[:, 1] > 0).all():
@@ -141,7 +159,7 @@ def compare(
     )
 
 
-def sign_flip_p(differences: npt.ArrayLike, *, resamples: int = RESAMPLES, seed: int = 0) -> float:
+def sign_flip_p(differences: npt.ArrayLike, *, resamples: int | None = None, seed: int = 0) -> float:
     """Two-sided p-value of the users' summed differences (u,) under random signs.
 
     The observed signs count as one of the permutations, so p is at least 1 / (resamples + 1).
@@ -149,12 +167,12 @@ def sign_flip_p(differences: npt.ArrayLike, *, resamples: int = RESAMPLES, seed:
     per_user = np.asarray(differences, dtype=np.float64)
     observed = abs(per_user.sum())
     tolerance = 1e-9 * max(1.0, float(np.abs(per_user).sum()))
-    signs = _signs(len(per_user), resamples, seed)
+    signs = _signs(len(per_user), resamples or default_resamples(len(per_user)), seed)
     extreme = 0
-    for start in range(0, resamples, _CHUNK):
-        flipped = np.abs(signs[start : start + _CHUNK].astype(np.float64) @ per_user)
+    for part in np.array_split(signs, max(1, signs.size // _CELLS_AT_ONCE)):
+        flipped = np.abs(part.astype(np.float64) @ per_user)
         extreme += int(np.count_nonzero(flipped >= observed - tolerance))
-    return (extreme + 1) / (resamples + 1)
+    return (extreme + 1) / (len(signs) + 1)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -177,36 +195,33 @@ def _runs(values: npt.ArrayLike, n: int) -> Array:
     return runs
 
 
-def _per_user(values: Array, users: Sequence[str] | npt.NDArray[np.str_]) -> tuple[Array, Array]:
-    """Each user's sum of values and number of cases, both (u,), users in sorted order.
+def _per_user(values: Array, users: Users) -> tuple[Array, Array]:
+    """Each user's sums of values (k, n) as (u, k) and number of cases (u,), users in sorted order.
 
     Sorting makes a seeded draw independent of the order in which cases were written down.
     """
     names, owner = np.unique(np.asarray(users), return_inverse=True)
-    sums = np.bincount(owner, weights=values, minlength=len(names))
-    counts = np.bincount(owner, minlength=len(names)).astype(np.float64)
-    return sums, counts
+    sums = [np.bincount(owner, weights=row, minlength=len(names)) for row in values]
+    return np.column_stack(sums).astype(np.float64), np.bincount(owner).astype(np.float64)
 
 
-def _draw(totals: Array, resamples: int, seed: int) -> Array:
+def _draw(totals: Array, resamples: int | None, seed: int) -> Array:
     """Sums of the users' totals (u, k) over bootstrap draws of users: (resamples, k)."""
-    weights = _weights(len(totals), resamples, seed)
-    chunks = [
-        weights[start : start + _CHUNK].astype(np.float64) @ totals for start in range(0, resamples, _CHUNK)
-    ]
-    return np.concatenate(chunks)
+    weights = _weights(len(totals), resamples or default_resamples(len(totals)), seed)
+    return (weights @ totals.astype(np.float32)).astype(np.float64)
 
 
-@lru_cache(maxsize=4)
-def _weights(users: int, resamples: int, seed: int) -> npt.NDArray[np.uint16]:
+@lru_cache(maxsize=2)
+def _weights(users: int, resamples: int, seed: int) -> npt.NDArray[np.float32]:
     """How often each user is drawn: (resamples, users), rows sum to `users`.
 
     Kept between calls: every method and metric of a table meets the same draws.
     """
     stream = np.random.RandomState(seed)
-    weights = np.empty((resamples, users), dtype=np.uint16)
-    for start in range(0, resamples, _CHUNK):
-        rows = min(_CHUNK, resamples - start)
+    weights = np.empty((resamples, users), dtype=np.float32)
+    step = max(1, _CELLS_AT_ONCE // users)
+    for start in range(0, resamples, step):
+        rows = min(step, resamples - start)
         drawn = stream.randint(0, users, size=(rows, users), dtype=np.int64)
         drawn += np.arange(rows)[:, None] * users
         weights[start : start + rows] = np.bincount(drawn.ravel(), minlength=rows * users).reshape(
@@ -216,7 +231,7 @@ def _weights(users: int, resamples: int, seed: int) -> npt.NDArray[np.uint16]:
     return weights
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=2)
 def _signs(users: int, resamples: int, seed: int) -> npt.NDArray[np.int8]:
     """Random signs, one per user and permutation: (resamples, users) of -1 and 1."""
     coins = np.random.RandomState(seed).randint(0, 2, size=(resamples, users), dtype=np.int8)
