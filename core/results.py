@@ -1,0 +1,322 @@
+"""Result files on disk, and the tables that may honestly be made of them.
+
+One file per (dataset, split, method, seed, config), so that a stopped benchmark goes on where it was
+and a table is rebuilt without running anything.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from statistics import fmean
+
+import numpy as np
+import numpy.typing as npt
+
+from core.errors import ResultError
+from core.files import atomic_write
+from core.metrics import METRICS, per_case
+from core.result_format import (
+    FORMAT,
+    Case,
+    MetricValue,
+    Parameters,
+    Result,
+    config_sha256,
+    disagreement,
+    measure,
+    recompute,
+)
+from core.statistics import Comparison, Estimate, bootstrap_all, compare, holm
+
+__all__ = [
+    "FORMAT",
+    "Case",
+    "MetricValue",
+    "Parameters",
+    "Result",
+    "Row",
+    "Table",
+    "config_sha256",
+    "disagreement",
+    "group_tables",
+    "load_result",
+    "load_results",
+    "measure",
+    "recompute",
+    "result_path",
+    "save_result",
+]
+
+PRIMARY_SETS = ("spread", "last")
+"""Test sets in the order of their weight: the first that a table has decides which row is best."""
+
+
+def result_path(out: Path, dataset: str, split: str, method: str, seed: int, config_sha256: str) -> Path:
+    """Where the result of such a run lies below the output folder `out`."""
+    return out / "results" / f"{dataset}.{split}.{method}.seed{seed}.{config_sha256[:8]}.json"
+
+
+def save_result(result: Result, out: Path) -> Path:
+    """Writes the result whole, below `out`, and returns its path; a file of the same run is replaced.
+
+    Raises:
+        ResultError: the folder cannot be written.
+    """
+    path = result_path(out, result.dataset, result.split, result.method, result.seed, result.config_sha256)
+    try:
+        atomic_write(path, result.to_json())
+    except OSError as error:
+        raise ResultError(
+            f"cannot write {path}: {error.strerror}", "choose another folder with --out"
+        ) from error
+    return path
+
+
+def load_result(path: Path) -> Result:
+    """The result in one file.
+
+    Raises:
+        ResultError: the file cannot be read, breaks the format, or has metrics its cases do not bear out.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        hint = "run the benchmark again, or remove the file"
+        raise ResultError(f"{path.name}: damaged, not text", hint) from error
+    except OSError as error:
+        raise ResultError(
+            f"{path.name}: cannot be read ({error.strerror})", "check its permissions"
+        ) from error
+    result = Result.from_json(text, path.name)
+    if wrong := disagreement(result):
+        raise ResultError(
+            f"{path.name}: {wrong}", "the file was changed; run the benchmark again or remove it"
+        )
+    return result
+
+
+def load_results(out: Path) -> tuple[list[Result], list[str]]:
+    """All results below the output folder `out`, and one line for each file that had to be left out.
+
+    A damaged, older or edited file does not hide the others. A missing folder holds no results.
+
+    Raises:
+        ResultError: `out` is a file.
+    """
+    if out.exists() and not out.is_dir():
+        raise ResultError(f"{out} is a file, not a folder", "name a folder with --out")
+    results: dict[tuple[str, str, str, int, str], Result] = {}
+    problems = []
+    for path in sorted((out / "results").glob("*.json")):
+        if path.name.startswith("."):  # a temporary file of a run in progress
+            continue
+        try:
+            result = load_result(path)
+        except ResultError as error:
+            problems.append(f"{error.title} – {error.hint}")
+            continue
+        key = (result.dataset, result.split, result.method, result.seed, result.config_sha256)
+        if key in results:
+            problems.append(f"{path.name}: the same run as another file – remove one of the two")
+            continue
+        results[key] = result
+    return list(results.values()), problems
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method in one configuration, all its training seeds together."""
+
+    label: str
+    """The method's name, with whatever sets it apart from other rows of the same method."""
+    runs: tuple[Result, ...]
+    """One result per seed, in the order of the seeds, all on the same cases."""
+
+    @property
+    def first(self) -> Result:
+        """The run of the lowest seed, for everything that the seeds share."""
+        return self.runs[0]
+
+    @property
+    def method(self) -> str:
+        """The method's name, without what sets the row apart."""
+        return self.first.method
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Training seeds, ascending."""
+        return tuple(run.seed for run in self.runs)
+
+    @cached_property
+    def metrics(self) -> Mapping[str, Mapping[str, Estimate]]:
+        """Test set -> metric -> mean over cases, seeds averaged per case first."""
+        return {
+            test_set: bootstrap_all(
+                {metric: self.values(test_set, metric) for metric in METRICS}, self.users(test_set)
+            )
+            for test_set in self.first.metrics
+        }
+
+    @property
+    def peak_memory_bytes(self) -> int:
+        """The hungriest seed's peak."""
+        return max(run.peak_memory_bytes for run in self.runs)
+
+    def timing(self, name: str) -> float | None:
+        """Mean of a timing over the seeds that have it; None where none has."""
+        known = [run.timings[name] for run in self.runs if name in run.timings]
+        return fmean(known) if known else None
+
+    def values(self, test_set: str, metric: str) -> npt.NDArray[np.float64]:
+        """One metric per seed and case: (seeds, n), cases sorted by user and position."""
+        return np.stack(
+            [per_case(np.array([case.rank for case in _of_set(run, test_set)]), metric) for run in self.runs]
+        )
+
+    def users(self, test_set: str) -> list[str]:
+        """The user of each case, in the order of `values`."""
+        return [case.user for case in _of_set(self.first, test_set)]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows that met the same users, histories and candidates, and may therefore be compared."""
+
+    dataset: str
+    split: str
+    samples_sha256: str
+    rows: tuple[Row, ...]
+    """Best first: by HR@1 on the first of `PRIMARY_SETS`."""
+
+    @property
+    def sets(self) -> dict[str, int]:
+        """Test sets with their number of cases, the deciding one first."""
+        sizes = {name: len(self.rows[0].users(name)) for name in self.rows[0].first.metrics}
+        return {name: sizes[name] for name in sorted(sizes, key=_weight)}
+
+    @property
+    def created(self) -> str:
+        """When its newest result was made."""
+        return max(run.created for row in self.rows for run in row.runs)
+
+    def compare(self, a: Row, b: Row, test_set: str, metric: str = "HR@1") -> Comparison:
+        """Paired comparison of two rows on the same cases; positive numbers favour `a`."""
+        return compare(a.values(test_set, metric), b.values(test_set, metric), a.users(test_set))
+
+    def best(self, test_set: str) -> Row:
+        """The row with the highest HR@1 (MRR where equal)."""
+        return max(self.rows, key=lambda row: _strength(row, test_set))
+
+    def level_with_best(self, test_set: str, alpha: float = 0.05) -> list[Row]:
+        """Rows that cannot be told apart from the best one by HR@1: paired test, Holm-adjusted p >= alpha."""
+        best = self.best(test_set)
+        others = [row for row in self.rows if row is not best]
+        adjusted = holm([self.compare(best, row, test_set).p for row in others])
+        return [row for row, p in zip(others, adjusted, strict=True) if p >= alpha]
+
+    def reference(self, row: Row, method: str) -> Row | None:
+        """The row of another method that was run the same way as `row`; None where there is none.
+
+        Both share preset, objective, model and quantization; of several such rows the one whose config
+        differs least is taken.
+        """
+        alike = [other for other in self.rows if other.method == method and _alike(row, other)]
+        return min(alike, key=lambda other: _distance(row, other), default=None)
+
+    def pair(self, method: str, reference: str) -> tuple[Row, Row] | None:
+        """The best row of one method that has a `reference` row run the same way, and that row."""
+        pairs = ((row, self.reference(row, reference)) for row in self.rows if row.method == method)
+        return next(((row, other) for row, other in pairs if other is not None), None)
+
+    def extra_over_lora(self, row: Row) -> float | None:
+        """The adapter's parameters beyond those of plain LoRA, in %; None for rows without an adapter.
+
+        Measured against the table's LoRA row of the same setting, else against the row's own count.
+        """
+        size = row.first.parameters
+        if size.adapter == 0:
+            return None
+        lora = self.reference(row, "lora")
+        plain = lora.first.parameters.adapter if lora else size.adapter - size.extra_over_lora
+        return 100 * (size.adapter - plain) / plain if plain > 0 else None
+
+
+def group_tables(results: Iterable[Result]) -> list[Table]:
+    """Sorts results into tables, newest first, and seeds into rows.
+
+    Results meet in a table only if dataset, split, the samples' checksum and every test case agree.
+    """
+    tables: dict[tuple[str, str, str, str], list[Result]] = {}
+    for result in results:
+        key = (result.dataset, result.split, result.samples_sha256, _cases_sha256(result))
+        tables.setdefault(key, []).append(result)
+    made = [
+        Table(dataset, split, samples, _rows(members))
+        for (dataset, split, samples, _), members in tables.items()
+    ]
+    return sorted(made, key=lambda table: table.created, reverse=True)
+
+
+def _rows(results: Sequence[Result]) -> tuple[Row, ...]:
+    """One row per (method, config), the best on the deciding test set first."""
+    grouped: dict[tuple[str, str], list[Result]] = {}
+    for result in results:
+        grouped.setdefault((result.method, result.config_sha256), []).append(result)
+    runs = [tuple(sorted(group, key=lambda run: run.seed)) for group in grouped.values()]
+    rows = [Row(_label(group[0], [other[0] for other in runs]), group) for group in runs]
+    deciding = min(results[0].metrics, key=_weight)
+    return tuple(sorted(rows, key=lambda row: _strength(row, deciding), reverse=True))
+
+
+def _label(result: Result, firsts: Sequence[Result]) -> str:
+    """The method's name, followed by what differs from the other configurations of that method."""
+    rivals = [other for other in firsts if other.method == result.method and other is not result]
+    if not rivals:
+        return result.method
+    described = [_description(other) for other in [result, *rivals]]
+    differing = [
+        own for own, *others in zip(*described, strict=True) if any(own != other for other in others)
+    ]
+    if any(other == described[0] for other in described[1:]):
+        differing.append(result.config_sha256[:8])
+    return f"{result.method} ({', '.join(differing)})"
+
+
+def _description(result: Result) -> tuple[str, ...]:
+    return tuple(
+        part or "none" for part in (result.preset, result.objective, result.model, result.quantization)
+    )
+
+
+def _alike(row: Row, other: Row) -> bool:
+    return _description(row.first) == _description(other.first)
+
+
+def _distance(row: Row, other: Row) -> int:
+    """Number of settings in which two rows' configs differ."""
+    ours, theirs = row.first.config, other.first.config
+    return sum(ours.get(key, ...) != theirs.get(key, ...) for key in {*ours, *theirs})
+
+
+def _strength(row: Row, test_set: str) -> tuple[float, float]:
+    return row.metrics[test_set]["HR@1"].value, row.metrics[test_set]["MRR"].value
+
+
+def _weight(test_set: str) -> tuple[int, str]:
+    known = test_set in PRIMARY_SETS
+    return (PRIMARY_SETS.index(test_set) if known else len(PRIMARY_SETS)), test_set
+
+
+def _of_set(result: Result, test_set: str) -> list[Case]:
+    found = [case for case in result.cases if case.set == test_set]
+    return sorted(found, key=lambda case: (case.user, case.position))
+
+
+def _cases_sha256(result: Result) -> str:
+    """Checksum of which cases were ranked, whatever their order: two results with the same can be paired."""
+    asked = sorted((case.set, case.user, case.position) for case in result.cases)
+    return hashlib.sha256(repr(asked).encode("utf-8")).hexdigest()
