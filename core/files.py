@@ -50,6 +50,18 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         _remove(temporary)
 
 
+@contextlib.contextmanager
+def temporary_folder(parent: Path) -> Iterator[Path]:
+    """A new folder inside `parent`, removed with all it holds when the block ends, however it ends."""
+    parent.mkdir(parents=True, exist_ok=True)
+    folder = parent / f".work{TEMPORARY_MARK}{secrets.token_hex(4)}"
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        _remove(folder)
+
+
 def sync(path: Path) -> None:
     """Flushes a file, or a folder with everything below it, to the disk."""
     if path.is_dir():

@@ -1,0 +1,158 @@
+"""Turns positions into ranking cases: history, target and candidates, the same on every machine."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from core.data.cards import DatasetCard, Rules
+from core.data.splits import Places, divide
+from core.data.types import Dataset, Sample, Samples, UserSequence
+from core.errors import DataError
+
+CANDIDATES = 20
+"""Candidates per case, the target among them (paper §4.1)."""
+_WORD = 1 << 32
+
+
+def make_samples(
+    dataset: Dataset,
+    card: DatasetCard,
+    split: str = "paper",
+    seed: int = 0,
+    spread_positions: int = 10,
+    validation_positions: int = 3,
+) -> Samples:
+    """All cases of a dataset under one split.
+
+    Args:
+        dataset: what to divide.
+        card: its rules and its split.
+        split: `paper` (whole users are held out) or `leave-one-out`.
+        seed: seed of the candidates; not the training seed.
+        spread_positions: most test cases per user in the test set `spread` of the paper's split.
+        validation_positions: most validation cases per user of the paper's split.
+
+    Returns:
+        Training cases without candidates, validation and test cases with `CANDIDATES` of them.
+
+    Raises:
+        InputError: the split is unknown, or not possible with this card.
+        DataError: a user of the split is not in the data, or has seen too much to draw candidates.
+    """
+    division = divide(dataset, card, split, spread_positions, validation_positions)
+    test = {
+        name: _cases(dataset, card.rules, places, seed, with_candidates=True)
+        for name, places in division.test.items()
+    }
+    return Samples(
+        dataset=dataset.name,
+        split=split,
+        seed=seed,
+        train=_cases(dataset, card.rules, division.train, seed, with_candidates=False),
+        validation=_cases(dataset, card.rules, division.validation, seed, with_candidates=True),
+        test=test,
+        sha256=_checksum(dataset.name, split, seed, test),
+    )
+
+
+def draw_candidates(
+    dataset_name: str,
+    user_sequence: UserSequence,
+    position: int,
+    target: int,
+    n_items: int,
+    count: int = CANDIDATES,
+    seed: int = 0,
+    salt: str = "",
+) -> tuple[int, ...]:
+    """The target among `count - 1` different items that the user has never interacted with.
+
+    Every such item is equally likely, and so is every place of the target. The outcome depends on the
+    arguments alone: not on the machine, the library versions, or what was drawn before.
+
+    Args:
+        dataset_name: part of the seed.
+        user_sequence: the user; `seen` is what must not be drawn.
+        position: position of the target in the user's sequence, part of the seed.
+        target: the item that is right.
+        n_items: number of items in the catalogue.
+        count: how many candidates, the target among them.
+        seed: the samples' seed.
+        salt: another draw for the same case, such as the epoch for training.
+
+    Raises:
+        DataError: fewer than `count - 1` items are left that the user has not seen.
+    """
+    excluded = user_sequence.seen | {target}
+    left = n_items - len(excluded)
+    if left < count - 1:
+        raise DataError(
+            f"user '{user_sequence.user}' of {dataset_name} has {left} unseen items, {count - 1} are needed",
+            f"every candidate must be new to the user: ask for at most {left + 1} candidates",
+        )
+    stream = _numbers(json.dumps([dataset_name, user_sequence.user, position, seed, salt]))
+    drawn: list[int] = []
+    taken = set(excluded)
+    while len(drawn) < count - 1:
+        item = _below(n_items, stream)
+        if item not in taken:
+            taken.add(item)
+            drawn.append(item)
+    drawn.insert(_below(count, stream), target)
+    return tuple(drawn)
+
+
+def history_of(sequence: UserSequence, position: int, rules: Rules) -> tuple[int, ...]:
+    """The last items before `position`, oldest first, at most `rules.max_history`."""
+    return tuple(sequence.items[max(0, position - rules.max_history) : position].tolist())
+
+
+def _cases(
+    dataset: Dataset, rules: Rules, places: Places, seed: int, with_candidates: bool
+) -> tuple[Sample, ...]:
+    cases = []
+    for user, position in places:
+        sequence = dataset.sequences[user]
+        target = int(sequence.items[position])
+        candidates: tuple[int, ...] = ()
+        if with_candidates:
+            candidates = draw_candidates(
+                dataset.name, sequence, position, target, len(dataset.catalogue), seed=seed
+            )
+        cases.append(Sample(user, position, history_of(sequence, position, rules), target, candidates))
+    return tuple(cases)
+
+
+def _numbers(key: str) -> Iterator[int]:
+    """An endless stream of 32-bit numbers: SHA-256 in counter mode."""
+    root = hashlib.sha256(key.encode("utf-8"))
+    counter = 0
+    while True:
+        block = root.copy()
+        block.update(counter.to_bytes(8, "big"))
+        digest = block.digest()
+        yield from (int.from_bytes(digest[at : at + 4], "big") for at in range(0, len(digest), 4))
+        counter += 1
+
+
+def _below(bound: int, stream: Iterator[int]) -> int:
+    """A number below `bound`, each equally likely: words past the last whole multiple are passed over."""
+    limit = _WORD - _WORD % bound
+    word = next(stream)
+    while word >= limit:
+        word = next(stream)
+    return word % bound
+
+
+def _checksum(dataset: str, split: str, seed: int, test: Mapping[str, tuple[Sample, ...]]) -> str:
+    """SHA-256 over the test cases as canonical JSON."""
+    sets: dict[str, list[Any]] = {
+        name: [[case.user, case.position, case.history, case.target, case.candidates] for case in cases]
+        for name, cases in test.items()
+    }
+    content = {"dataset": dataset, "split": split, "seed": seed, "sets": sets}
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
