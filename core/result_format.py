@@ -55,9 +55,9 @@ class Parameters:
     trainable: int
     """All that training changes."""
     adapter: int
-    """The adapter alone, gate included: the part of `trainable` that LoRA and iLoRA differ in."""
+    """Those of `trainable` in the adapter's A and B."""
     extra_over_lora: int
-    """The part of `adapter` that plain LoRA of the same rank lacks (the gate)."""
+    """What the method adds to A and B (iLoRA's gate)."""
     total: int
     """The whole model, frozen parts included."""
 

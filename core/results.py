@@ -235,14 +235,14 @@ class Table:
     def extra_over_lora(self, row: Row) -> float | None:
         """The adapter's parameters beyond those of plain LoRA, in %; None for rows without an adapter.
 
-        Measured against the table's LoRA row of the same setting, else against the row's own count.
+        Measured against the table's LoRA row that was run the same way, else against the row's own A and B.
         """
         size = row.first.parameters
-        if size.adapter == 0:
-            return None
         lora = self.reference(row, "lora")
-        plain = lora.first.parameters.adapter if lora else size.adapter - size.extra_over_lora
-        return 100 * (size.adapter - plain) / plain if plain > 0 else None
+        plain = lora.first.parameters.adapter if lora else size.adapter
+        if size.adapter == 0 or plain == 0:
+            return None
+        return 100 * (size.adapter + size.extra_over_lora - plain) / plain
 
 
 def group_tables(results: Iterable[Result]) -> list[Table]:

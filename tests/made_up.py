@@ -36,7 +36,7 @@ def result(method: str = "ilora", seed: int = 0, **changes: Any) -> Result:
     """A result of a method; `changes` replace fields, and metrics follow the cases."""
     asked = changes.pop("cases", None) or cases(STRENGTHS.get(method, 0.3), seed=hash_of(method) + seed)
     has_llm = method in ("zero-shot", "lora", "ilora")
-    adapter = {"lora": 2_442_240, "ilora": 2_442_496}.get(method, 0)
+    adapter = 2_442_240 if method in ("lora", "ilora") else 0
     fields: dict[str, Any] = {
         "dataset": "movielens",
         "split": "paper",
@@ -49,7 +49,7 @@ def result(method: str = "ilora", seed: int = 0, **changes: Any) -> Result:
         "metrics": measure(asked),
         "cases": asked,
         "parameters": Parameters(
-            trainable=adapter + 37_000 if adapter else 120_000,
+            trainable=adapter + 37_000 + 256 * (method == "ilora") if adapter else 120_000,
             adapter=adapter,
             extra_over_lora=256 if method == "ilora" else 0,
             total=134_515_008 if has_llm else 120_000,
