@@ -6,8 +6,8 @@ Nothing heavy is imported here or at the top of a command's file, so that every 
 from __future__ import annotations
 
 import sys
+from typing import Any
 
-import click
 import typer
 
 from core.errors import IloraError, Interrupted
@@ -16,7 +16,6 @@ from ilora_app.cli import data, models, results
 app = typer.Typer(
     name="ilora-app",
     help="Instance-wise LoRA for recommendation: benchmark it, train it, and watch its gate.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -26,22 +25,25 @@ app.command("models")(models.models)
 app.command("results")(results.results)
 
 
+# What typer raises for a wrong command line; its home has moved from click into typer over time.
+_UsageError = next(kind for kind in reversed(typer.BadParameter.__mro__) if hasattr(kind, "format_message"))
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Runs the command line and exits: 0 done, 2 bad input, 130 stopped by the user.
 
     A foreseeable failure is one `error:` line and one `hint:` line on stderr; a bug keeps its traceback.
     """
+    arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        code = app(args=arguments, standalone_mode=False)
+        code = app(args=arguments or ["--help"], standalone_mode=False)
     except IloraError as error:
         _complain(error.title, error.hint)
         code = error.exit_code
-    except click.ClickException as error:
-        context = getattr(error, "ctx", None)
-        command = context.command_path if context else "ilora-app"
-        _complain(error.format_message(), f"{command} --help lists what is accepted")
+    except _UsageError as error:
+        _complain(*_explained(error))
         code = 2
-    except (Interrupted, KeyboardInterrupt, click.Abort):
+    except (Interrupted, KeyboardInterrupt, typer.Abort):
         typer.echo("stopped", err=True)
         code = Interrupted.exit_code
     except BrokenPipeError:
@@ -50,7 +52,13 @@ def main(arguments: list[str] | None = None) -> None:
     sys.exit(code if isinstance(code, int) else 0)
 
 
+def _explained(error: Any) -> tuple[str, str]:
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else "ilora-app"
+    return error.format_message(), f"{command} --help lists what is accepted"
+
+
 def _complain(title: str, hint: str) -> None:
-    typer.echo(f"error: {title}", err=True)
+    typer.echo(f"error: {' '.join(title.split())}", err=True)
     if hint:
-        typer.echo(f"hint: {hint}", err=True)
+        typer.echo(f"hint: {' '.join(hint.split())}", err=True)

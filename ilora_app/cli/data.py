@@ -1,0 +1,205 @@
+"""`ilora-app data`: lists datasets, fetches one, and writes its test cases for others to check."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from core.data import Catalogue, Dataset, DatasetCard, Sample, Samples
+
+SETS = ("test", "validation")
+
+
+def data(
+    name: Annotated[
+        str | None, typer.Argument(help="Dataset to fetch and show: a name, or the path of a card.")
+    ] = None,
+    samples: Annotated[
+        str | None, typer.Option(help="Write these cases to --out: test or validation.", metavar="SET")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="File for the cases, one JSON object a line.")] = None,
+    split: Annotated[str, typer.Option(help="paper or leave-one-out.")] = "paper",
+    samples_seed: Annotated[int, typer.Option(help="Seed of the candidates.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
+) -> None:
+    """List the datasets; with a name, fetch one and show it."""
+    _check_options(name, samples, out)
+    if name is None:
+        _list(as_json)
+    elif samples is not None and out is not None:
+        _write_samples(name, samples, out, split, samples_seed, as_json)
+    else:
+        _show(name, samples_seed, as_json)
+
+
+def _check_options(name: str | None, samples: str | None, out: Path | None) -> None:
+    from core.errors import InputError
+
+    if (samples is None) != (out is None):
+        raise InputError(
+            "--samples and --out belong together", "ilora-app data NAME --samples test --out FILE"
+        )
+    if samples is None or out is None:
+        return
+    if name is None:
+        raise InputError("--samples needs a dataset", "ilora-app data NAME --samples test --out FILE")
+    if samples not in SETS:
+        raise InputError(f"unknown set: {samples}", f"choose one of: {', '.join(SETS)}")
+    _check_writable(out)
+
+
+def _check_writable(out: Path) -> None:
+    """Refuses an output that cannot become a file, before any work is done for it."""
+    import os
+
+    from core.errors import InputError
+
+    if out.is_dir():
+        raise InputError(f"--out is a folder: {out}", f"name a file in it, such as {out / 'cases.jsonl'}")
+    parent = next(folder for folder in out.absolute().parents if folder.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise InputError(f"--out cannot be written: {out}", f"{parent} is not a folder that can be written")
+
+
+# --- listing ---------------------------------------------------------------------------------------------
+
+
+def _list(as_json: bool) -> None:
+    from core.data import list_cards, load_card
+
+    rows = [_record(load_card(name)) for name in list_cards()]
+    if as_json:
+        typer.echo(json.dumps({"datasets": rows}, indent=2, ensure_ascii=False))
+        return
+    from rich.console import Console
+
+    from ilora_app.render.tables import datasets_table
+
+    Console().print(datasets_table(rows))
+
+
+def _record(card: DatasetCard) -> dict[str, Any]:
+    """What is known of a dataset without reading it; `bytes` is what it takes, or would take to fetch."""
+    from dataclasses import asdict
+
+    from core import assets
+
+    stored = assets.find(card.asset)
+    to_fetch = sum(file.size for file in card.sources[0].files)
+    return {
+        "name": card.name,
+        "title": card.title,
+        "description": card.description,
+        "homepage": card.homepage,
+        "citation": card.citation,
+        "licence": asdict(card.licence),
+        "cached": stored is not None,
+        "source": stored.source if stored else None,
+        "path": str(card.asset.folder),
+        "bytes": stored.size if stored else to_fetch,
+        "users": card.expected.users,
+        "items": card.expected.items,
+        "interactions": card.expected.interactions,
+        "kept": card.expected.kept,
+    }
+
+
+# --- one dataset -----------------------------------------------------------------------------------------
+
+
+def _load(name: str) -> tuple[DatasetCard, Dataset]:
+    from core.data import load_card, load_dataset
+    from ilora_app.render.downloads import Downloads
+
+    card = load_card(name)
+    with Downloads() as downloads:
+        return card, load_dataset(card, downloads)
+
+
+def _show(name: str, seed: int, as_json: bool) -> None:
+    from core.data import make_samples
+
+    card, dataset = _load(name)
+    splits = [_split_record(make_samples(dataset, card, split, seed)) for split in card.splits]
+    row = {**_record(card), "sequence_lengths": _lengths(dataset), "splits": splits}
+    if as_json:
+        typer.echo(json.dumps(row, indent=2, ensure_ascii=False))
+        return
+    from rich.console import Console
+
+    from ilora_app.render.tables import dataset_details
+
+    Console().print(dataset_details(row))
+
+
+def _lengths(dataset: Dataset) -> dict[str, int]:
+    lengths = sorted(len(sequence.items) for sequence in dataset.sequences.values())
+    return {"shortest": lengths[0], "median": lengths[len(lengths) // 2], "longest": lengths[-1]}
+
+
+def _split_record(samples: Samples) -> dict[str, Any]:
+    return {
+        "split": samples.split,
+        "samples_seed": samples.seed,
+        "train": len(samples.train),
+        "validation": len(samples.validation),
+        "test": {name: len(cases) for name, cases in samples.test.items()},
+        "samples_sha256": samples.sha256,
+    }
+
+
+# --- writing cases ---------------------------------------------------------------------------------------
+
+
+def _write_samples(name: str, which: str, out: Path, split: str, seed: int, as_json: bool) -> None:
+    from core.data import make_samples
+    from core.errors import InputError
+    from core.files import atomic_write
+
+    card, dataset = _load(name)
+    samples = make_samples(dataset, card, split, seed)
+    lines = _case_lines(samples, which, dataset.catalogue)
+    try:
+        atomic_write(out, "".join(f"{line}\n" for line in lines))
+    except OSError as error:
+        raise InputError(f"--out cannot be written: {out}", error.strerror or str(error)) from error
+    if as_json:
+        record = {
+            **_split_record(samples),
+            "dataset": card.name,
+            "set": which,
+            "cases": len(lines),
+            "path": str(out),
+        }
+        typer.echo(json.dumps(record, indent=2, ensure_ascii=False))
+    else:
+        typer.echo(f"{len(lines):,} {which} cases of {card.name} in {out} (checksum {samples.sha256[:12]})")
+
+
+def _case_lines(samples: Samples, which: str, catalogue: Catalogue) -> list[str]:
+    """One line of JSON per case; a case of several test sets is written once and names them all."""
+    cases: dict[Sample, list[str]] = {}
+    groups = samples.test if which == "test" else {"validation": samples.validation}
+    for name, members in groups.items():
+        for case in members:
+            cases.setdefault(case, []).append(name)
+    ordered = sorted(cases.items(), key=lambda entry: (len(entry[0].user), entry[0].user, entry[0].position))
+    return [json.dumps(_case(case, sets, catalogue), ensure_ascii=False) for case, sets in ordered]
+
+
+def _case(case: Sample, sets: list[str], catalogue: Catalogue) -> dict[str, Any]:
+    def named(item: int) -> dict[str, str]:
+        return {"id": catalogue.ids[item], "title": catalogue.titles[item]}
+
+    return {
+        "sets": sets,
+        "user": case.user,
+        "position": case.position,
+        "history": [named(item) for item in case.history],
+        "target": named(case.target),
+        "candidates": [named(item) for item in case.candidates],
+    }
