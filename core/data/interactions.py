@@ -21,6 +21,7 @@ from core.data.types import Catalogue, Dataset, UserSequence
 from core.errors import DataError
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _WHOLE = re.compile(r"\d{1,18}", re.ASCII)
 
 
@@ -189,9 +190,9 @@ class _Lines:
         values = [fields[place].strip() for fields in self.rows]
         if not empty and "" in values:
             raise self.broken(values.index(""), f"no {what}")
-        odd = next((row for row, value in enumerate(values) if not value.isprintable()), None)
-        if odd is not None:
-            raise self.broken(odd, f"{what} {_short(values[odd])} has control characters")
+        if _CONTROL.search("".join(values)):
+            row = next(row for row, value in enumerate(values) if _CONTROL.search(value))
+            raise self.broken(row, f"{what} {_short(values[row])} has control characters")
         return values
 
     def numbers(self, what: str, column: Column) -> npt.NDArray[np.float64]:

@@ -66,7 +66,10 @@ def _paper(dataset: Dataset, card: DatasetCard, spread_positions: int, validatio
     test, validation = set(card.split.test_users), set(card.split.validation_users)
     missing = sorted((test | validation) - set(dataset.sequences))
     if missing:
-        raise DataError(f"{card.name}: the split lists user '{missing[0]}', who is not in the data")
+        raise DataError(
+            f"{card.name}: the split lists user '{missing[0]}', who is not in the data",
+            "correct [split] in the card",
+        )
     first = card.rules.min_history
     lasts = {user: len(sequence.items) - 1 for user, sequence in dataset.sequences.items()}
     held_out = {user: last for user, last in lasts.items() if user in test and last >= first}

@@ -53,7 +53,7 @@ def _value(kind: Any, value: object, where: str) -> Any:
         return _tuple(kind, value, where)
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
         return build(kind, value, where)
-    if kind is float and type(value) is int:
+    if kind is float and type(value) is int and abs(value) < 1 << 53:
         return float(value)
     if type(value) is not kind:
         raise DataError(f"'{where}' must be {_NAMES.get(kind, kind)}", f"it is {_shown(value)}")

@@ -36,7 +36,8 @@ class Downloads:
         if isinstance(event, Notice):
             self._end()
             style = "yellow" if event.level == "warning" else ""
-            self.console.print(f"{event.level}: {event.text}", style=style, markup=False, highlight=False)
+            text = f"{event.level}: {event.text}"
+            self.console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
         elif isinstance(event, Fetching):
             self._arriving(event)
 
