@@ -267,23 +267,27 @@ def _rows(results: Sequence[Result]) -> tuple[Row, ...]:
     for result in results:
         grouped.setdefault((result.method, result.config_sha256), []).append(result)
     runs = [tuple(sorted(group, key=lambda run: run.seed)) for group in grouped.values()]
-    rows = [Row(_label(group[0], [other[0] for other in runs]), group) for group in runs]
+    rows = [
+        Row(label, group) for label, group in zip(_labels([group[0] for group in runs]), runs, strict=True)
+    ]
     deciding = min(results[0].metrics, key=_weight)
     return tuple(sorted(rows, key=lambda row: _strength(row, deciding), reverse=True))
 
 
-def _label(result: Result, firsts: Sequence[Result]) -> str:
-    """The method's name, followed by what differs from the other configurations of that method."""
-    rivals = [other for other in firsts if other.method == result.method and other is not result]
-    if not rivals:
-        return result.method
-    described = [_description(other) for other in [result, *rivals]]
-    differing = [
-        own for own, *others in zip(*described, strict=True) if any(own != other for other in others)
+def _labels(firsts: Sequence[Result]) -> list[str]:
+    """For each row the method's name, followed by what differs from other rows of that method."""
+    labels = []
+    for result in firsts:
+        rivals = [_description(other) for other in firsts if other.method == result.method]
+        own = _description(result)
+        differing = [part for place, part in enumerate(own) if len({other[place] for other in rivals}) > 1]
+        names = [part.rstrip("/\\").replace("\\", "/").rsplit("/", 1)[-1] for part in differing]
+        labels.append(f"{result.method} ({', '.join(names)})" if names else result.method)
+    twice = {label for label in labels if labels.count(label) > 1}
+    return [
+        f"{label} {result.config_sha256[:8]}" if label in twice else label
+        for label, result in zip(labels, firsts, strict=True)
     ]
-    if any(other == described[0] for other in described[1:]):
-        differing.append(result.config_sha256[:8])
-    return f"{result.method} ({', '.join(differing)})"
 
 
 def _description(result: Result) -> tuple[str, ...]:

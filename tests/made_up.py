@@ -13,6 +13,8 @@ from core.results import Case, Parameters, Result, measure
 STRENGTHS = {"popularity": 0.10, "sasrec": 0.50, "zero-shot": 0.05, "lora": 0.42, "ilora": 0.46}
 """Chance of ranking the target first."""
 
+TRAINABLE = {"sasrec": 120_000, "lora": 2_479_240, "ilora": 2_479_496}
+
 LLM = {"objective": "listwise", "model": "made-up-135M", "quantization": "nf4"}
 
 
@@ -49,7 +51,7 @@ def result(method: str = "ilora", seed: int = 0, **changes: Any) -> Result:
         "metrics": measure(asked),
         "cases": asked,
         "parameters": Parameters(
-            trainable=adapter + 37_000 + 256 * (method == "ilora") if adapter else 120_000,
+            trainable=TRAINABLE.get(method, 0),
             adapter=adapter,
             extra_over_lora=256 if method == "ilora" else 0,
             total=134_515_008 if has_llm else 120_000,

@@ -271,8 +271,18 @@ def test_two_configs_of_a_method_are_two_rows_named_by_what_differs():
     other = result("ilora", config={"preset": "quick", "rank": 4})
     assert {row.label for row in group_tables([quick, paper])[0].rows} == {"ilora (quick)", "ilora (paper)"}
     assert {row.label for row in group_tables([quick, other])[0].rows} == {
-        f"ilora ({run.config_sha256[:8]})" for run in (quick, other)
+        f"ilora {run.config_sha256[:8]}" for run in (quick, other)
     }
+
+
+def test_models_are_named_by_their_last_part_unless_that_is_the_same():
+    one, two = (result("ilora", model=f"/home/{who}/model-1B", config={"who": who}) for who in ("ann", "bob"))
+    small = result("ilora", model="hub/model-135M", config={"who": "hub"})
+    assert {row.label for row in group_tables([one, small])[0].rows} == {
+        "ilora (model-1B)",
+        "ilora (model-135M)",
+    }
+    assert len({row.label for row in group_tables([one, two])[0].rows}) == 2
 
 
 def test_rows_level_with_the_best_are_found_by_a_paired_test():

@@ -1,0 +1,133 @@
+"""Tables of results for other programs: plain records, and CSV with one line per row and test set."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from core.results import Row, Table
+from core.statistics import Comparison, Estimate
+from ilora_app.render.reported import ReportedRow, reported_for
+
+
+def table_record(table: Table, reported: Sequence[ReportedRow] = ()) -> dict[str, Any]:
+    """A table as plain JSON values; what is not a number is null."""
+    level = {test_set: table.level_with_best(test_set) for test_set in table.sets}
+    best = {test_set: table.best(test_set) for test_set in table.sets}
+    return {
+        "dataset": table.dataset,
+        "split": table.split,
+        "samples_sha256": table.samples_sha256,
+        "sets": {
+            test_set: {"n": n, "users": len(set(table.rows[0].users(test_set)))}
+            for test_set, n in table.sets.items()
+        },
+        "rows": [
+            {
+                **_row_record(table, row, reported),
+                "best": {test_set: row is best[test_set] for test_set in table.sets},
+                "level_with_best": {
+                    test_set: any(row is other for other in level[test_set]) for test_set in table.sets
+                },
+            }
+            for row in table.rows
+        ],
+        "ilora_over_lora": _gain_records(table),
+        "reported": [
+            {
+                "method": row.method,
+                "hit_ratio_at_1": row.hit_ratio_at_1,
+                "valid_ratio": row.valid_ratio,
+                "source": row.source,
+            }
+            for row in reported
+        ],
+    }
+
+
+def tables_csv(tables: Sequence[Table], reported: dict[str, Sequence[ReportedRow]]) -> str:
+    """All tables as CSV: one line per table, row and test set; `reported` maps a dataset to its rows."""
+    lines = [
+        _flat(table, row, test_set, reported.get(table.dataset, ()))
+        for table in tables
+        for test_set in table.sets
+        for row in table.rows
+    ]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(lines[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    return text.getvalue()
+
+
+def _row_record(table: Table, row: Row, reported: Sequence[ReportedRow]) -> dict[str, Any]:
+    run, published = row.first, reported_for(row.method, reported)
+    names = {name: None for other in row.runs for name in other.timings}
+    return {
+        "method": row.method,
+        "label": row.label,
+        "objective": run.objective,
+        "model": run.model,
+        "quantization": run.quantization,
+        "preset": run.preset,
+        "config_sha256": run.config_sha256,
+        "seeds": list(row.seeds),
+        "metrics": {
+            test_set: {metric: _estimate_record(found) for metric, found in of_set.items()}
+            for test_set, of_set in row.metrics.items()
+        },
+        "parameters": dataclasses.asdict(run.parameters),
+        "extra_over_lora_percent": table.extra_over_lora(row),
+        "timings": {name: row.timing(name) for name in names},
+        "peak_memory_bytes": row.peak_memory_bytes,
+        "hit_ratio_at_1_reported": published.hit_ratio_at_1 if published else None,
+    }
+
+
+def _estimate_record(found: Estimate) -> dict[str, Any]:
+    return {key: _plain(value) for key, value in dataclasses.asdict(found).items()}
+
+
+def _gain_records(table: Table) -> dict[str, Any] | None:
+    """iLoRA against LoRA by HR@1, per test set; None without such a pair."""
+    pair = table.pair("ilora", "lora")
+    if pair is None:
+        return None
+    found: dict[str, Comparison] = {test_set: table.compare(*pair, test_set) for test_set in table.sets}
+    return {
+        "rows": [row.label for row in pair],
+        **{
+            test_set: {key: _plain(value) for key, value in dataclasses.asdict(comparison).items()}
+            for test_set, comparison in found.items()
+        },
+    }
+
+
+def _flat(table: Table, row: Row, test_set: str, reported: Sequence[ReportedRow]) -> dict[str, Any]:
+    """One line of the CSV."""
+    record = _row_record(table, row, reported)
+    hits = row.metrics[test_set]["HR@1"]
+    line: dict[str, Any] = {"dataset": table.dataset, "split": table.split, "set": test_set}
+    line |= {key: record[key] for key in ("method", "objective", "model", "quantization", "preset")}
+    line |= {"config_sha256": record["config_sha256"], "samples_sha256": table.samples_sha256}
+    line |= {"seeds": " ".join(map(str, row.seeds)), "n": hits.n, "users": hits.users}
+    for metric, found in row.metrics[test_set].items():
+        line |= {
+            metric: found.value,
+            f"{metric} low": _plain(found.low),
+            f"{metric} high": _plain(found.high),
+        }
+    line |= record["parameters"]
+    line["extra_over_lora_percent"] = record["extra_over_lora_percent"]
+    line |= {name: row.timing(name) for name in ("train_seconds", "samples_per_second", "ms_per_user")}
+    line["peak_memory_bytes"] = row.peak_memory_bytes
+    line["hit_ratio_at_1_reported"] = record["hit_ratio_at_1_reported"]
+    return line
+
+
+def _plain(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value

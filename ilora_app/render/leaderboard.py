@@ -1,0 +1,229 @@
+"""The leaderboard: every method on the same cases, with intervals, costs, and what the paper reported."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich import box
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.measure import Measurement
+from rich.segment import Segment
+from rich.table import Table as Grid
+from rich.text import Text
+
+from core.results import Row, Table
+from ilora_app.render import figures
+from ilora_app.render.reported import ReportedRow, reported_for, unmatched
+
+WIDE = 120
+"""From this many columns on, costs stand in the same table as the deciding test set."""
+
+SETS = {"spread": "several positions of each test user", "last": "each test user's last item"}
+"""What the test sets ask."""
+
+
+BEST, LEVEL = "★", "≈"
+"""Signs beside a row, so that colour is never the only carrier."""
+
+_ASCII = str.maketrans("★≈–·±", "*~--+")
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its head, and the cell of a row."""
+
+    head: str
+    cell: Callable[[Row], RenderableType]
+    left: bool = False
+    folds: bool = False
+
+
+class Leaderboard:
+    """A table of results as Rich draws it, laid out for the width at hand.
+
+    Args:
+        table: rows that met the same cases.
+        reported: the dataset card's published rows; no such column when empty.
+        title: the dataset's full name; its short name when empty.
+    """
+
+    def __init__(self, table: Table, reported: Sequence[ReportedRow] = (), title: str = "") -> None:
+        self.table = table
+        self.reported = reported
+        self.title = title or table.dataset
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        parts = Group(*self._parts(console, options))
+        if options.encoding.startswith("utf"):
+            yield parts
+            return
+        for segment in console.render(parts, options):  # same widths, only signs that the terminal has
+            text = segment.text.translate(_ASCII).encode(options.encoding, "replace")
+            yield Segment(text.decode(options.encoding), segment.style, segment.control)
+
+    def _parts(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        wide = options.max_width >= WIDE
+        yield self._heading()
+        for place, test_set in enumerate(self.table.sets):
+            costs = self._costs() if wide and place == 0 else []
+            yield from ("", self._set_heading(test_set))
+            yield self._grid([self._names(test_set), *self._scores(test_set), *costs], console, options)
+            if headline := self.headline(test_set):
+                yield headline
+        if not wide:
+            yield from ("", Text("What it costs", style="bold"))
+            yield self._grid([self._names(), *self._costs()], console, options)
+        yield from ("", self._legend())
+
+    def headline(self, test_set: str) -> Text | None:
+        """One line: iLoRA over LoRA by HR@1, with what it rests on; None without such a pair."""
+        pair = self.table.pair("ilora", "lora")
+        if pair is None:
+            return None
+        found = self.table.compare(*pair, test_set)
+        gain, low, high, unit = found.relative, found.relative_low, found.relative_high, "%"
+        if math.isnan(gain):  # LoRA has no hit at all, and there is no percentage of nothing
+            gain, low, high, unit = found.difference, found.low, found.high, "points"
+        line = Text("iLoRA over LoRA: ", style="bold")
+        line.append(f"{100 * gain:+.1f} {unit}", style="green" if found.low > 0 else "")
+        if not math.isnan(low):
+            line.append(f" [{100 * low:+.1f}, {100 * high:+.1f}]", style="not bold")
+        basis = [
+            figures.plural(found.n, "case"),
+            figures.plural(found.users, "user"),
+            figures.plural(min(len(row.seeds) for row in pair), "seed"),
+            figures.p_value(found.p),
+        ]
+        return line.append(", " + ", ".join(basis), style="not bold")
+
+    def _heading(self) -> Text:
+        """The dataset, the split, and whatever all rows share."""
+        runs = [row.first for row in self.table.rows]
+        settings = [
+            {run.preset for run in runs} - {None},
+            {run.model for run in runs} - {None},
+            {run.quantization for run in runs} - {None},
+            {run.objective for run in runs} - {None},
+        ]
+        shared = [str(*found) for found in settings if len(found) == 1]
+        heading = Text(self.title, style="bold")
+        return heading.append(
+            "".join(f" · {part}" for part in (f"{self.table.split} split", *shared)), "not bold"
+        )
+
+    def _set_heading(self, test_set: str) -> Text:
+        estimate = self.table.rows[0].metrics[test_set]["HR@1"]
+        basis = f"{figures.plural(estimate.n, 'case')} of {figures.plural(estimate.users, 'user')}"
+        what = f", {SETS[test_set]}" if test_set in SETS else ""
+        return Text(f"Test set {test_set}", style="bold").append(f" · {basis}{what}", style="not bold")
+
+    def _names(self, test_set: str | None = None) -> Column:
+        """The methods; marked where a test set decides who is best."""
+        best = self.table.best(test_set) if test_set else None
+        level = self.table.level_with_best(test_set) if test_set else []
+
+        def cell(row: Row) -> Grid:
+            sign, style = " ", ""
+            if row is best:
+                sign, style = BEST, "bold green"
+            elif any(row is other for other in level):
+                sign, style = LEVEL, "green"
+            named = Grid.grid(padding=(0, 1, 0, 0))
+            named.add_row(Text(sign, style), Text(figures.method_name(row.label), style, overflow="fold"))
+            return named
+
+        return Column("  Method", cell, left=True, folds=True)
+
+    def _scores(self, test_set: str) -> list[Column]:
+        """Quality on one test set."""
+
+        def hits(row: Row) -> Text:
+            found = row.metrics[test_set]["HR@1"]
+            value = Text(figures.share(found.value), style="bold")
+            return value.append(f" {figures.interval(found.low, found.high)}".rstrip(), style="not bold")
+
+        def seeds(row: Row) -> str:
+            spread = row.metrics[test_set]["HR@1"].seed_std
+            return str(len(row.seeds)) + ("" if math.isnan(spread) else f" ±{figures.share(spread, 2)}")
+
+        def mean(metric: str) -> Column:
+            return Column(metric, lambda row: figures.share(row.metrics[test_set][metric].value))
+
+        columns = [
+            Column("HR@1 [95 %]", hits, left=True),
+            mean("HR@5"),
+            mean("NDCG@10"),
+            mean("MRR"),
+            Column("n", lambda row: str(row.metrics[test_set]["HR@1"].n)),
+            Column("Seeds", seeds),
+        ]
+        return [*columns, Column("HR@1 reported\n(paper)", self._published)] if self.reported else columns
+
+    def _published(self, row: Row) -> Text:
+        found = reported_for(row.method, self.reported)
+        return Text(figures.share(found.hit_ratio_at_1) if found else figures.NONE, style="italic")
+
+    def _costs(self) -> list[Column]:
+        """What a method takes to train, to hold and to ask."""
+
+        def extra(row: Row) -> str:
+            percent = self.table.extra_over_lora(row)
+            return figures.NONE if percent is None else f"{percent:+.2g} %" if percent else "0 %"
+
+        return [
+            Column("Trained\nparams", lambda row: figures.count(row.first.parameters.trainable)),
+            Column("Over\nLoRA", extra),
+            Column("Train\ntime", lambda row: figures.duration(row.timing("train_seconds") or None)),
+            Column("Samples\n/s", lambda row: figures.rate(row.timing("samples_per_second") or None)),
+            Column("ms /\nuser", lambda row: figures.rate(row.timing("ms_per_user"))),
+            Column("Peak\nmemory", lambda row: figures.size(row.peak_memory_bytes)),
+        ]
+
+    def _grid(self, columns: Sequence[Column], console: Console, options: ConsoleOptions) -> Grid:
+        """The rows as a table, airy where the width allows it."""
+        airy = self._spaced(columns, 1)
+        unbound = options.update(width=1_000)
+        if Measurement.get(console, unbound, airy).maximum <= options.max_width:
+            return airy
+        return self._spaced(columns, 0)
+
+    def _spaced(self, columns: Sequence[Column], gap: int) -> Grid:
+        grid = Grid(
+            box=box.SIMPLE_HEAD, padding=(0, gap, 0, 0), pad_edge=False, show_edge=False, header_style=""
+        )
+        for column in columns:
+            justify: Any = "left" if column.left else "right"
+            grid.add_column(
+                column.head, justify=justify, no_wrap=not column.folds, overflow="fold", vertical="bottom"
+            )
+        for row in self.table.rows:
+            grid.add_row(*(column.cell(row) for column in columns))
+        return grid
+
+    def _legend(self) -> Grid:
+        """What the signs and brackets mean, one entry each."""
+        entries = [
+            (BEST, "highest HR@1"),
+            (LEVEL, "cannot be told apart from it (paired sign-flip test by user, Holm, p >= .05)"),
+            ("[ ]", "95 % interval: users resampled, each with all their cases"),
+            ("±", "standard deviation between training seeds"),
+            ("%", "iLoRA over LoRA: relative difference in HR@1 on the same cases"),
+        ]
+        legend = Grid.grid(padding=(0, 1))
+        for sign, meaning in entries + (self._legend_of_reported() if self.reported else []):
+            legend.add_row(Text(sign, style="bold"), Text(meaning, style="dim"))
+        return legend
+
+    def _legend_of_reported(self) -> list[tuple[str, str]]:
+        sources = "; ".join(dict.fromkeys(row.source for row in self.reported))
+        others = unmatched((row.method for row in self.table.rows), self.reported)
+        rest = "; ".join(f"{row.method} {figures.share(row.hit_ratio_at_1)}" for row in others)
+        note = (
+            "reported by the paper, not measured here: other protocol and backbone (Llama-2-7B), "
+            "no intervals; beside LoRA stands LLaRA."
+        )
+        also = f" Also reported: {rest}." if rest else ""
+        return [("paper", f"{note}{also} Source: {sources}")]
