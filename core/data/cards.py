@@ -347,7 +347,7 @@ def parse_card(text: str, file_name: str) -> DatasetCard:
     """
     try:
         table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # not TOML, or a number of thousands of digits
         raise DataError(f"{file_name}: {error}", "each key may be written once; " + _EXAMPLE) from error
     except RecursionError as error:
         raise DataError(f"{file_name}: nested too deeply", _EXAMPLE) from error

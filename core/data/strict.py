@@ -12,6 +12,7 @@ from core.errors import DataError
 
 T = TypeVar("T")
 
+_LIMIT = 1 << 53  # beyond it, numbers are neither sizes nor columns
 _NAMES = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
 
 
@@ -53,9 +54,9 @@ def _value(kind: Any, value: object, where: str) -> Any:
         return _tuple(kind, value, where)
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
         return build(kind, value, where)
-    if kind is float and type(value) is int and abs(value) < 1 << 53:
+    if kind is float and type(value) is int and abs(value) < _LIMIT:
         return float(value)
-    if type(value) is not kind:
+    if type(value) is not kind or (type(value) is int and abs(value) >= _LIMIT):
         raise DataError(f"'{where}' must be {_NAMES.get(kind, kind)}", f"it is {_shown(value)}")
     return value
 
@@ -64,7 +65,7 @@ def _union(kind: types.UnionType, value: object, where: str) -> Any:
     options = [option for option in typing.get_args(kind) if option is not type(None)]
     for option in options:
         if type(value) is option:
-            return value
+            return _value(option, value, where)
     return _value(options[0], value, where)
 
 
@@ -80,5 +81,8 @@ def _dotted(where: str, key: str) -> str:
 
 
 def _shown(value: object) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # more digits or levels than Python is willing to print
+        return f"an overlong {type(value).__name__}"
     return text if len(text) <= 60 else text[:57] + "..."

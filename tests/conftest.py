@@ -1,0 +1,38 @@
+"""What tests share: one product home, filled through the product's own fetcher."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from core import assets
+from core.data import Dataset, load_dataset
+from core.events import silent
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The product's home for tests that fetch: the one of the environment, or one for the whole session."""
+    chosen = os.environ.get(assets.HOME_VARIABLE)
+    path = Path(chosen) if chosen else tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(assets.HOME_VARIABLE, str(path))
+        yield path
+
+
+@pytest.fixture
+def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty product home for one test, with no mirror."""
+    path = tmp_path / "home"
+    monkeypatch.setenv(assets.HOME_VARIABLE, str(path))
+    monkeypatch.delenv(assets.MIRROR_VARIABLE, raising=False)
+    return path
+
+
+@pytest.fixture(scope="session")
+def movielens(home: Path) -> Dataset:
+    """The real MovieLens-100K; ask for it only in tests marked `network`."""
+    return load_dataset("movielens", silent)
