@@ -44,11 +44,12 @@ def main(arguments: list[str] | None = None) -> None:
         _complain(*_explained(error))
         code = 2
     except (Interrupted, KeyboardInterrupt, typer.Abort):
-        typer.echo("stopped", err=True)
         code = Interrupted.exit_code
     except BrokenPipeError:
         sys.stderr.close()
         code = 141
+    if code == Interrupted.exit_code:  # raised above, or already turned into its code by typer
+        typer.echo("stopped", err=True)
     sys.exit(code if isinstance(code, int) else 0)
 
 

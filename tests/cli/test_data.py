@@ -13,6 +13,7 @@ from typing import NamedTuple
 import pytest
 
 from core import assets
+from core.errors import Interrupted
 from ilora_app.cli import main
 from tests.data import made_up
 
@@ -188,3 +189,14 @@ def test_asking_for_help_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("raised", [KeyboardInterrupt, Interrupted])
+def test_stopping_says_so_and_exits_130(
+    run: Run, made_up_home: Path, monkeypatch: pytest.MonkeyPatch, raised: type[BaseException]
+) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise raised
+
+    monkeypatch.setattr(assets, "obtain", stop)
+    assert run("data", "made-up") == (130, "", "stopped\n")
