@@ -50,7 +50,7 @@ def signed_percent(ratio: float) -> str:
 def count(value: int) -> str:
     """A number of things in three digits: 2.44M."""
     for size, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if value >= size:
+        if value >= 0.9995 * size:
             return f"{_three_digits(value / size)}{unit}"
     return str(value)
 
@@ -59,14 +59,14 @@ def rate(value: float | None) -> str:
     """Things per second, or milliseconds, in about three digits: 1.90, 104, 2.2k."""
     if value is None:
         return NONE
-    return f"{value / 1000:.1f}k" if value >= 1000 else _three_digits(value)
+    return f"{value / 1000:.1f}k" if value >= 999.5 else _three_digits(value)
 
 
 def duration(seconds: float | None) -> str:
     """Time a person waits: 0.4 s, 42 s, 7m 01s, 2h 05m."""
     if seconds is None:
         return NONE
-    if seconds < 10:
+    if seconds < 9.95:
         return f"{seconds:.1f} s"
     whole = round(seconds)
     if whole < 60:
@@ -79,7 +79,7 @@ def duration(seconds: float | None) -> str:
 def size(size_in_bytes: float) -> str:
     """Memory or file size in powers of ten: 2.1 GB."""
     for unit, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
-        if size_in_bytes >= unit:
+        if size_in_bytes >= 0.9995 * unit:
             return f"{_three_digits(size_in_bytes / unit)} {name}"
     return f"{size_in_bytes:.0f} B"
 
@@ -95,4 +95,4 @@ def plural(number: int, noun: str) -> str:
 
 
 def _three_digits(value: float) -> str:
-    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+    return f"{value:.0f}" if value >= 99.95 else f"{value:.1f}" if value >= 9.995 else f"{value:.2f}"
