@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 
+import pytest
 from rich.console import Console
 
 from core.events import (
@@ -39,6 +40,12 @@ PLAN = PlanMade(
 DONE = MethodFinished(
     "ilora", 0, "somewhere.json", False, {"spread": {"HR@1": 0.454}, "last": {"HR@1": 0.4421}}
 )
+
+
+@pytest.fixture(autouse=True)
+def an_able_terminal(monkeypatch):
+    """Whatever runs the tests, the terminals in them can move their cursor."""
+    monkeypatch.setenv("TERM", "xterm-256color")
 
 
 class Clock:
