@@ -147,6 +147,11 @@ class Row:
         return self.first.method
 
     @property
+    def created(self) -> str:
+        """When its newest result was made."""
+        return max(run.created for run in self.runs)
+
+    @property
     def seeds(self) -> tuple[int, ...]:
         """Training seeds, ascending."""
         return tuple(run.seed for run in self.runs)
@@ -201,7 +206,7 @@ class Table:
     @property
     def created(self) -> str:
         """When its newest result was made."""
-        return max(run.created for row in self.rows for run in row.runs)
+        return max(row.created for row in self.rows)
 
     def compare(self, a: Row, b: Row, test_set: str, metric: str = "HR@1") -> Comparison:
         """Paired comparison of two rows on the same cases; positive numbers favour `a`."""
@@ -228,8 +233,12 @@ class Table:
         return min(alike, key=lambda other: _distance(row, other), default=None)
 
     def pair(self, method: str, reference: str) -> tuple[Row, Row] | None:
-        """The best row of one method that has a `reference` row run the same way, and that row."""
-        pairs = ((row, self.reference(row, reference)) for row in self.rows if row.method == method)
+        """The newest row of one method that has a `reference` row run the same way, and that row.
+
+        Newest, not best: a comparison whose side was chosen by test scores would flatter it.
+        """
+        ours = sorted((row for row in self.rows if row.method == method), key=lambda row: row.created)
+        pairs = ((row, self.reference(row, reference)) for row in reversed(ours))
         return next(((row, other) for row, other in pairs if other is not None), None)
 
     def extra_over_lora(self, row: Row) -> float | None:

@@ -305,6 +305,14 @@ def test_ilora_is_paired_with_the_lora_that_was_run_the_same_way():
     assert group_tables([full, ilora])[0].pair("ilora", "lora") is None
 
 
+def test_the_newest_pair_is_compared_not_the_luckiest():
+    lucky = result("ilora", cases=cases(0.9), created="2026-01-01T00:00:00+00:00", config={"rank": 8})
+    newest = result("ilora", cases=cases(0.2), created="2026-02-01T00:00:00+00:00", config={"rank": 16})
+    (table,) = group_tables([lucky, newest, result("lora")])
+    assert table.rows[0].first is lucky
+    assert table.pair("ilora", "lora")[0].first is newest
+
+
 def test_the_gates_share_of_parameters_is_counted_against_the_lora_row():
     (table,) = group_tables(five_methods())
     shares = {row.method: table.extra_over_lora(row) for row in table.rows}
