@@ -26,7 +26,9 @@ app.command("results")(results.results)
 
 
 # What typer raises for a wrong command line; its home has moved from click into typer over time.
-_UsageError = next(kind for kind in reversed(typer.BadParameter.__mro__) if hasattr(kind, "format_message"))
+_UsageError: type[Exception] = next(
+    kind for kind in reversed(typer.BadParameter.__mro__) if hasattr(kind, "format_message")
+)
 
 
 def main(arguments: list[str] | None = None) -> None:
