@@ -1,0 +1,127 @@
+"""Checkpoints on disk: complete or absent, hashed, and the newest undamaged one is found again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from core.files import atomic_path, remove_leftovers
+
+MANIFEST = "manifest.json"
+KEPT = 2
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Everything that a run needs to go on as if it had never stopped."""
+
+    step: int
+    validated: bool
+    """Whether the validation that follows this step, if any, is part of it."""
+    progress: dict[str, Any]
+    weights: dict[str, Tensor]
+    best: dict[str, Tensor]
+    """Weights of the best validation so far; empty before the first."""
+    optimizer: dict[str, Any]
+    generator: Tensor
+    """torch's generator state."""
+
+
+def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
+    """Writes one checkpoint whole, then drops all but the newest two.
+
+    Returns:
+        The checkpoint's own folder, `step-<number>` or `step-<number>-validated`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(folder)
+    final = folder / f"step-{checkpoint.step:08d}{'-validated' if checkpoint.validated else ''}"
+    if final.exists():
+        if _problem(final) is None:
+            return final
+        shutil.rmtree(final)
+    with atomic_path(final) as temporary:
+        temporary.mkdir()
+        save_file(_plain(checkpoint.weights), temporary / "weights.safetensors")
+        save_file(_plain(checkpoint.best), temporary / "best.safetensors")
+        torch.save(
+            {"optimizer": checkpoint.optimizer, "generator": checkpoint.generator}, temporary / "state.pt"
+        )
+        (temporary / "progress.json").write_text(json.dumps(checkpoint.progress))
+        hashes = {file.name: _sha256(file) for file in sorted(temporary.iterdir())}
+        (temporary / MANIFEST).write_text(json.dumps({"step": checkpoint.step, "sha256": hashes}))
+    for old in _folders(folder)[KEPT:]:
+        shutil.rmtree(old)
+    return final
+
+
+def load_latest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
+    """The newest checkpoint whose hashes hold, and a line for each damaged one that was passed over."""
+    problems = []
+    for path in _folders(folder):
+        problem = _problem(path)
+        if problem is None:
+            try:
+                return _load(path), problems
+            except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
+                problem = str(error)
+        problems.append(f"checkpoint {path} is damaged ({problem}); using the one before")
+    return None, problems
+
+
+def clear_checkpoints(folder: Path) -> None:
+    """Removes all checkpoints of a finished run."""
+    for path in _folders(folder):
+        shutil.rmtree(path)
+    if folder.is_dir():
+        remove_leftovers(folder)
+        if not any(folder.iterdir()):
+            folder.rmdir()
+
+
+def _folders(folder: Path) -> list[Path]:
+    return sorted(folder.glob("step-*"), reverse=True)
+
+
+def _problem(path: Path) -> str | None:
+    try:
+        hashes = json.loads((path / MANIFEST).read_text())["sha256"]
+        for name, expected in hashes.items():
+            if _sha256(path / name) != expected:
+                return f"{name} does not match its checksum"
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return f"{MANIFEST}: {error}"
+    return None
+
+
+def _load(path: Path) -> Checkpoint:
+    state = torch.load(path / "state.pt", weights_only=True)
+    progress = json.loads((path / "progress.json").read_text())
+    return Checkpoint(
+        step=int(progress["step"]),
+        validated=path.name.endswith("-validated"),
+        progress=progress,
+        weights=load_file(path / "weights.safetensors"),
+        best=load_file(path / "best.safetensors"),
+        optimizer=state["optimizer"],
+        generator=state["generator"],
+    )
+
+
+def _plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Contiguous copies on the CPU, each with storage of its own, as safetensors wants them."""
+    return {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()

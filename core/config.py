@@ -1,0 +1,224 @@
+"""Every setting of the engine, typed, checked where it is made, and saved beside what it produced."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from core.errors import InputError
+
+QUANTIZATIONS = ("nf4", "int8", "none")
+OBJECTIVES = ("listwise", "language-model")
+SPLITS = ("paper", "leave-one-out")
+EMBEDDED = "smollm2-135m-instruct"
+
+
+def check(condition: bool, title: str, hint: str = "") -> None:
+    """Raises `InputError` with this title and hint unless the condition holds."""
+    if not condition:
+        raise InputError(title, hint)
+
+
+def check_choice(value: str, choices: tuple[str, ...], what: str) -> None:
+    """Raises `InputError` naming the choices unless the value is one of them."""
+    check(value in choices, f"unknown {what}: {value}", f"choose one of: {', '.join(choices)}")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Which language model, and how its weights are held in memory."""
+
+    name: str = EMBEDDED
+    """The embedded model, a hub name, a local folder or a GGUF file."""
+    revision: str = "main"
+    """Branch, tag or commit of a hub model."""
+    quantize: str = "nf4"
+    """nf4 (4 bit, double quantization), int8, or none (16 bit)."""
+
+    def __post_init__(self) -> None:
+        check_choice(self.quantize, QUANTIZATIONS, "quantization")
+        check(bool(self.name.strip()), "the model's name is empty", f"leave --model out for {EMBEDDED}")
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether this is the small model that is fetched by default."""
+        return self.name.lower() == EMBEDDED
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """The sequential recommender that reads the history for the gate, the item slots and the prior (SASRec)."""
+
+    width: int = 64
+    """d, the length of item vectors and of the sequence representation (paper: 64)."""
+    layers: int = 2
+    """Self-attention blocks."""
+    heads: int = 2
+    """Attention heads per block."""
+    dropout: float = 0.3
+    """Dropout on embeddings and inside the blocks, in training only."""
+    learning_rate: float = 1e-3
+    """AdamW's peak rate."""
+    weight_decay: float = 0.0
+    """AdamW's decay."""
+    batch_size: int = 128
+    """Sequences in a step."""
+    epochs: int = 60
+    """At most this many passes over the training users; validation chooses which one is kept."""
+    patience: int = 4
+    """Validations without improvement before training stops."""
+    max_history: int = 10
+    """Items read, as for every method."""
+
+    def __post_init__(self) -> None:
+        check(self.width % self.heads == 0, f"{self.heads} heads do not divide width {self.width}")
+        check(0 <= self.dropout < 1, f"dropout {self.dropout} is not in [0, 1)")
+        check(self.epochs >= 1, f"epochs is {self.epochs}", "give at least 1")
+
+
+@dataclass(frozen=True)
+class AdapterConfig:
+    """The low-rank adapter; LoRA and iLoRA share all of it."""
+
+    rank: int = 16
+    """r, the rank over all experts together."""
+    alpha: float = 32.0
+    """The adapter's output is scaled by alpha / rank."""
+    dropout: float = 0.0
+    """Dropout before A (paper: 0.1)."""
+    targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+    """Linear layers that get an adapter, in each adapted transformer layer."""
+    layers: int = 10
+    """How many of the upper layers are adapted; 0 means all of them."""
+    experts: int = 4
+    """K, used by iLoRA only."""
+
+    def __post_init__(self) -> None:
+        check(self.rank >= 1, f"rank is {self.rank}", "give at least 1")
+        check(
+            self.experts >= 1 and self.rank % self.experts == 0,
+            f"{self.experts} experts do not divide rank {self.rank}",
+            "choose experts that divide the rank",
+        )
+        check(self.layers >= 0, f"adapted layers is {self.layers}", "give 0 for all layers")
+        check(bool(self.targets), "the adapter has no targets")
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """One run of the training loop."""
+
+    objective: str = "listwise"
+    """listwise: cross-entropy over packed candidates; language-model: the answer's tokens (paper §3.1)."""
+    samples: int = 1600
+    """Training samples seen, with repetition once the training set is exhausted."""
+    batch_size: int = 16
+    """Samples in one optimizer step."""
+    micro_batch_size: int = 8
+    """Samples in one forward pass; gradients are accumulated up to the batch size."""
+    learning_rate: float = 1e-3
+    """AdamW's peak rate for adapter, projector and head."""
+    gate_rate_multiplier: float = 1.0
+    """The gate's rate over `learning_rate` (paper's code: 0.3)."""
+    warmup: float = 0.05
+    """Share of the steps that the rate rises."""
+    final_rate: float = 0.05
+    """The cosine ends at this share of the peak."""
+    weight_decay: float = 0.0
+    """AdamW's decay on projector and gate."""
+    clip: float = 1.0
+    """Largest norm of the gradient."""
+    validations: int = 4
+    """How often validation runs, evenly spaced; the best one is kept."""
+    validation_cases: int = 282
+    """At most this many validation cases per validation."""
+    candidates: int = 20
+    """Target and negatives in a training sample."""
+    encoder_prior: bool = True
+    """Whether the encoder's own score is added to the LLM's with a learned weight."""
+    checkpointing: bool = False
+    """Whether layers run again in the backward pass instead of keeping activations."""
+
+    def __post_init__(self) -> None:
+        check_choice(self.objective, OBJECTIVES, "objective")
+        check(self.samples >= 0, f"samples is {self.samples}", "give 0 or more")
+        check(
+            self.batch_size >= 1 and self.batch_size % self.micro_batch_size == 0,
+            f"micro-batch {self.micro_batch_size} does not divide batch {self.batch_size}",
+        )
+        check(self.candidates >= 2, f"candidates is {self.candidates}", "give at least 2")
+        check(self.learning_rate > 0, f"learning rate is {self.learning_rate}", "give a positive number")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which cases are asked."""
+
+    dataset: str = "movielens"
+    """A card's name."""
+    split: str = "paper"
+    """paper: users are split; leave-one-out: each user's last item is the test."""
+    samples_seed: int = 0
+    """Seeds the negatives; the same for every method and training seed."""
+    spread_positions: int = 10
+    """Positions per test user in the `spread` set."""
+    validation_positions: int = 3
+    """Positions per validation user."""
+
+    def __post_init__(self) -> None:
+        check_choice(self.split, SPLITS, "split")
+        check(self.spread_positions >= 1, f"spread positions is {self.spread_positions}", "give at least 1")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """All that decides a (dataset, method, seed) result, apart from the method and the seed."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    adapter: AdapterConfig = field(default_factory=AdapterConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Nested plain values, as saved beside results."""
+        record = dataclasses.asdict(self)
+        record["adapter"]["targets"] = list(self.adapter.targets)
+        return record
+
+    @staticmethod
+    def from_dict(record: dict[str, Any]) -> RunConfig:
+        """The config saved by `to_dict`.
+
+        Raises:
+            InputError: a key is missing or unknown, or a value breaks a rule.
+        """
+        kinds = {
+            "data": DataConfig,
+            "model": ModelConfig,
+            "encoder": EncoderConfig,
+            "adapter": AdapterConfig,
+            "training": TrainingConfig,
+        }
+        check(
+            set(record) == set(kinds),
+            f"a run's config has the parts {sorted(record)}",
+            f"expected {sorted(kinds)}",
+        )
+        parts: dict[str, Any] = {}
+        for name, kind in kinds.items():
+            values = dict(record[name])
+            if name == "adapter":
+                values["targets"] = tuple(values.get("targets", ()))
+            known = {item.name for item in dataclasses.fields(kind)}
+            check(set(values) == known, f"the config's part {name} has other keys than this version knows")
+            parts[name] = kind(**values)
+        return RunConfig(**parts)
+
+
+def sha256_of(record: Any) -> str:
+    """Checksum of plain values, independent of key order."""
+    return hashlib.sha256(json.dumps(record, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -1,0 +1,285 @@
+"""The language model: finds it, loads it in 4 bit, 8 bit or whole, on a CPU or a GPU, ready for adapters."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import torch
+from torch import nn
+
+from core.assets import embedded_model_file, home
+from core.config import EMBEDDED, ModelConfig
+from core.errors import ModelError
+from core.events import Emit, Notice, silent
+from core.files import atomic_path
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+BYTES_PER_WEIGHT = {"nf4": 0.55, "int8": 1.05, "none": 2.0}
+"""Memory of a quantized linear weight with its statistics; embeddings stay in 16 bit."""
+
+
+@dataclass(frozen=True)
+class LanguageModel:
+    """A loaded causal language model whose weights are frozen."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    name: str
+    quantization: str
+    device: torch.device
+    dtype: torch.dtype
+
+    @property
+    def width(self) -> int:
+        """Length of a hidden state."""
+        return int(self.model.config.get_text_config().hidden_size)
+
+    @property
+    def depth(self) -> int:
+        """Number of transformer layers."""
+        return int(self.model.config.get_text_config().num_hidden_layers)
+
+
+def pick_device() -> torch.device:
+    """The first CUDA device where there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def pick_dtype(device: torch.device) -> torch.dtype:
+    """bf16 where the hardware has it (every CPU does, some by emulation), else fp16."""
+    if device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
+        return torch.float16
+    return torch.bfloat16
+
+
+def load_llm(config: ModelConfig, emit: Emit = silent) -> LanguageModel:
+    """Loads a causal language model with frozen weights, in evaluation mode.
+
+    Args:
+        config: which model, which revision, how quantized.
+        emit: receives download progress and notices.
+
+    Raises:
+        ModelError: the model cannot be found, does not fit in memory, or the quantization cannot run here.
+    """
+    device = pick_device()
+    folder = resolve_model(config, emit)
+    check_memory(folder, config, device)
+    model, tokenizer = _load(folder, config, device, pick_dtype(device))
+    disable_cpu_packing(model)
+    model.requires_grad_(False)
+    model.eval()
+    name = EMBEDDED if config.is_embedded else config.name
+    return LanguageModel(model, tokenizer, name, config.quantize, device, pick_dtype(device))
+
+
+def resolve_model(config: ModelConfig, emit: Emit = silent) -> Path | str:
+    """Where transformers can load the model from: a folder, or a hub name left to transformers.
+
+    The embedded model and GGUF files are converted to safetensors once and cached.
+    """
+    if config.is_embedded:
+        return _converted(lambda: embedded_model_file(emit), f"{EMBEDDED}-safetensors", emit)
+    path = Path(config.name).expanduser()
+    if path.suffix == ".gguf":
+        if not path.is_file():
+            raise ModelError(f"no such GGUF file: {path}", "check the path given to --model")
+        stat = path.stat()
+        return _converted(lambda: path, f"{path.stem}-{stat.st_size}-{stat.st_mtime_ns}", emit)
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise ModelError(
+                f"{path} holds no config.json", "give a folder written by save_pretrained, or a GGUF file"
+            )
+        return path
+    if path.is_absolute() or config.name.startswith((".", "~")) or config.name.count("/") > 1:
+        raise ModelError(f"no such model folder: {config.name}", "check the path given to --model")
+    return config.name
+
+
+def _converted(source: Any, key: str, emit: Emit) -> Path:
+    """The cached safetensors folder of a GGUF file, made on first use."""
+    from filelock import FileLock
+
+    folder = home() / "models" / key
+    if (folder / "config.json").is_file():
+        return folder
+    gguf = source()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{folder}.lock"):
+        if (folder / "config.json").is_file():
+            return folder
+        emit(Notice(f"converting {gguf.name} to safetensors, once"))
+        with atomic_path(folder) as temporary:
+            temporary.mkdir()
+            _convert(gguf, temporary)
+    return folder
+
+
+def _convert(gguf: Path, folder: Path) -> None:
+    """Dequantizes a GGUF file into a bf16 safetensors folder.
+
+    The weights must leave the packed GGUF form, or they can neither be saved nor trained.
+    """
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    with _quiet():
+        model = AutoModelForCausalLM.from_pretrained(
+            gguf.parent,
+            gguf_file=gguf.name,
+            quantization_config=GgufConfig(dequantize=True),
+            dtype=torch.float32,
+        )
+        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+        model.to(torch.bfloat16).save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+
+
+def _load(
+    folder: Path | str, config: ModelConfig, device: torch.device, dtype: torch.dtype
+) -> tuple[Any, Any]:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    options: dict[str, Any] = {
+        "dtype": dtype,
+        "attn_implementation": "sdpa",
+        "trust_remote_code": False,
+        "use_safetensors": True,
+        "device_map": {"": device},
+    }
+    if config.quantize != "none":
+        options["quantization_config"] = _quantization(config, device, dtype)
+    where: dict[str, Any] = {} if isinstance(folder, Path) else {"revision": config.revision}
+    try:
+        with _quiet():
+            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **where)
+            model = AutoModelForCausalLM.from_pretrained(folder, **options, **where)
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ModelError(
+            f"cannot load the model {config.name}: {first}",
+            "give --model a hub name that can be reached, a local folder, a GGUF file, or leave it out",
+        ) from error
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return model, tokenizer
+
+
+def _quantization(config: ModelConfig, device: torch.device, dtype: torch.dtype) -> Any:
+    """bitsandbytes settings: NF4 with double quantization, or LLM.int8()."""
+    try:
+        import bitsandbytes  # noqa: F401
+    except (ImportError, RuntimeError, OSError) as error:
+        raise ModelError(
+            f"--quantize {config.quantize} needs bitsandbytes, which does not load here: {error}",
+            "use --quantize none",
+        ) from error
+    if device.type not in {"cpu", "cuda"}:
+        raise ModelError(f"--quantize {config.quantize} does not run on {device.type}", "use --quantize none")
+    from transformers import BitsAndBytesConfig
+
+    if config.quantize == "int8":
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+    )
+
+
+def disable_cpu_packing(model: nn.Module) -> int:
+    """Keeps bitsandbytes from repacking 4-bit weights on AVX512-BF16 CPUs; returns the number of layers guarded.
+
+    A repacked layer, back in training mode, gives no gradient to its input, so that everything below it
+    stops learning with no more than a warning.
+    """
+    guarded = 0
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+            guarded += 1
+    return guarded
+
+
+def estimate_bytes(folder: Path | str, quantize: str) -> int | None:
+    """Bytes that the loaded weights will take, or None where the folder does not tell.
+
+    Linear weights shrink with the quantization, embeddings and norms stay in 16 bit.
+    """
+    if not isinstance(folder, Path):
+        return None
+    try:
+        config = json.loads((folder / "config.json").read_text())
+    except (OSError, ValueError):
+        return None
+    stored = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+    if not stored:
+        return None
+    weights = stored / (4 if config.get("dtype", config.get("torch_dtype")) == "float32" else 2)
+    embeddings = int(config.get("vocab_size", 0)) * int(config.get("hidden_size", 0))
+    if not config.get("tie_word_embeddings", False):
+        embeddings *= 2
+    embeddings = min(embeddings, int(weights))
+    return int(2 * embeddings + BYTES_PER_WEIGHT[quantize] * (weights - embeddings))
+
+
+def check_memory(folder: Path | str, config: ModelConfig, device: torch.device) -> None:
+    """Refuses, before loading, a model whose weights cannot fit in free memory.
+
+    Raises:
+        ModelError: the estimate (weights and a fifth for work) exceeds what is free.
+    """
+    needed = estimate_bytes(folder, config.quantize)
+    if needed is None:
+        return
+    free = torch.cuda.mem_get_info()[0] if device.type == "cuda" else free_memory()
+    if needed * 1.2 > free:
+        other = "a smaller --model" if config.quantize == "nf4" else "--quantize nf4 or a smaller --model"
+        raise ModelError(
+            f"{config.name} at --quantize {config.quantize} needs about {needed * 1.2 / 2**30:.1f} GiB and "
+            f"{free / 2**30:.1f} GiB are free",
+            f"choose {other}",
+        )
+
+
+def free_memory() -> int:
+    """Bytes of main memory that a new model could take, within the container's limit where one is set."""
+    free = int(psutil.virtual_memory().available)
+    limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
+    try:
+        free = min(free, int(limit.read_text()) - int(used.read_text()))
+    except (OSError, ValueError):
+        pass  # no cgroup limit is set
+    return free
+
+
+class _quiet:
+    """Silences transformers' progress bars and start-up chatter while a model loads."""
+
+    def __enter__(self) -> None:
+        from transformers.utils import logging as library
+
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+        self.level = library.get_verbosity()
+        library.set_verbosity_error()
+        library.disable_progress_bar()
+        logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+        self.warnings = warnings.catch_warnings()
+        self.warnings.__enter__()
+        warnings.simplefilter("ignore")
+
+    def __exit__(self, *error: Any) -> None:
+        from transformers.utils import logging as library
+
+        self.warnings.__exit__(*error)
+        library.set_verbosity(self.level)

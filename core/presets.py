@@ -1,0 +1,58 @@
+"""Named budgets: what `quick`, `standard` and `paper` mean, and which one this hardware gets by itself."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from core.config import AdapterConfig, DataConfig, EncoderConfig, RunConfig, TrainingConfig, check_choice
+
+PRESETS = ("quick", "standard", "paper", "auto")
+
+
+def preset_config(name: str) -> RunConfig:
+    """The settings of a preset, on MovieLens with the embedded model until told otherwise.
+
+    quick: all methods within fifteen minutes on two CPU cores; 3 test positions per user.
+    standard: the same with more samples and 10 test positions per user; about an hour on two cores.
+    paper: the paper's hyper-parameters (its code: rank 8, alpha 32, dropout 0.1, all layers, batch 128,
+        gate rate 0.3x, language-model objective); meant for a GPU.
+
+    Raises:
+        InputError: there is no such preset.
+    """
+    check_choice(name, PRESETS[:-1], "preset")
+    if name == "quick":
+        return RunConfig(data=DataConfig(spread_positions=3))
+    if name == "standard":
+        return RunConfig(
+            encoder=EncoderConfig(epochs=200, patience=8),
+            training=TrainingConfig(samples=8000, validations=8),
+        )
+    return RunConfig(
+        encoder=EncoderConfig(epochs=200, patience=8),
+        adapter=AdapterConfig(rank=8, alpha=32.0, dropout=0.1, layers=0),
+        training=TrainingConfig(
+            objective="language-model",
+            samples=5 * 66_127,
+            batch_size=128,
+            micro_batch_size=8,
+            learning_rate=8e-4,
+            gate_rate_multiplier=0.3,
+            final_rate=0.01,
+            weight_decay=1e-5,
+            validations=5,
+            encoder_prior=False,
+            checkpointing=True,
+        ),
+    )
+
+
+def with_overrides(config: RunConfig, **parts: dict[str, object]) -> RunConfig:
+    """The config with some fields of some parts replaced, each checked again.
+
+    Raises:
+        InputError: a value breaks a rule.
+    """
+    return replace(
+        config, **{part: replace(getattr(config, part), **values) for part, values in parts.items()}
+    )

@@ -1,0 +1,230 @@
+"""From items to token ids: prompts as rows of tokens with item slots, and candidates as branches of a row.
+
+A row holds a shared prefix (branch 0) and any number of branches (1 .. C). A branch sees the prefix and
+itself, and its positions restart after the prefix, so that one pass reads every candidate as if it were alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+Ints = npt.NDArray[np.int64]
+
+MAX_TITLE_TOKENS = 48
+SLOT = "\n"
+"""What a slot looks like to the tokenizer: the line's end, where the item's vector is added."""
+NO_ITEM = -1
+PADDING = -1
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A run of tokens in a row."""
+
+    tokens: Ints
+    """Token ids, or places in a list of known states."""
+    item: int = NO_ITEM
+    """The item whose vector is added at the last token, if any."""
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A batch of rows; T is the longest one's length, padding on the right."""
+
+    tokens: Ints
+    """(batch, T), 0 where padded."""
+    positions: Ints
+    """(batch, T) rotary positions."""
+    branch: Ints
+    """(batch, T) 0 for the prefix, 1 .. C for branches, -1 for padding."""
+    slots: Ints
+    """(batch, T) the item whose vector is added here, -1 elsewhere."""
+    ends: Ints
+    """(batch, C) index of each branch's last token."""
+
+
+def pack(prefixes: Sequence[Sequence[Piece]], branches: Sequence[Sequence[Piece]]) -> Packed:
+    """Lays out n rows, each with its prefix and C branches (the same C in every row)."""
+    rows = [_row(prefix, own) for prefix, own in zip(prefixes, branches, strict=True)]
+    length = max(len(row[0]) for row in rows)
+    batch = np.stack(
+        [
+            np.stack(
+                [
+                    np.pad(part, (0, length - len(part)), constant_values=fill)
+                    for part in (row[i] for row in rows)
+                ]
+            )
+            for i, fill in enumerate((0, 0, PADDING, NO_ITEM))
+        ]
+    )
+    return Packed(*batch, ends=np.stack([row[4] for row in rows]))
+
+
+def _row(prefix: Sequence[Piece], branches: Sequence[Piece]) -> tuple[Ints, Ints, Ints, Ints, Ints]:
+    pieces = [*prefix, *branches]
+    lengths = np.array([len(piece.tokens) for piece in pieces])
+    shared = int(lengths[: len(prefix)].sum())
+    tokens = np.concatenate([piece.tokens for piece in pieces])
+    number = np.concatenate([np.zeros(len(prefix), dtype=np.int64), np.arange(1, len(branches) + 1)])
+    ends = np.cumsum(lengths) - 1
+    branch = np.repeat(number, lengths)
+    starts = np.repeat(ends - lengths + 1, lengths)
+    positions = np.arange(len(tokens))
+    positions = np.where(branch > 0, positions - starts + shared, positions)
+    slots = np.full(len(tokens), NO_ITEM)
+    slots[ends] = [piece.item for piece in pieces]
+    return tokens, positions, branch, slots, ends[len(prefix) :]
+
+
+def visible(branch: Ints) -> npt.NDArray[np.bool_]:
+    """(batch, 1, T, T) whether a query (third axis) may look at a key: earlier, in the prefix or in its own branch."""
+    query, key = branch[:, :, None], branch[:, None, :]
+    length = branch.shape[1]
+    allowed = ((key == 0) | (key == query)) & np.tri(length, dtype=bool) & (key != PADDING)
+    # A padded query must see something, or its attention is not a number.
+    return (allowed | np.eye(length, dtype=bool))[:, None]
+
+
+class ListwisePrompt:
+    """The packed prompt of the listwise objective: preamble, history, question, then each candidate as a branch.
+
+    Every item is one segment, its title and a slot, the same in the history and among the candidates. Pieces
+    hold places in the flat list of all segments' tokens, where the frozen lower layers' states are kept.
+
+    Args:
+        tokenizer: the language model's.
+        titles: display title per item; over-long ones are cut to 48 tokens.
+        preamble: text before the history.
+        question: text between history and candidates.
+    """
+
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, titles: Sequence[str], preamble: str, question: str
+    ) -> None:
+        encoded = tokenizer(list(titles), add_special_tokens=False)["input_ids"]
+        slot = slot_token(tokenizer)
+        segments = [
+            [*beginning(tokenizer), *encode(tokenizer, preamble + SLOT)],
+            encode(tokenizer, question + SLOT),
+            *([*ids[:MAX_TITLE_TOKENS], slot] for ids in encoded),
+        ]
+        self.ids: Ints = np.concatenate([np.asarray(segment, dtype=np.int64) for segment in segments])
+        self.starts = np.concatenate([[0], np.cumsum([len(segment) for segment in segments])])
+        self.items = len(titles)
+        self.preamble, self.question = self._piece(0), self._piece(1)
+        self._items = [self._piece(2 + item, item) for item in range(self.items)]
+
+    def _piece(self, segment: int, item: int = NO_ITEM) -> Piece:
+        return Piece(np.arange(self.starts[segment], self.starts[segment + 1]), item)
+
+    def item(self, item: int) -> Piece:
+        """An item's segment."""
+        return self._items[item]
+
+    def pack(self, histories: Sequence[Sequence[int]], candidates: Sequence[Sequence[int]]) -> Packed:
+        """Rows of n histories with C candidates each."""
+        return pack(
+            [[self.preamble, *map(self.item, history), self.question] for history in histories],
+            [list(map(self.item, row)) for row in candidates],
+        )
+
+    def length(self, history: Sequence[int], candidates: Sequence[int]) -> int:
+        """Tokens in one row."""
+        shared = len(self.preamble.tokens) + len(self.question.tokens)
+        return shared + sum(len(self.item(item).tokens) for item in (*history, *candidates))
+
+
+class AnswerPrompt:
+    """The paper's hybrid prompt: history and candidates listed in it, the answer's tokens follow (paper §3.1).
+
+    Pieces hold token ids. Each possible answer is a branch: the title, then the end of the line.
+
+    Args:
+        tokenizer: the language model's.
+        titles: display title per item.
+        template: text with `{history}`, `{candidates}` and, optionally, `{count}`.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, titles: Sequence[str], template: str) -> None:
+        self.tokenizer, self.template = tokenizer, template
+        slot = slot_token(tokenizer)
+        spoken = tokenizer([f" {title}" for title in titles], add_special_tokens=False)["input_ids"]
+        self._items = [
+            Piece(np.array([*ids[:MAX_TITLE_TOKENS], slot], dtype=np.int64), item)
+            for item, ids in enumerate(spoken)
+        ]
+        self._texts: dict[str, Piece] = {}
+
+    def _text(self, text: str, first: bool = False) -> Piece:
+        key = f"{first}{text}"
+        if key not in self._texts:
+            ids = encode(self.tokenizer, text)
+            self._texts[key] = Piece(
+                np.array([*beginning(self.tokenizer), *ids] if first else ids, dtype=np.int64)
+            )
+        return self._texts[key]
+
+    def answer(self, item: int) -> Piece:
+        """The tokens that name an item: its title and the end of the line; no vector is added."""
+        return Piece(self._items[item].tokens)
+
+    def prefix(self, history: Sequence[int], candidates: Sequence[int]) -> list[Piece]:
+        """Everything before the answer."""
+        text = self.template.replace("{count}", str(len(candidates)))
+        pieces: list[Piece] = []
+        for part in _split(text, ("{history}", "{candidates}")):
+            if part == "{history}":
+                pieces += [self._items[item] for item in history]
+            elif part == "{candidates}":
+                pieces += [self._items[item] for item in candidates]
+            elif part.strip():
+                pieces.append(self._text(part.strip(" "), first=not pieces))
+        return pieces
+
+    def pack(
+        self,
+        histories: Sequence[Sequence[int]],
+        candidates: Sequence[Sequence[int]],
+        answers: Sequence[Sequence[int]],
+    ) -> Packed:
+        """Rows of n prompts with the answers to be scored as branches."""
+        return pack(
+            [self.prefix(history, row) for history, row in zip(histories, candidates, strict=True)],
+            [list(map(self.answer, row)) for row in answers],
+        )
+
+
+def _split(text: str, marks: Sequence[str]) -> list[str]:
+    parts = [text]
+    for mark in marks:
+        parts = [
+            piece
+            for part in parts
+            for i, rest in enumerate(part.split(mark) if part not in marks else [part])
+            for piece in ([mark, rest] if i else [rest])
+        ]
+    return [part for part in parts if part]
+
+
+def encode(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """Token ids of a text, without special tokens."""
+    return list(tokenizer.encode(text, add_special_tokens=False))
+
+
+def slot_token(tokenizer: PreTrainedTokenizerBase) -> int:
+    """The id of the token that a slot shows to the lower layers."""
+    return encode(tokenizer, SLOT)[-1]
+
+
+def beginning(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """The token that starts a text, where the model has one."""
+    return [] if tokenizer.bos_token_id is None else [int(tokenizer.bos_token_id)]

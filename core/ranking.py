@@ -1,0 +1,220 @@
+"""Listwise ranking: one packed forward scores all candidates of a user, each in a branch of its own.
+
+The frozen lower layers read every title once, by itself, after the preamble; what they make of it is kept.
+The adapted upper layers read the whole prompt. With all layers adapted, the lower part is the embedding.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from core.files import atomic_path
+from core.llm import LanguageModel
+from core.prompts import ListwisePrompt, Packed, pack, visible
+
+ITEMS_PER_ROW = 24
+ROWS_PER_PASS = 8
+
+
+def decoder_view(decoder: nn.Module, start: int, stop: int, norm: bool) -> nn.Module:
+    """A decoder that shares all parameters with `decoder` and runs only layers start .. stop - 1.
+
+    Args:
+        decoder: a transformer with `layers` and `norm`, as in Llama, Qwen, Mistral and their kin.
+        start: first layer.
+        stop: one past the last layer.
+        norm: whether the final norm is applied.
+    """
+    view = copy.copy(decoder)
+    layers = nn.ModuleList(list(decoder.layers)[start:stop])  # type: ignore[arg-type]
+    config = copy.copy(decoder.config)
+    config.num_hidden_layers = len(layers)  # type: ignore[union-attr]
+    modules = {**decoder._modules, "layers": layers}
+    if not norm:
+        modules["norm"] = nn.Identity()
+    view.__dict__.update(_modules=modules, config=config)
+    return view
+
+
+def run_decoder(view: nn.Module, hidden: Tensor, packed: Packed) -> Tensor:
+    """Hidden states of packed rows after the view's layers, (batch, T, width).
+
+    Args:
+        view: from `decoder_view`.
+        hidden: (batch, T, width) states before its first layer.
+        packed: positions and branches of the rows.
+    """
+    allowed = torch.from_numpy(visible(packed.branch)).to(hidden.device)
+    # Added to the attention's logits in their own precision: the CPU kernel converts a boolean mask at every layer.
+    mask = torch.zeros(allowed.shape, dtype=hidden.dtype, device=hidden.device)
+    mask.masked_fill_(~allowed, torch.finfo(hidden.dtype).min)
+    positions = torch.from_numpy(packed.positions).to(hidden.device)
+    output = view(inputs_embeds=hidden, attention_mask=mask, position_ids=positions, use_cache=False)
+    states: Tensor = output.last_hidden_state
+    return states
+
+
+class SegmentStates:
+    """What the frozen lower layers make of every segment of a listwise prompt, computed on first use and kept.
+
+    Args:
+        llm: the language model.
+        prompt: the catalogue's segments.
+        lower: number of lower layers.
+        store: a file where complete states are kept between runs, if any.
+    """
+
+    def __init__(
+        self, llm: LanguageModel, prompt: ListwisePrompt, lower: int, store: Path | None = None
+    ) -> None:
+        self.llm, self.prompt, self.store = llm, prompt, store
+        self.embed = llm.model.get_input_embeddings()
+        self.view = decoder_view(llm.model.get_decoder(), 0, lower, norm=False) if lower else None
+        self.ids = torch.from_numpy(prompt.ids).to(llm.device)
+        self.known = np.zeros(prompt.items, dtype=bool)
+        self.flat = torch.zeros(len(prompt.ids), llm.width, dtype=llm.dtype, device=llm.device)
+        if self.view is None:
+            with torch.no_grad():
+                self.flat.copy_(self.embed(self.ids[None])[0])
+            self.known[:] = True
+        elif store is not None and store.is_file():
+            self.flat.copy_(load_file(store)["states"])
+            self.known[:] = True
+        else:
+            for segment in (prompt.preamble, prompt.question):
+                self._read([[] if segment is prompt.preamble else [segment]])
+
+    def ensure(self, items: Sequence[int] | np.ndarray) -> None:
+        """Makes sure that these items' states are known."""
+        asked = np.unique(np.asarray(items, dtype=np.int64))
+        missing = asked[~self.known[asked]]
+        size = ITEMS_PER_ROW * ROWS_PER_PASS
+        for start in range(0, len(missing), size):
+            part = missing[start : start + size]
+            full = np.resize(
+                part, -(-len(part) // ITEMS_PER_ROW) * ITEMS_PER_ROW
+            )  # repeats fill the last row
+            self._read([list(map(self.prompt.item, row)) for row in full.reshape(-1, ITEMS_PER_ROW).tolist()])
+            self.known[part] = True
+        if len(missing) and self.known.all() and self.store is not None:
+            with atomic_path(self.store) as temporary:
+                save_file({"states": self.flat.cpu()}, temporary)
+
+    @torch.no_grad()
+    def _read(self, segments: list) -> None:  # type: ignore[type-arg]
+        """Reads rows of segments, each as a branch right after the preamble."""
+        assert self.view is not None
+        packed = pack([[self.prompt.preamble]] * len(segments), segments)
+        places = torch.from_numpy(packed.tokens).to(self.llm.device)
+        hidden = run_decoder(self.view, self.embed(self.ids[places]), packed)
+        real = torch.from_numpy(packed.branch >= 0).to(self.llm.device)
+        self.flat[places[real]] = hidden[real].to(self.flat.dtype)
+
+    def gather(self, packed: Packed) -> Tensor:
+        """(batch, T, width) states of packed rows."""
+        return self.flat[torch.from_numpy(packed.tokens).to(self.llm.device)]
+
+    def scale(self) -> float:
+        """Typical size of a state's entry: how large an item's vector must be to be noticed."""
+        known = self.flat[: len(self.prompt.preamble.tokens) + len(self.prompt.question.tokens)].float()
+        return float(known.square().mean(-1).sqrt().median())
+
+
+def states_key(llm: LanguageModel, prompt: ListwisePrompt, lower: int) -> str:
+    """Names the states of a (model, quantization, precision, prompt, depth): equal keys, equal states."""
+    digest = hashlib.sha256()
+    weight = llm.model.get_input_embeddings().weight.detach()
+    for part in (llm.name, llm.quantization, str(llm.dtype), llm.device.type, str(lower), str(weight.shape)):
+        digest.update(f"{part}\n".encode())
+    digest.update(weight[:: max(1, len(weight) // 64)].float().cpu().numpy().tobytes())
+    digest.update(prompt.ids.tobytes())
+    digest.update(prompt.starts.tobytes())
+    return digest.hexdigest()[:16]
+
+
+class ItemSlots(nn.Module):
+    """Adds the encoder's item vectors, through a small projector, at the slots of a prompt (paper §3.1).
+
+    Args:
+        item_vectors: (items, d), frozen.
+        width: of the language model's states.
+        scale: typical size of the states that the vectors are added to.
+    """
+
+    item_vectors: Tensor
+
+    def __init__(self, item_vectors: Tensor, width: int, scale: float) -> None:
+        super().__init__()
+        vectors = item_vectors.detach().float()
+        self.register_buffer("item_vectors", vectors / vectors.square().mean().sqrt(), persistent=False)
+        self.scale = scale
+        self.projector = nn.Linear(vectors.shape[1], width)
+        nn.init.normal_(self.projector.weight, std=vectors.shape[1] ** -0.5)
+        nn.init.zeros_(self.projector.bias)
+
+    def forward(self, hidden: Tensor, slots: np.ndarray) -> Tensor:
+        """`hidden`, (batch, T, width), with the vectors of `slots`, (batch, T), added; -1 adds nothing."""
+        items = torch.from_numpy(slots).to(hidden.device)
+        at = items >= 0
+        added = torch.zeros_like(hidden)
+        added[at] = (self.projector(self.item_vectors[items[at]]) * self.scale).to(hidden.dtype)
+        return hidden + added
+
+
+class ListwiseRanker(nn.Module):
+    """Scores candidates with the language model's upper layers; holds what is trained beside the adapter.
+
+    Args:
+        states: the lower layers' work.
+        upper: a view of the upper layers, final norm included.
+        item_vectors: (items, d) frozen vectors of the sequence encoder.
+        prior: whether the encoder's logits are added with a learned weight. The head starts at zero, so that
+            training starts from the encoder's ranking.
+    """
+
+    def __init__(self, states: SegmentStates, upper: nn.Module, item_vectors: Tensor, prior: bool) -> None:
+        super().__init__()
+        self._parts = (states, upper)  # a tuple: neither is trained here
+        self.slots = ItemSlots(item_vectors, states.llm.width, states.scale())
+        self.head = nn.Linear(states.llm.width, 1)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+        self.prior = nn.Parameter(torch.ones(())) if prior else None
+        if not prior:
+            nn.init.normal_(self.head.weight, std=states.llm.width**-0.5)
+
+    @property
+    def prompt(self) -> ListwisePrompt:
+        """How histories and candidates become rows."""
+        return self._parts[0].prompt
+
+    def forward(
+        self, histories: Sequence[Sequence[int]], candidates: Sequence[Sequence[int]], prior: Tensor | None
+    ) -> Tensor:
+        """(batch, C) scores.
+
+        Args:
+            histories: item sequences, oldest first.
+            candidates: C items each.
+            prior: (batch, C) the encoder's logits; used only by a ranker that was made with the prior.
+        """
+        states, upper = self._parts
+        states.ensure(np.concatenate([np.asarray(row, dtype=np.int64) for row in (*histories, *candidates)]))
+        packed = states.prompt.pack(histories, candidates)
+        hidden = run_decoder(upper, self.slots(states.gather(packed), packed.slots), packed)
+        ends = torch.from_numpy(packed.ends).to(hidden.device)
+        last = hidden.gather(1, ends[..., None].expand(-1, -1, hidden.shape[-1]))  # (batch, C, width)
+        scores: Tensor = self.head(last.float()).squeeze(-1)
+        if self.prior is None:
+            return scores
+        if prior is None:
+            raise RuntimeError("this ranker adds the encoder's scores and was given none")
+        return scores + self.prior * prior

@@ -1,0 +1,101 @@
+"""The interface behind which every method lives: fit once, then score candidates for histories."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from core.config import RunConfig
+from core.data.types import Dataset, Samples
+from core.events import Emit, ShouldStop, never, silent
+
+Scores = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a method is given: data, settings, a seed, and where it may keep its work."""
+
+    dataset: Dataset
+    samples: Samples
+    config: RunConfig
+    seed: int
+    folder: Path
+    """For checkpoints and for what methods share, such as the trained encoder."""
+    emit: Emit = silent
+    should_stop: ShouldStop = never
+
+
+@dataclass(frozen=True)
+class FitReport:
+    """What fitting cost and what it made."""
+
+    trainable_parameters: int = 0
+    """Parameters that training changed."""
+    adapter_parameters: int = 0
+    """Those of them in LoRA's A and B."""
+    gate_parameters: int = 0
+    """Those of them in the gate: what iLoRA adds to LoRA."""
+    total_parameters: int = 0
+    """All parameters that answering needs, the frozen ones included."""
+    load_seconds: float = 0.0
+    train_seconds: float = 0.0
+    """Training proper; loading and validation are not in it."""
+    samples_per_second: float = 0.0
+    curve: list[dict[str, float]] = field(default_factory=list)
+    """One row per validation."""
+    notes: list[str] = field(default_factory=list)
+
+
+class Recommender(ABC):
+    """A method of the benchmark."""
+
+    name: ClassVar[str]
+    uses_llm: ClassVar[bool] = False
+
+    @abstractmethod
+    def fit(self, task: Task) -> FitReport:
+        """Learns from `task.samples.train`, choosing by `task.samples.validation` only.
+
+        Raises:
+            Interrupted: `task.should_stop` said so; the same call goes on from there.
+        """
+
+    @abstractmethod
+    def score(self, histories: Sequence[Sequence[int]], candidates: Sequence[Sequence[int]]) -> Scores:
+        """Scores each history's candidates, higher is more likely next.
+
+        Args:
+            histories: n item sequences, oldest first, each of 1 to 10 items.
+            candidates: n lists of c items.
+
+        Returns:
+            (n, c) finite scores; only their order within a row means something.
+        """
+
+    def expert_weights(self, histories: Sequence[Sequence[int]]) -> npt.NDArray[np.float32] | None:
+        """omega, (n, K), for gated methods; None for the others."""
+        del histories
+        return None
+
+    def save(self, folder: Path) -> None:
+        """Writes what `load` needs into an existing empty folder."""
+        raise ValueError(f"{self.name} has nothing to save into {folder}")
+
+    def load(self, folder: Path, task: Task) -> None:
+        """Becomes the recommender that `save` wrote.
+
+        Raises:
+            ResultError, ModelError: a file is missing or damaged, a weight is missing, unknown or misshapen.
+        """
+        raise ValueError(f"{self.name} has nothing to load from {folder} for {task.dataset.name}")
+
+    def finish(self) -> None:
+        """Called once the result is on disk: intermediate files may go."""
+        return

@@ -1,0 +1,287 @@
+"""LoRA and iLoRA on the 4-bit language model, and the same model asked without any training."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from core.answers import AnswerRanker
+from core.data import draw_candidates, load_card
+from core.data.types import Sample
+from core.errors import Interrupted
+from core.events import Notice, ShouldStop, never
+from core.ilora.model import AdaptedModel
+from core.llm import load_llm
+from core.metrics import ranks_from_scores, summarize
+from core.prompts import AnswerPrompt
+from core.ranking import decoder_view
+from core.recommenders.base import FitReport, Recommender, Scores, Task
+from core.recommenders.sasrec import SASRec, fit_encoder, load_encoder, save_encoder, target_columns
+from core.training import Schedule, clear_checkpoints, train
+
+Score = Callable[[Sequence[Sequence[int]], Sequence[Sequence[int]]], Tensor]
+
+
+class AdapterJob:
+    """Trains an adapted model on windows of the training users' sequences."""
+
+    def __init__(self, model: AdaptedModel, task: Task) -> None:
+        self.model, self.task = model, task
+        self.samples = task.samples.train
+        self.settings = task.config.training
+        self.validation = spaced(task.samples.validation, self.settings.validation_cases)
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Adapter, projector and gate."""
+        return self.model.parameter_groups()
+
+    def terms(self, samples: Sequence[int], epoch: int) -> int:
+        """One per sample."""
+        del epoch
+        return len(samples)
+
+    def length(self, sample: int, epoch: int) -> int:
+        """Tokens of the sample's history; the candidates' vary little."""
+        del epoch
+        ranker, history = self.model.ranker, self.samples[sample].history
+        if isinstance(ranker, AnswerRanker):
+            return len(history)
+        return ranker.prompt.length(history, ())
+
+    def candidates(self, sample: int, epoch: int) -> tuple[int, ...]:
+        """The target among fresh negatives, drawn anew every epoch, the same for LoRA and iLoRA."""
+        case, task = self.samples[sample], self.task
+        return draw_candidates(
+            task.dataset.name,
+            task.dataset.sequences[case.user],
+            case.position,
+            case.target,
+            len(task.dataset.catalogue),
+            count=self.settings.candidates,
+            seed=task.seed,
+            salt=f"train-{epoch}",
+        )
+
+    @contextmanager
+    def loss(self, samples: Sequence[int], epoch: int) -> Iterator[tuple[Tensor, int]]:
+        """The objective's loss, summed over samples."""
+        self.model.train()
+        cases = [self.samples[sample] for sample in samples]
+        candidates = [self.candidates(sample, epoch) for sample in samples]
+        targets = [row.index(case.target) for row, case in zip(candidates, cases, strict=True)]
+        with self.model.loss([case.history for case in cases], candidates, targets) as loss:
+            yield loss, len(samples)
+
+    def validate(self, should_stop: ShouldStop) -> dict[str, float]:
+        """Ranking metrics over validation users."""
+        self.model.train(False)
+        scores = score_in_batches(
+            self.model.scores,
+            [case.history for case in self.validation],
+            [case.candidates for case in self.validation],
+            self.settings.micro_batch_size,
+            should_stop,
+        )
+        self.model.train()
+        metrics = summarize(ranks_from_scores(scores, target_columns(self.validation)))
+        return {**metrics, "n": float(len(self.validation))}
+
+    def state(self) -> dict[str, Tensor]:
+        """Every trained weight."""
+        return self.model.state()
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Takes back what `state` gave."""
+        self.model.load_state(state)
+
+    def gate(self) -> list[float] | None:
+        """Mean expert weights since the last call."""
+        return self.model.mean_gate()
+
+
+def spaced(samples: Sequence[Sample], count: int) -> list[Sample]:
+    """At most `count` of the samples, evenly spaced."""
+    if len(samples) <= count:
+        return list(samples)
+    return [samples[i * len(samples) // count] for i in range(count)]
+
+
+@torch.no_grad()
+def score_in_batches(
+    score: Score,
+    histories: Sequence[Sequence[int]],
+    candidates: Sequence[Sequence[int]],
+    size: int,
+    should_stop: ShouldStop = never,
+) -> Scores:
+    """(n, c) scores, computed `size` rows at a time, rows of similar length together.
+
+    Raises:
+        Interrupted: `should_stop` said so.
+    """
+    order = sorted(range(len(histories)), key=lambda i: len(histories[i]))
+    parts = []
+    for start in range(0, len(order), size):
+        if should_stop():
+            raise Interrupted
+        rows = order[start : start + size]
+        parts.append(score([histories[i] for i in rows], [candidates[i] for i in rows]).float().cpu().numpy())
+    scores = np.empty((len(order), len(candidates[0])), dtype=np.float32)
+    scores[order] = np.concatenate(parts)
+    return scores
+
+
+class AdapterRecommender(Recommender):
+    """What LoRA and iLoRA share: everything but the gate."""
+
+    uses_llm = True
+    gated = False
+
+    def build(self, task: Task, encoder: SASRec) -> AdaptedModel:
+        """The untrained model of a task around a trained encoder."""
+        card = load_card(task.dataset.name)
+        llm = load_llm(task.config.model, task.emit)
+        return AdaptedModel(
+            llm, encoder, task.dataset.catalogue.titles, card.prompts, task.config, self.gated, task.seed
+        )
+
+    def fit(self, task: Task) -> FitReport:
+        """Trains adapter, projector and head; validation chooses among the checkpoints."""
+        encoder, _ = fit_encoder(task)
+        started = time.monotonic()
+        self.model = self.build(task, encoder)
+        loading = time.monotonic() - started
+        settings = task.config.training
+        steps = -(-settings.samples // settings.batch_size)
+        schedule = Schedule(
+            steps=steps,
+            batch_size=settings.batch_size,
+            micro_batch_size=settings.micro_batch_size,
+            learning_rate=settings.learning_rate,
+            warmup_steps=round(settings.warmup * steps),
+            final_rate=settings.final_rate,
+            clip=settings.clip,
+            validate_every=-(-steps // max(1, settings.validations)),
+            seed=task.seed,
+        )
+        job = AdapterJob(self.model, task)
+        label, folder = (self.name, task.seed), task.folder / "checkpoints" / f"{self.name}-seed{task.seed}"
+        report = train(job, len(job.samples), schedule, folder, label, task.emit, task.should_stop)
+        self.checkpoints = folder
+        self.batch = settings.micro_batch_size
+        self.model.train(False)
+        notes = []
+        if isinstance(self.model.ranker, AnswerRanker):
+            notes.append("candidates are ranked by the likelihood of their titles as the answer")
+        elif settings.encoder_prior:
+            notes.append("the encoder's own score is part of the score, with a learned weight")
+        return FitReport(
+            trainable_parameters=sum(p.numel() for p in self.model.parameters().values()),
+            adapter_parameters=self.model.count("adapter"),
+            gate_parameters=self.model.count("gate"),
+            total_parameters=self.model.total_parameters(),
+            load_seconds=loading,
+            train_seconds=report.seconds,
+            samples_per_second=report.samples_per_second,
+            curve=report.curve,
+            notes=notes,
+        )
+
+    def score(self, histories: Sequence[Sequence[int]], candidates: Sequence[Sequence[int]]) -> Scores:
+        """Scores from one packed forward per batch."""
+        self.model.train(False)
+        return score_in_batches(self.model.scores, histories, candidates, self.batch)
+
+    def expert_weights(self, histories: Sequence[Sequence[int]]) -> npt.NDArray[np.float32] | None:
+        """omega, (n, K); None for LoRA."""
+        return self.model.expert_weights(histories)
+
+    def save(self, folder: Path) -> None:
+        """Writes a PEFT adapter, and beside it gate, projector, head and encoder."""
+        self.model.save(folder)
+        save_encoder(self.model.encoder, folder)
+
+    def load(self, folder: Path, task: Task) -> None:
+        """Loads the language model and the saved weights; every weight must be there and fit."""
+        self.model = self.build(task, load_encoder(folder, task))
+        self.model.load(folder)
+        self.model.train(False)
+        self.batch = task.config.training.micro_batch_size
+
+    def finish(self) -> None:
+        """Drops the checkpoints of a run whose result is on disk."""
+        clear_checkpoints(self.checkpoints)
+
+
+class Lora(AdapterRecommender):
+    """Plain LoRA: one adapter for everybody."""
+
+    name = "lora"
+
+
+class Ilora(AdapterRecommender):
+    """Instance-wise LoRA: the gate weighs K experts for every sequence (paper §3)."""
+
+    name = "ilora"
+    gated = True
+
+
+class ZeroShot(Recommender):
+    """The language model as it comes, asked for the next title with the paper's prompt, without item slots.
+
+    A candidate's score is the log-likelihood of its title as the answer; whether it is summed over the
+    title's tokens or averaged is chosen on validation.
+    """
+
+    name = "zero-shot"
+    uses_llm = True
+    VALIDATION_CASES = 48
+    BATCH = 4
+
+    def fit(self, task: Task) -> FitReport:
+        """Loads the model and chooses how title lengths count."""
+        started = time.monotonic()
+        self.llm = load_llm(task.config.model, task.emit)
+        prompt = AnswerPrompt(
+            self.llm.tokenizer,
+            task.dataset.catalogue.titles,
+            load_card(task.dataset.name).prompts.language_model,
+        )
+        upper = decoder_view(self.llm.model.get_decoder(), 0, self.llm.depth, norm=True)
+        self.ranker = AnswerRanker(self.llm, prompt, None, upper, None)
+        loading = time.monotonic() - started
+        self.mean = False
+        cases = spaced(task.samples.validation, self.VALIDATION_CASES)
+        histories, candidates = [case.history for case in cases], [case.candidates for case in cases]
+        found = {}
+        for mean in (False, True):
+            self.mean = mean
+            scores = score_in_batches(self._scores, histories, candidates, self.BATCH, task.should_stop)
+            found[mean] = summarize(ranks_from_scores(scores, target_columns(cases)))["MRR"]
+        self.mean = found[True] > found[False]
+        how = "the mean over" if self.mean else "the sum over"
+        note = f"a title's likelihood is {how} its tokens (chosen on {len(cases)} validation cases)"
+        task.emit(Notice(f"zero-shot: {note}"))
+        return FitReport(
+            total_parameters=sum(
+                p.numel() * (2 if p.dtype == torch.uint8 else 1) for p in self.llm.model.parameters()
+            ),
+            load_seconds=loading,
+            notes=[note],
+        )
+
+    def _scores(self, histories: Sequence[Sequence[int]], candidates: Sequence[Sequence[int]]) -> Tensor:
+        total, lengths = self.ranker.token_likelihoods(histories, candidates, candidates)
+        return total / lengths if self.mean else total
+
+    def score(self, histories: Sequence[Sequence[int]], candidates: Sequence[Sequence[int]]) -> Scores:
+        """Log-likelihoods of the candidates' titles."""
+        return score_in_batches(self._scores, histories, candidates, self.BATCH)

@@ -1,0 +1,41 @@
+"""Popularity: the item that most training users interacted with comes first, whatever the history."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from core.recommenders.base import FitReport, Recommender, Scores, Task
+
+
+class Popularity(Recommender):
+    """Scores an item by its number of training interactions."""
+
+    name = "popularity"
+
+    def fit(self, task: Task) -> FitReport:
+        """Counts the targets and histories of the training samples, every interaction once."""
+        self.counts = item_counts(task)
+        return FitReport()
+
+    def score(self, histories: Sequence[Sequence[int]], candidates: Sequence[Sequence[int]]) -> Scores:
+        """The counts of the candidates."""
+        del histories
+        return self.counts[np.asarray(candidates, dtype=np.int64)]
+
+
+def item_counts(task: Task) -> Scores:
+    """How often each item occurs in the training part of the sequences, (items,)."""
+    counts = np.zeros(len(task.dataset.catalogue), dtype=np.float32)
+    for items in training_sequences(task):
+        np.add.at(counts, items, 1)
+    return counts
+
+
+def training_sequences(task: Task) -> list[np.ndarray]:
+    """Each training user's items up to the last position that training may see, oldest first."""
+    last: dict[str, int] = {}
+    for sample in task.samples.train:
+        last[sample.user] = max(last.get(sample.user, 0), sample.position)
+    return [task.dataset.sequences[user].items[: end + 1] for user, end in last.items()]

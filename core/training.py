@@ -1,0 +1,365 @@
+"""The one training loop: AdamW, cosine with warm-up, accumulation, validation, checkpoints that resume exactly."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn, Protocol
+
+import torch
+from torch import Tensor
+
+from core.checkpoints import Checkpoint, clear_checkpoints, load_latest, save_checkpoint
+from core.errors import Interrupted, TrainingError
+from core.events import Emit, Evaluated, Notice, Saved, ShouldStop, StageStarted, StepLogged, Stopped
+
+LOG_SECONDS = 0.5
+
+
+class Job(Protocol):
+    """What can be trained: it knows its parameters, its loss and its validation, not the loop."""
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """AdamW groups: `params`, `rate` (multiple of the schedule's rate), `weight_decay`."""
+        ...
+
+    def loss(self, samples: Sequence[int], epoch: int) -> AbstractContextManager[tuple[Tensor, int]]:
+        """The summed loss over these training samples, and how many terms it sums; `backward` runs inside.
+
+        Randomness must come from torch's generator or from (sample, epoch), so that a resumed run repeats it.
+        """
+        ...
+
+    def terms(self, samples: Sequence[int], epoch: int) -> int:
+        """How many terms `loss` will sum for these samples; needed before the first micro-batch runs."""
+        ...
+
+    def length(self, sample: int, epoch: int) -> int:
+        """How long a sample is; micro-batches are made of samples of similar length."""
+        ...
+
+    def validate(self, should_stop: ShouldStop) -> dict[str, float]:
+        """Validation metrics by name; leaves the job in training mode."""
+        ...
+
+    def state(self) -> dict[str, Tensor]:
+        """Every trained weight and buffer."""
+        ...
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Takes back what `state` gave; missing or unexpected keys are errors."""
+        ...
+
+    def gate(self) -> list[float] | None:
+        """Mean expert weights since the last call, or None without a gate."""
+        ...
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long, how fast and how often; in optimizer steps."""
+
+    steps: int
+    batch_size: int
+    micro_batch_size: int
+    learning_rate: float
+    warmup_steps: int = 0
+    final_rate: float = 0.0
+    """The cosine ends at this share of the peak."""
+    clip: float = 1.0
+    validate_every: int = 0
+    """0: only at the end."""
+    patience: int = 0
+    """Validations without improvement before stopping; 0: never."""
+    criterion: str = "MRR"
+    """The validation metric that chooses (higher is better)."""
+    seed: int = 0
+    checkpoint_seconds: float = 60.0
+
+    def rate(self, step: int) -> float:
+        """The share of the peak rate at a step (0-based): linear rise, then half a cosine."""
+        if step < self.warmup_steps:
+            return (step + 1) / self.warmup_steps
+        progress = (step - self.warmup_steps) / max(1, self.steps - self.warmup_steps)
+        return self.final_rate + (1 - self.final_rate) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+@dataclass
+class Progress:
+    """Where a run stands; saved with every checkpoint."""
+
+    step: int = 0
+    seconds: float = 0.0
+    best_step: int = -1
+    best: float = -math.inf
+    stale: int = 0
+    curve: list[dict[str, float]] | None = None
+
+
+@dataclass(frozen=True)
+class TrainingReport:
+    """What a finished run did."""
+
+    steps: int
+    best_step: int
+    seconds: float
+    """Training time over all sessions, without validation."""
+    samples_per_second: float
+    curve: list[dict[str, float]]
+    """One row per validation: step, loss and the metrics."""
+
+
+class Loop:
+    """Trains a job; see `train`."""
+
+    def __init__(
+        self,
+        job: Job,
+        n_samples: int,
+        schedule: Schedule,
+        folder: Path,
+        label: tuple[str, int],
+        emit: Emit,
+        should_stop: ShouldStop,
+    ) -> None:
+        self.job, self.n, self.schedule, self.folder = job, n_samples, schedule, folder
+        self.method, self.seed = label
+        self.emit, self.should_stop = emit, should_stop
+        self.micro_batch_size = schedule.micro_batch_size
+        self.optimizer = torch.optim.AdamW(
+            [{**group, "lr": 0.0} for group in job.parameter_groups()], betas=(0.9, 0.999), eps=1e-8
+        )
+        self.parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        self.progress = Progress(curve=[])
+        self.best_state: dict[str, Tensor] | None = None
+        self._order: tuple[int, list[int]] | None = None
+        self._logged = 0.0
+        self._loss_sum, self._loss_steps = 0.0, 0
+
+    def run(self) -> TrainingReport:
+        """Trains to the end, or raises `Interrupted` after saving."""
+        self._resume()
+        schedule, progress = self.schedule, self.progress
+        if progress.step and self._validation_due() and not self._validated():
+            self._validate()
+            self._save()
+        self.emit(StageStarted(self.method, self.seed, "train", schedule.steps))
+        saved_at = time.monotonic()
+        while progress.step < schedule.steps and not self._exhausted():
+            if self.should_stop():
+                self._stop("train")
+            started = time.monotonic()
+            self._step()
+            progress.step += 1
+            progress.seconds += time.monotonic() - started
+            self._log()
+            if self._validation_due():
+                self._validate()
+                self._save()
+                saved_at = time.monotonic()
+            elif time.monotonic() - saved_at > schedule.checkpoint_seconds:
+                self._save()
+                saved_at = time.monotonic()
+        if self.best_state is not None:
+            self.job.load_state(self.best_state)
+        seen = progress.step * schedule.batch_size
+        return TrainingReport(
+            steps=progress.step,
+            best_step=max(progress.best_step, 0),
+            seconds=progress.seconds,
+            samples_per_second=seen / progress.seconds if progress.seconds else 0.0,
+            curve=list(progress.curve or []),
+        )
+
+    def samples_of(self, step: int) -> list[tuple[int, int]]:
+        """The (sample, epoch) pairs of a step: a new seeded permutation every epoch, no sample dropped."""
+        pairs = []
+        for k in range(step * self.schedule.batch_size, (step + 1) * self.schedule.batch_size):
+            epoch = k // self.n
+            if self._order is None or self._order[0] != epoch:
+                generator = torch.Generator().manual_seed(self.schedule.seed * 1_000_003 + epoch)
+                self._order = (epoch, torch.randperm(self.n, generator=generator).tolist())
+            pairs.append((self._order[1][k % self.n], epoch))
+        return pairs
+
+    def _step(self) -> None:
+        rate = self.schedule.rate(self.progress.step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.schedule.learning_rate * rate * group["rate"]
+        pairs = self.samples_of(self.progress.step)
+        generator_state = torch.get_rng_state()
+        while True:
+            try:
+                total = self._accumulate(pairs)
+                break
+            except torch.OutOfMemoryError:
+                if self.micro_batch_size == 1:
+                    raise
+                self.micro_batch_size = (self.micro_batch_size + 1) // 2
+                self.emit(Notice(f"out of memory: micro-batch is now {self.micro_batch_size}", "warning"))
+                self.optimizer.zero_grad(set_to_none=True)
+                torch.set_rng_state(generator_state)
+                torch.cuda.empty_cache()
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.schedule.clip)
+        if not math.isfinite(total) or not bool(torch.isfinite(norm)):
+            raise TrainingError(
+                f"{self.method}: the loss or its gradient is not a number at step {self.progress.step + 1}",
+                "lower --learning-rate, or use --quantize none to see whether quantization is the cause",
+            )
+        self.optimizer.step()
+        self._loss_sum += total
+        self._loss_steps += 1
+
+    def _accumulate(self, pairs: list[tuple[int, int]]) -> float:
+        """Gradients of the mean loss over all terms of a batch, however it is cut into micro-batches."""
+        self.optimizer.zero_grad(set_to_none=True)
+        pieces = []
+        pairs = sorted(pairs, key=lambda pair: self.job.length(*pair))
+        for start in range(0, len(pairs), self.micro_batch_size):
+            part = pairs[start : start + self.micro_batch_size]
+            for epoch in sorted({epoch for _, epoch in part}):
+                pieces.append(([sample for sample, e in part if e == epoch], epoch))
+        terms = max(1, sum(self.job.terms(samples, epoch) for samples, epoch in pieces))
+        total = 0.0
+        for samples, epoch in pieces:
+            with self.job.loss(samples, epoch) as (loss, count):
+                if count:
+                    (loss / terms).backward()  # type: ignore[no-untyped-call]
+                    total += float(loss.detach()) / terms
+        return total
+
+    def _validation_due(self) -> bool:
+        step, every = self.progress.step, self.schedule.validate_every
+        return step == self.schedule.steps or (every > 0 and step % every == 0)
+
+    def _validated(self) -> bool:
+        curve = self.progress.curve
+        return bool(curve) and curve[-1]["step"] == self.progress.step
+
+    def _exhausted(self) -> bool:
+        return 0 < self.schedule.patience <= self.progress.stale
+
+    def _validate(self) -> None:
+        self.emit(StageStarted(self.method, self.seed, "validate"))
+        try:
+            metrics = self.job.validate(self.should_stop)
+        except Interrupted:
+            self._stop("validate")
+        progress, value = self.progress, metrics[self.schedule.criterion]
+        if not math.isfinite(value):
+            raise TrainingError(
+                f"{self.method}: validation {self.schedule.criterion} is not a number",
+                "lower the learning rate",
+            )
+        row = {
+            "step": progress.step,
+            "loss": self._mean_loss(),
+            **{k: v for k, v in metrics.items() if k != "n"},
+        }
+        assert progress.curve is not None
+        progress.curve.append(row)
+        if value > progress.best:
+            progress.best, progress.best_step, progress.stale = value, progress.step, 0
+            self.best_state = {name: tensor.detach().clone() for name, tensor in self.job.state().items()}
+        else:
+            progress.stale += 1
+        shown = {k: v for k, v in metrics.items() if k != "n"}
+        self.emit(
+            Evaluated(self.method, self.seed, "validation", int(metrics.get("n", 0)), shown, progress.step)
+        )
+
+    def _mean_loss(self) -> float:
+        mean = self._loss_sum / self._loss_steps if self._loss_steps else 0.0
+        self._loss_sum, self._loss_steps = 0.0, 0
+        return mean
+
+    def _log(self) -> None:
+        now, progress = time.monotonic(), self.progress
+        if now - self._logged < LOG_SECONDS and progress.step != self.schedule.steps:
+            return
+        self._logged = now
+        per_step = progress.seconds / progress.step
+        self.emit(
+            StepLogged(
+                self.method,
+                self.seed,
+                "train",
+                progress.step,
+                self.schedule.steps,
+                loss=self._loss_sum / self._loss_steps if self._loss_steps else None,
+                samples_per_second=self.schedule.batch_size / per_step if per_step else None,
+                seconds_left=(self.schedule.steps - progress.step) * per_step,
+                learning_rate=self.optimizer.param_groups[0]["lr"],
+                gate=self.job.gate(),
+            )
+        )
+
+    def _stop(self, stage: str) -> NoReturn:
+        self._save()
+        self.emit(Stopped(self.method, self.seed, stage, self.progress.step))
+        raise Interrupted(f"{self.method} stopped at step {self.progress.step}; the same command goes on")
+
+    def _save(self) -> None:
+        path = save_checkpoint(
+            self.folder,
+            Checkpoint(
+                step=self.progress.step,
+                validated=self._validated(),
+                progress={**vars(self.progress), "loss_sum": self._loss_sum, "loss_steps": self._loss_steps},
+                weights=self.job.state(),
+                best=self.best_state or {},
+                optimizer=self.optimizer.state_dict(),
+                generator=torch.get_rng_state(),
+            ),
+        )
+        self.emit(Saved("checkpoint", str(path)))
+
+    def _resume(self) -> None:
+        checkpoint, problems = load_latest(self.folder)
+        for problem in problems:
+            self.emit(Notice(problem, "warning"))
+        if checkpoint is None:
+            return
+        record = dict(checkpoint.progress)
+        self._loss_sum, self._loss_steps = record.pop("loss_sum"), record.pop("loss_steps")
+        self.progress = Progress(**record)
+        self.job.load_state(checkpoint.weights)
+        self.optimizer.load_state_dict(checkpoint.optimizer)
+        self.best_state = checkpoint.best or None
+        torch.set_rng_state(checkpoint.generator)
+        self.emit(Notice(f"{self.method}, seed {self.seed}: going on from step {self.progress.step}"))
+
+
+def train(
+    job: Job,
+    n_samples: int,
+    schedule: Schedule,
+    folder: Path,
+    label: tuple[str, int],
+    emit: Emit,
+    should_stop: ShouldStop,
+) -> TrainingReport:
+    """Trains a job, or goes on from the last complete checkpoint in `folder`; ends with the best weights loaded.
+
+    Args:
+        job: what is trained.
+        n_samples: size of the training set; samples are named 0 .. n_samples - 1.
+        schedule: steps, rates, validation.
+        folder: where checkpoints live; they stay there until `clear_checkpoints`.
+        label: (method, seed), carried by every event.
+        emit: receives progress, at most twice a second.
+        should_stop: asked before every step.
+
+    Raises:
+        Interrupted: `should_stop` said so; a checkpoint is on disk.
+        TrainingError: the loss is not a number.
+    """
+    torch.manual_seed(schedule.seed)
+    return Loop(job, n_samples, schedule, folder, label, emit, should_stop).run()
+
+
+__all__ = ["Job", "Schedule", "TrainingReport", "clear_checkpoints", "train"]
