@@ -96,7 +96,7 @@ class AnswerRanker(nn.Module):
 
     def _log_probabilities(self, states: Tensor, tokens: Tensor) -> Tensor:
         llm = self._parts[0]
-        output = llm.model.get_output_embeddings()
+        output = llm.output
         parts = []
         for start in range(0, len(states), POSITIONS_PER_PASS):
             piece = slice(start, start + POSITIONS_PER_PASS)

@@ -66,7 +66,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
 
 def load_latest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
     """The newest checkpoint whose hashes hold, and a line for each damaged one that was passed over."""
-    problems = []
+    problems: list[str] = []
     for path in _folders(folder):
         problem = _problem(path)
         if problem is None:

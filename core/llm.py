@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import logging
 import os
@@ -42,6 +44,18 @@ class LanguageModel:
     def width(self) -> int:
         """Length of a hidden state."""
         return int(self.model.config.get_text_config().hidden_size)
+
+    @property
+    def decoder(self) -> nn.Module:
+        """The transformer without its output layer."""
+        found: nn.Module = self.model.get_decoder()  # type: ignore[no-untyped-call]
+        return found
+
+    @property
+    def output(self) -> nn.Module:
+        """The layer that turns the last states into logits over the vocabulary."""
+        found: nn.Module = self.model.get_output_embeddings()  # type: ignore[no-untyped-call]
+        return found
 
     @property
     def depth(self) -> int:
@@ -140,7 +154,7 @@ def _convert(gguf: Path, folder: Path) -> None:
             dtype=torch.float32,
         )
         tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
-        model.to(torch.bfloat16).save_pretrained(folder)
+        model.bfloat16().save_pretrained(folder)
         tokenizer.save_pretrained(folder)
 
 
@@ -188,8 +202,8 @@ def _quantization(config: ModelConfig, device: torch.device, dtype: torch.dtype)
     from transformers import BitsAndBytesConfig
 
     if config.quantize == "int8":
-        return BitsAndBytesConfig(load_in_8bit=True)
-    return BitsAndBytesConfig(
+        return BitsAndBytesConfig(load_in_8bit=True)  # type: ignore[no-untyped-call]
+    return BitsAndBytesConfig(  # type: ignore[no-untyped-call]
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
@@ -206,7 +220,7 @@ def disable_cpu_packing(model: nn.Module) -> int:
     guarded = 0
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
-            module.support_avx512bf16_for_cpu = False
+            vars(module)["support_avx512bf16_for_cpu"] = False
             guarded += 1
     return guarded
 
@@ -271,8 +285,10 @@ class _quiet:
 
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         self.level = library.get_verbosity()
-        library.set_verbosity_error()
-        library.disable_progress_bar()
+        library.set_verbosity_error()  # type: ignore[no-untyped-call]
+        library.disable_progress_bar()  # type: ignore[no-untyped-call]
+        self.output = contextlib.redirect_stderr(io.StringIO())
+        self.output.__enter__()
         logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
         self.warnings = warnings.catch_warnings()
         self.warnings.__enter__()
@@ -282,4 +298,5 @@ class _quiet:
         from transformers.utils import logging as library
 
         self.warnings.__exit__(*error)
+        self.output.__exit__(*error)
         library.set_verbosity(self.level)

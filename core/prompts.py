@@ -55,18 +55,19 @@ def pack(prefixes: Sequence[Sequence[Piece]], branches: Sequence[Sequence[Piece]
     """Lays out n rows, each with its prefix and C branches (the same C in every row)."""
     rows = [_row(prefix, own) for prefix, own in zip(prefixes, branches, strict=True)]
     length = max(len(row[0]) for row in rows)
-    batch = np.stack(
-        [
-            np.stack(
-                [
-                    np.pad(part, (0, length - len(part)), constant_values=fill)
-                    for part in (row[i] for row in rows)
-                ]
-            )
-            for i, fill in enumerate((0, 0, PADDING, NO_ITEM))
-        ]
+
+    def padded(part: int, fill: int) -> Ints:
+        return np.stack(
+            [np.pad(row[part], (0, length - len(row[part])), constant_values=fill) for row in rows]
+        )
+
+    return Packed(
+        tokens=padded(0, 0),
+        positions=padded(1, 0),
+        branch=padded(2, PADDING),
+        slots=padded(3, NO_ITEM),
+        ends=np.stack([row[4] for row in rows]),
     )
-    return Packed(*batch, ends=np.stack([row[4] for row in rows]))
 
 
 def _row(prefix: Sequence[Piece], branches: Sequence[Piece]) -> tuple[Ints, Ints, Ints, Ints, Ints]:
@@ -91,7 +92,8 @@ def visible(branch: Ints) -> npt.NDArray[np.bool_]:
     length = branch.shape[1]
     allowed = ((key == 0) | (key == query)) & np.tri(length, dtype=bool) & (key != PADDING)
     # A padded query must see something, or its attention is not a number.
-    return (allowed | np.eye(length, dtype=bool))[:, None]
+    seen: npt.NDArray[np.bool_] = (allowed | np.eye(length, dtype=bool))[:, None]
+    return seen
 
 
 class ListwisePrompt:

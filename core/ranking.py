@@ -76,8 +76,8 @@ class SegmentStates:
         self, llm: LanguageModel, prompt: ListwisePrompt, lower: int, store: Path | None = None
     ) -> None:
         self.llm, self.prompt, self.store = llm, prompt, store
-        self.embed = llm.model.get_input_embeddings()
-        self.view = decoder_view(llm.model.get_decoder(), 0, lower, norm=False) if lower else None
+        self.embed: nn.Module = llm.model.get_input_embeddings()
+        self.view = decoder_view(llm.decoder, 0, lower, norm=False) if lower else None
         self.ids = torch.from_numpy(prompt.ids).to(llm.device)
         self.known = np.zeros(prompt.items, dtype=bool)
         self.flat = torch.zeros(len(prompt.ids), llm.width, dtype=llm.dtype, device=llm.device)

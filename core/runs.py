@@ -1,4 +1,4 @@
-"""Trained recommenders on disk: a run folder is complete or absent, and opens only if everything in it fits."""
+"""Trained recommenders on disk: a run folder is complete or absent, and opens only if all of it fits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one training loop: AdamW, cosine with warm-up, accumulation, validation, checkpoints that resume exactly."""
+"""The one training loop: AdamW, cosine with warm-up, accumulation, validation, exact resumption."""
 
 from __future__ import annotations
 
@@ -238,7 +238,7 @@ class Loop:
 
     def _validated(self) -> bool:
         curve = self.progress.curve
-        return bool(curve) and curve[-1]["step"] == self.progress.step
+        return bool(curve and curve[-1]["step"] == self.progress.step)
 
     def _exhausted(self) -> bool:
         return 0 < self.schedule.patience <= self.progress.stale
@@ -343,7 +343,7 @@ def train(
     emit: Emit,
     should_stop: ShouldStop,
 ) -> TrainingReport:
-    """Trains a job, or goes on from the last complete checkpoint in `folder`; ends with the best weights loaded.
+    """Trains a job from the start or its last complete checkpoint; ends with the best weights loaded.
 
     Args:
         job: what is trained.

@@ -1,3 +1,3 @@
-"""What a person touches: the command line (`cli`), its Rich output (`render`) and the Textual screens (`tui`)."""
+"""What a person touches: the command line (`cli`), its output (`render`) and the screens (`tui`)."""
 
 __version__ = "0.1.0"

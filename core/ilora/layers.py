@@ -87,8 +87,8 @@ class ExpertLora(LoraVariant):
             x: (batch, tokens, in) input.
             result: (batch, tokens, out) output of the frozen layer.
         """
-        down = module.lora_A[active_adapter].weight.to(x.dtype)  # (rank, in)
-        up = module.lora_B[active_adapter].weight  # (out, rank)
+        down: Tensor = module.lora_A[active_adapter].get_parameter("weight").to(x.dtype)  # (rank, in)
+        up: Tensor = module.lora_B[active_adapter].get_parameter("weight")  # (out, rank)
         hidden = F.linear(module.lora_dropout[active_adapter](x), down)  # (batch, tokens, rank)
         if self.weights is not None:
             scale = self.weights.scale_for(hidden.shape[0], hidden.shape[-1]).to(hidden.dtype)
@@ -101,7 +101,7 @@ class ExpertLora(LoraVariant):
             "this adapter is not merged into the weights; fold one user's into a plain LoRA instead"
         )
 
-    merge_safe = merge_unsafe = unmerge = _refuse  # type: ignore[assignment]
+    merge_safe = merge_unsafe = unmerge = _refuse
 
 
 def adapt_layers(model: nn.Module, experts: int | None, adapter: str = ADAPTER) -> ExpertWeights | None:

@@ -64,7 +64,7 @@ class AdaptedModel:
         self.encoder = encoder.to(llm.device).freeze()
         depth = config.adapter.layers or llm.depth
         self.lower = max(0, llm.depth - depth)
-        decoder = llm.model.get_decoder()
+        decoder = llm.decoder
         torch.manual_seed(seed)
         self.peft = attach_adapter(llm, config.adapter, self.lower)
         self.weights: ExpertWeights | None = adapt_layers(

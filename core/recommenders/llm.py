@@ -255,7 +255,7 @@ class ZeroShot(Recommender):
             task.dataset.catalogue.titles,
             load_card(task.dataset.name).prompts.language_model,
         )
-        upper = decoder_view(self.llm.model.get_decoder(), 0, self.llm.depth, norm=True)
+        upper = decoder_view(self.llm.decoder, 0, self.llm.depth, norm=True)
         self.ranker = AnswerRanker(self.llm, prompt, None, upper, None)
         loading = time.monotonic() - started
         self.mean = False

@@ -1,4 +1,4 @@
-"""SASRec (Kang and McAuley, 2018) with full softmax: a strong baseline, and the encoder that feeds the gate."""
+"""SASRec (Kang and McAuley, 2018) with full softmax: a strong baseline, and the encoder that the gate reads."""
 
 from __future__ import annotations
 
@@ -71,11 +71,13 @@ class SASRec(nn.Module):
         hidden_from = future | (ids == PAD)[:, None, :]  # (batch, query, key)
         itself = torch.eye(length, dtype=torch.bool, device=ids.device)
         mask = (hidden_from & ~itself).repeat_interleave(self.config.heads, dim=0)
-        return self.norm(self.blocks(hidden, mask=mask))
+        states: Tensor = self.norm(self.blocks(hidden, mask=mask))
+        return states
 
     def represent(self, histories: Sequence[Sequence[int]]) -> Tensor:
         """z, (batch, width): the state after the last item of each history."""
-        return self(self.batch(histories))[:, -1]
+        states: Tensor = self(self.batch(histories))
+        return states[:, -1]
 
     def item_vectors(self) -> Tensor:
         """(items, width), the catalogue's vectors without the padding row."""
@@ -148,8 +150,8 @@ class EncoderJob:
         if not rows:
             yield torch.zeros(()), 0
             return
-        inputs = self.model.batch([row[:-1] for row in rows])
-        targets = self.model.batch([row[1:] for row in rows])
+        inputs = self.model.batch([row[:-1].tolist() for row in rows])
+        targets = self.model.batch([row[1:].tolist() for row in rows])
         real = targets != PAD
         logits = self.model(inputs)[real] @ self.model.item_vectors().T
         yield F.cross_entropy(logits, targets[real] - 1, reduction="sum"), int(real.sum())
@@ -159,7 +161,8 @@ class EncoderJob:
         if should_stop():
             raise Interrupted
         scores = score_samples(self.model, self.validation)
-        return summarize(ranks_from_scores(scores, target_columns(self.validation)))
+        metrics = summarize(ranks_from_scores(scores, target_columns(self.validation)))
+        return {**metrics, "n": float(len(self.validation))}
 
     def state(self) -> dict[str, Tensor]:
         """All weights."""
@@ -189,7 +192,7 @@ def score_samples(model: SASRec, samples: Sequence[Sample]) -> Scores:
 
 
 def fit_encoder(task: Task) -> tuple[SASRec, TrainingReport | None]:
-    """The frozen encoder of this (dataset, split, seed): read from the task's folder, or trained and put there.
+    """The frozen encoder of this (dataset, split, seed), read from the task's folder or trained into it.
 
     Returns:
         The encoder, and the training report, or None where it was read.

@@ -11,7 +11,7 @@ from typing import Any
 import typer
 
 from core.errors import IloraError, Interrupted
-from ilora_app.cli import data, models, results
+from ilora_app.cli import bench, data, models, results
 
 app = typer.Typer(
     name="ilora-app",
@@ -20,6 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command("bench")(bench.bench)
 app.command("data")(data.data)
 app.command("models")(models.models)
 app.command("results")(results.results)

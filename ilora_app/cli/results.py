@@ -37,7 +37,9 @@ def results(
 
         sys.stdout.write(tables_csv(tables, {name: card.reported for name, card in cards.items() if card}))
     else:
-        _print_leaderboards(tables, cards)
+        from ilora_app.render.leaderboard import print_leaderboards
+
+        print_leaderboards(tables, cards)
 
 
 def _tables(out: Path, dataset: str | None) -> tuple[list[Table], list[str]]:
@@ -82,16 +84,3 @@ def _print_json(tables: list[Table], problems: list[str], cards: dict[str, Datas
         records.append(table_record(table, card.reported if card else ()))
     record = {"tables": records, "problems": problems}
     sys.stdout.write(json.dumps(record, ensure_ascii=False, allow_nan=False, indent=1) + "\n")
-
-
-def _print_leaderboards(tables: list[Table], cards: dict[str, DatasetCard | None]) -> None:
-    from rich.console import Console
-
-    from ilora_app.render.leaderboard import Leaderboard
-
-    console = Console()
-    for place, table in enumerate(tables):
-        if place:
-            console.rule()
-        card = cards[table.dataset]
-        console.print(Leaderboard(table, card.reported if card else (), card.title if card else ""))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from rich.segment import Segment
 from rich.table import Table as Grid
 from rich.text import Text
 
+from core.data.cards import DatasetCard
 from core.results import Row, Table
 from ilora_app.render import figures
 from ilora_app.render.reported import ReportedRow, reported_for, unmatched
@@ -227,3 +228,13 @@ class Leaderboard:
         )
         also = f" Also reported: {rest}." if rest else ""
         return [("paper", f"{note}{also} Source: {sources}")]
+
+
+def print_leaderboards(tables: Sequence[Table], cards: Mapping[str, DatasetCard | None]) -> None:
+    """Prints tables on stdout, each under its dataset's title and beside its published figures."""
+    console = Console()
+    for place, table in enumerate(tables):
+        if place:
+            console.rule()
+        card = cards[table.dataset]
+        console.print(Leaderboard(table, card.reported if card else (), card.title if card else ""))
