@@ -64,7 +64,7 @@ class AnswerRanker(nn.Module):
         answers: Sequence[Sequence[int]],
     ) -> tuple[Tensor, Tensor]:
         """(batch, A) log-likelihood of each answer's tokens, and how many tokens it has."""
-        llm, prompt, _, _ = self._parts
+        prompt = self._parts[1]
         packed = prompt.pack(histories, candidates, answers)
         hidden = self._read(packed)
         device = hidden.device

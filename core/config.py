@@ -50,7 +50,7 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """The sequential recommender that reads the history for the gate, the item slots and the prior (SASRec)."""
+    """The sequential recommender (SASRec) behind the gate, the item slots and the prior."""
 
     width: int = 64
     """d, the length of item vectors and of the sequence representation (paper: 64)."""

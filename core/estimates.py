@@ -1,4 +1,4 @@
-"""How long a plan will take here: figures measured on two CPU cores, scaled by a short test of this machine."""
+"""How long a plan will take: figures measured on two CPU cores, scaled by a short test of this machine."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from core.config import RunConfig
 from core.data.types import Samples
 
 REFERENCE_GFLOPS = 500.0
-"""bf16 matrix products per second (in 1e9 operations) of the machine that the figures below were measured on."""
+"""bf16 matrix operations a second, in 1e9, of the machine that the figures below were measured on."""
 SECONDS = {
     "encoder epoch": 2.0,
     "train sample": 0.17,

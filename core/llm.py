@@ -212,7 +212,7 @@ def _quantization(config: ModelConfig, device: torch.device, dtype: torch.dtype)
 
 
 def disable_cpu_packing(model: nn.Module) -> int:
-    """Keeps bitsandbytes from repacking 4-bit weights on AVX512-BF16 CPUs; returns the number of layers guarded.
+    """Keeps bitsandbytes from repacking 4-bit weights on AVX512-BF16 CPUs; returns how many layers it guarded.
 
     A repacked layer, back in training mode, gives no gradient to its input, so that everything below it
     stops learning with no more than a warning.
@@ -270,10 +270,8 @@ def free_memory() -> int:
     """Bytes of main memory that a new model could take, within the container's limit where one is set."""
     free = int(psutil.virtual_memory().available)
     limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
-    try:
+    with contextlib.suppress(OSError, ValueError):  # no limit is set
         free = min(free, int(limit.read_text()) - int(used.read_text()))
-    except (OSError, ValueError):
-        pass  # no cgroup limit is set
     return free
 
 

@@ -1,7 +1,7 @@
 """From items to token ids: prompts as rows of tokens with item slots, and candidates as branches of a row.
 
 A row holds a shared prefix (branch 0) and any number of branches (1 .. C). A branch sees the prefix and
-itself, and its positions restart after the prefix, so that one pass reads every candidate as if it were alone.
+itself, and its positions restart after the prefix: one pass reads every candidate as if it were alone.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def _row(prefix: Sequence[Piece], branches: Sequence[Piece]) -> tuple[Ints, Ints
 
 
 def visible(branch: Ints) -> npt.NDArray[np.bool_]:
-    """(batch, 1, T, T) whether a query (third axis) may look at a key: earlier, in the prefix or in its own branch."""
+    """(batch, 1, T, T) whether a query (third axis) may look at a key: earlier, in prefix or own branch."""
     query, key = branch[:, :, None], branch[:, None, :]
     length = branch.shape[1]
     allowed = ((key == 0) | (key == query)) & np.tri(length, dtype=bool) & (key != PADDING)
@@ -97,7 +97,7 @@ def visible(branch: Ints) -> npt.NDArray[np.bool_]:
 
 
 class ListwisePrompt:
-    """The packed prompt of the listwise objective: preamble, history, question, then each candidate as a branch.
+    """The listwise objective's packed prompt: preamble, history, question, then each candidate as a branch.
 
     Every item is one segment, its title and a slot, the same in the history and among the candidates. Pieces
     hold places in the flat list of all segments' tokens, where the frozen lower layers' states are kept.
@@ -146,7 +146,7 @@ class ListwisePrompt:
 
 
 class AnswerPrompt:
-    """The paper's hybrid prompt: history and candidates listed in it, the answer's tokens follow (paper §3.1).
+    """The paper's hybrid prompt: history and candidates listed, the answer's tokens follow (paper §3.1).
 
     Pieces hold token ids. Each possible answer is a branch: the title, then the end of the line.
 

@@ -53,7 +53,7 @@ def run_decoder(view: nn.Module, hidden: Tensor, packed: Packed) -> Tensor:
         packed: positions and branches of the rows.
     """
     allowed = torch.from_numpy(visible(packed.branch)).to(hidden.device)
-    # Added to the attention's logits in their own precision: the CPU kernel converts a boolean mask at every layer.
+    # Added to the attention's logits in their precision: the CPU kernel converts a boolean mask in each layer.
     mask = torch.zeros(allowed.shape, dtype=hidden.dtype, device=hidden.device)
     mask.masked_fill_(~allowed, torch.finfo(hidden.dtype).min)
     positions = torch.from_numpy(packed.positions).to(hidden.device)
@@ -63,7 +63,7 @@ def run_decoder(view: nn.Module, hidden: Tensor, packed: Packed) -> Tensor:
 
 
 class SegmentStates:
-    """What the frozen lower layers make of every segment of a listwise prompt, computed on first use and kept.
+    """What the frozen lower layers make of every segment of a listwise prompt, computed once and kept.
 
     Args:
         llm: the language model.
@@ -82,15 +82,19 @@ class SegmentStates:
         self.known = np.zeros(prompt.items, dtype=bool)
         self.flat = torch.zeros(len(prompt.ids), llm.width, dtype=llm.dtype, device=llm.device)
         if self.view is None:
-            with torch.no_grad():
-                self.flat.copy_(self.embed(self.ids[None])[0])
-            self.known[:] = True
+            self._embed_all()
         elif store is not None and store.is_file():
             self.flat.copy_(load_file(store)["states"])
             self.known[:] = True
         else:
             for segment in (prompt.preamble, prompt.question):
                 self._read([[] if segment is prompt.preamble else [segment]])
+
+    @torch.no_grad()
+    def _embed_all(self) -> None:
+        """With no lower layers, the states are the token embeddings."""
+        self.flat.copy_(self.embed(self.ids[None])[0])
+        self.known[:] = True
 
     def ensure(self, items: Sequence[int] | np.ndarray) -> None:
         """Makes sure that these items' states are known."""
@@ -99,9 +103,8 @@ class SegmentStates:
         size = ITEMS_PER_ROW * ROWS_PER_PASS
         for start in range(0, len(missing), size):
             part = missing[start : start + size]
-            full = np.resize(
-                part, -(-len(part) // ITEMS_PER_ROW) * ITEMS_PER_ROW
-            )  # repeats fill the last row
+            whole_rows = -(-len(part) // ITEMS_PER_ROW)
+            full = np.resize(part, whole_rows * ITEMS_PER_ROW)  # repeats fill the last row
             self._read([list(map(self.prompt.item, row)) for row in full.reshape(-1, ITEMS_PER_ROW).tolist()])
             self.known[part] = True
         if len(missing) and self.known.all() and self.store is not None:
@@ -131,7 +134,7 @@ class SegmentStates:
 def states_key(llm: LanguageModel, prompt: ListwisePrompt, lower: int) -> str:
     """Names the states of a (model, quantization, precision, prompt, depth): equal keys, equal states."""
     digest = hashlib.sha256()
-    weight = llm.model.get_input_embeddings().weight.detach()
+    weight: Tensor = llm.model.get_input_embeddings().get_parameter("weight").detach()
     for part in (llm.name, llm.quantization, str(llm.dtype), llm.device.type, str(lower), str(weight.shape)):
         digest.update(f"{part}\n".encode())
     digest.update(weight[:: max(1, len(weight) // 64)].float().cpu().numpy().tobytes())

@@ -1,4 +1,4 @@
-"""The recommender that is trained and kept: encoder, gate, gated adapter, item slots and score head, as one."""
+"""The recommender that is trained and kept: encoder, gate, adapter, item slots and score head, as one."""
 
 from __future__ import annotations
 

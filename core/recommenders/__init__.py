@@ -17,7 +17,7 @@ METHODS = {
     "lora": "core.recommenders.llm:Lora",
     "ilora": "core.recommenders.llm:Ilora",
 }
-"""Method -> where its class lives, in the order of the benchmark: cheap ones first, the encoder before its users."""
+"""Method -> where its class lives, in the benchmark's order: cheap first, the encoder before its users."""
 
 LLM_METHODS = ("zero-shot", "lora", "ilora")
 """Methods that load the language model."""

@@ -1,4 +1,4 @@
-"""SASRec (Kang and McAuley, 2018) with full softmax: a strong baseline, and the encoder that the gate reads."""
+"""SASRec (Kang and McAuley, 2018) with full softmax: a strong baseline, and the encoder the gate reads."""
 
 from __future__ import annotations
 
