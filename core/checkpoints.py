@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,9 @@ class Checkpoint:
     """Weights of the best validation so far; empty before the first."""
     optimizer: dict[str, Any]
     generator: Tensor
-    """torch's generator state."""
+    """torch's generator state on the CPU."""
+    cuda: list[Tensor] = field(default_factory=list)
+    """The generator state of each CUDA device."""
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
@@ -54,7 +56,12 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
         save_file(_plain(checkpoint.weights), temporary / "weights.safetensors")
         save_file(_plain(checkpoint.best), temporary / "best.safetensors")
         torch.save(
-            {"optimizer": checkpoint.optimizer, "generator": checkpoint.generator}, temporary / "state.pt"
+            {
+                "optimizer": checkpoint.optimizer,
+                "generator": checkpoint.generator,
+                "cuda": checkpoint.cuda,
+            },
+            temporary / "state.pt",
         )
         (temporary / "progress.json").write_text(json.dumps(checkpoint.progress))
         hashes = {file.name: _sha256(file) for file in sorted(temporary.iterdir())}
@@ -114,6 +121,7 @@ def _load(path: Path) -> Checkpoint:
         best=load_file(path / "best.safetensors"),
         optimizer=state["optimizer"],
         generator=state["generator"],
+        cuda=state["cuda"],
     )
 
 

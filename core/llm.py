@@ -212,7 +212,7 @@ def _quantization(config: ModelConfig, device: torch.device, dtype: torch.dtype)
 
 
 def disable_cpu_packing(model: nn.Module) -> int:
-    """Keeps bitsandbytes from repacking 4-bit weights on AVX512-BF16 CPUs; returns how many layers it guarded.
+    """Keeps bitsandbytes from repacking 4-bit weights on AVX512-BF16 CPUs; returns how many it guarded.
 
     A repacked layer, back in training mode, gives no gradient to its input, so that everything below it
     stops learning with no more than a warning.

@@ -21,6 +21,8 @@ Ints = npt.NDArray[np.int64]
 MAX_TITLE_TOKENS = 48
 SLOT = "\n"
 """What a slot looks like to the tokenizer: the line's end, where the item's vector is added."""
+LENGTH_STEP = 16
+"""Rows are padded to a multiple of this: few shapes, so that freed memory fits the next batch."""
 NO_ITEM = -1
 PADDING = -1
 
@@ -37,7 +39,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class Packed:
-    """A batch of rows; T is the longest one's length, padding on the right."""
+    """A batch of rows; T is the longest one's length or a little more, padding on the right."""
 
     tokens: Ints
     """(batch, T), 0 where padded."""
@@ -55,6 +57,7 @@ def pack(prefixes: Sequence[Sequence[Piece]], branches: Sequence[Sequence[Piece]
     """Lays out n rows, each with its prefix and C branches (the same C in every row)."""
     rows = [_row(prefix, own) for prefix, own in zip(prefixes, branches, strict=True)]
     length = max(len(row[0]) for row in rows)
+    length = -(-length // LENGTH_STEP) * LENGTH_STEP
 
     def padded(part: int, fill: int) -> Ints:
         return np.stack(

@@ -53,7 +53,7 @@ def run_decoder(view: nn.Module, hidden: Tensor, packed: Packed) -> Tensor:
         packed: positions and branches of the rows.
     """
     allowed = torch.from_numpy(visible(packed.branch)).to(hidden.device)
-    # Added to the attention's logits in their precision: the CPU kernel converts a boolean mask in each layer.
+    # Added to the attention's logits in their precision: the CPU kernel converts boolean masks every time.
     mask = torch.zeros(allowed.shape, dtype=hidden.dtype, device=hidden.device)
     mask.masked_fill_(~allowed, torch.finfo(hidden.dtype).min)
     positions = torch.from_numpy(packed.positions).to(hidden.device)

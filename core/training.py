@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
@@ -44,6 +44,13 @@ class Job(Protocol):
 
     def validate(self, should_stop: ShouldStop) -> dict[str, float]:
         """Validation metrics by name; leaves the job in training mode."""
+        ...
+
+    def baseline(self) -> dict[str, float] | None:
+        """Validation metrics of the untrained job where they are known for free, else None.
+
+        A run that never does better ends with the weights it started from.
+        """
         ...
 
     def state(self) -> dict[str, Tensor]:
@@ -97,7 +104,7 @@ class Progress:
     best_step: int = -1
     best: float = -math.inf
     stale: int = 0
-    curve: list[dict[str, float]] | None = None
+    curve: list[dict[str, float]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -134,7 +141,7 @@ class Loop:
             [{**group, "lr": 0.0} for group in job.parameter_groups()], betas=(0.9, 0.999), eps=1e-8
         )
         self.parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
-        self.progress = Progress(curve=[])
+        self.progress = Progress()
         self.best_state: dict[str, Tensor] | None = None
         self._order: tuple[int, list[int]] | None = None
         self._logged = 0.0
@@ -142,7 +149,8 @@ class Loop:
 
     def run(self) -> TrainingReport:
         """Trains to the end, or raises `Interrupted` after saving."""
-        self._resume()
+        if not self._resume():
+            self._start()
         schedule, progress = self.schedule, self.progress
         if progress.step and self._validation_due() and not self._validated():
             self._validate()
@@ -172,7 +180,7 @@ class Loop:
             best_step=max(progress.best_step, 0),
             seconds=progress.seconds,
             samples_per_second=seen / progress.seconds if progress.seconds else 0.0,
-            curve=list(progress.curve or []),
+            curve=list(progress.curve),
         )
 
     def samples_of(self, step: int) -> list[tuple[int, int]]:
@@ -243,31 +251,36 @@ class Loop:
     def _exhausted(self) -> bool:
         return 0 < self.schedule.patience <= self.progress.stale
 
+    def _start(self) -> None:
+        """Takes note of what the untrained job is worth, where that is known."""
+        metrics = self.job.baseline()
+        if metrics is not None:
+            self._judge(metrics, loss=None)
+
     def _validate(self) -> None:
         self.emit(StageStarted(self.method, self.seed, "validate"))
         try:
             metrics = self.job.validate(self.should_stop)
         except Interrupted:
             self._stop("validate")
+        self._judge(metrics, self._mean_loss())
+
+    def _judge(self, metrics: dict[str, float], loss: float | None) -> None:
+        """Adds a validation to the curve and keeps the weights if they are the best so far."""
         progress, value = self.progress, metrics[self.schedule.criterion]
         if not math.isfinite(value):
             raise TrainingError(
                 f"{self.method}: validation {self.schedule.criterion} is not a number",
                 "lower the learning rate",
             )
-        row = {
-            "step": progress.step,
-            "loss": self._mean_loss(),
-            **{k: v for k, v in metrics.items() if k != "n"},
-        }
-        assert progress.curve is not None
-        progress.curve.append(row)
+        shown = {name: metric for name, metric in metrics.items() if name != "n"}
+        known_loss = {} if loss is None else {"loss": loss}
+        progress.curve.append({"step": progress.step, **known_loss, **shown})
         if value > progress.best:
             progress.best, progress.best_step, progress.stale = value, progress.step, 0
             self.best_state = {name: tensor.detach().clone() for name, tensor in self.job.state().items()}
         else:
             progress.stale += 1
-        shown = {k: v for k, v in metrics.items() if k != "n"}
         self.emit(
             Evaluated(self.method, self.seed, "validation", int(metrics.get("n", 0)), shown, progress.step)
         )
@@ -314,16 +327,18 @@ class Loop:
                 best=self.best_state or {},
                 optimizer=self.optimizer.state_dict(),
                 generator=torch.get_rng_state(),
+                cuda=torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
             ),
         )
         self.emit(Saved("checkpoint", str(path)))
 
-    def _resume(self) -> None:
+    def _resume(self) -> bool:
+        """Goes back to the last complete checkpoint; says whether there was one."""
         checkpoint, problems = load_latest(self.folder)
         for problem in problems:
             self.emit(Notice(problem, "warning"))
         if checkpoint is None:
-            return
+            return False
         record = dict(checkpoint.progress)
         self._loss_sum, self._loss_steps = record.pop("loss_sum"), record.pop("loss_steps")
         self.progress = Progress(**record)
@@ -331,7 +346,10 @@ class Loop:
         self.optimizer.load_state_dict(checkpoint.optimizer)
         self.best_state = checkpoint.best or None
         torch.set_rng_state(checkpoint.generator)
+        if len(checkpoint.cuda) == torch.cuda.device_count():
+            torch.cuda.set_rng_state_all(checkpoint.cuda)
         self.emit(Notice(f"{self.method}, seed {self.seed}: going on from step {self.progress.step}"))
+        return True
 
 
 def train(

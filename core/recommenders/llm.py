@@ -24,7 +24,14 @@ from core.metrics import ranks_from_scores, summarize
 from core.prompts import AnswerPrompt
 from core.ranking import decoder_view
 from core.recommenders.base import FitReport, Recommender, Scores, Task
-from core.recommenders.sasrec import SASRec, fit_encoder, load_encoder, save_encoder, target_columns
+from core.recommenders.sasrec import (
+    SASRec,
+    fit_encoder,
+    load_encoder,
+    save_encoder,
+    score_samples,
+    target_columns,
+)
 from core.training import Schedule, clear_checkpoints, train
 
 Score = Callable[[Sequence[Sequence[int]], Sequence[Sequence[int]]], Tensor]
@@ -91,6 +98,15 @@ class AdapterJob:
             should_stop,
         )
         self.model.train()
+        metrics = summarize(ranks_from_scores(scores, target_columns(self.validation)))
+        return {**metrics, "n": float(len(self.validation))}
+
+    def baseline(self) -> dict[str, float] | None:
+        """With the encoder's prior, training starts from the encoder's own ranking, whose worth is known."""
+        ranker = self.model.ranker
+        if isinstance(ranker, AnswerRanker) or ranker.prior is None:
+            return None
+        scores = score_samples(self.model.encoder, self.validation)
         metrics = summarize(ranks_from_scores(scores, target_columns(self.validation)))
         return {**metrics, "n": float(len(self.validation))}
 
@@ -183,6 +199,8 @@ class AdapterRecommender(Recommender):
             notes.append("candidates are ranked by the likelihood of their titles as the answer")
         elif settings.encoder_prior:
             notes.append("the encoder's own score is part of the score, with a learned weight")
+            if report.best_step == 0:
+                notes.append("validation preferred the encoder alone to every trained checkpoint")
         return FitReport(
             trainable_parameters=sum(p.numel() for p in self.model.parameters().values()),
             adapter_parameters=self.model.count("adapter"),

@@ -164,6 +164,10 @@ class EncoderJob:
         metrics = summarize(ranks_from_scores(scores, target_columns(self.validation)))
         return {**metrics, "n": float(len(self.validation))}
 
+    def baseline(self) -> None:
+        """An untrained encoder is worth nothing."""
+        return None
+
     def state(self) -> dict[str, Tensor]:
         """All weights."""
         return self.model.state_dict()
