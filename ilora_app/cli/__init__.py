@@ -11,7 +11,7 @@ from typing import Any
 import typer
 
 from core.errors import IloraError, Interrupted
-from ilora_app.cli import bench, data, models, results
+from ilora_app.cli import bench, data, engine, models, results
 
 app = typer.Typer(
     name="ilora-app",
@@ -24,6 +24,7 @@ app.command("bench")(bench.bench)
 app.command("data")(data.data)
 app.command("models")(models.models)
 app.command("results")(results.results)
+app.command("engine", hidden=True)(engine.engine)
 
 
 # What typer raises for a wrong command line; its home has moved from click into typer over time.

@@ -1,0 +1,50 @@
+"""`ilora-app engine --json`: the warm child that answers a screen's requests, one JSON object a line."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from typing import Annotated
+
+import typer
+
+
+def engine(
+    as_json: Annotated[bool, typer.Option("--json", help="Speak JSON lines; there is no other way.")] = False,
+) -> None:
+    """Answer requests on stdin with events on stdout until stdin closes."""
+    from core.errors import InputError
+
+    if not as_json:
+        raise InputError(
+            "the engine speaks JSON lines only", "ilora-app engine --json; people use ilora-app tui"
+        )
+    from core.events import Event
+    from core.warm import Inbox, WarmEngine, listen
+
+    # What a library prints must not end up between the answers.
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8", newline="\n")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    speaking = threading.Lock()
+
+    def emit(event: Event) -> None:
+        with speaking:
+            try:
+                answers.write(event.to_json() + "\n")
+                answers.flush()
+            except BrokenPipeError:
+                os._exit(0)  # nobody listens any more; files are written whole or not at all
+
+    inbox = Inbox()
+    parent = os.getppid()
+
+    def hear() -> None:
+        listen(sys.stdin, inbox, emit)
+        while os.getppid() == parent:  # what was asked is still answered while the asker lives
+            time.sleep(0.1)
+        os._exit(0)
+
+    threading.Thread(target=hear, name="requests", daemon=True).start()
+    WarmEngine(emit).run(inbox)
