@@ -1,0 +1,126 @@
+"""`ilora-app recommend`: a user's history, the gate's weights and the ranked candidates, from a run."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from core.runs import RunInfo
+    from core.session import Session
+
+
+def recommend(
+    user: Annotated[str, typer.Option(help="The user's id.")],
+    run: Annotated[Path | None, typer.Option(help="Run folder; the newest iLoRA run if left out.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder that `ilora-app bench` wrote to.")] = Path("runs"),
+    position: Annotated[
+        int | None, typer.Option(help="Which item of the user's sequence to predict; the last if left out.")
+    ] = None,
+    source: Annotated[
+        str,
+        typer.Option("--from", help="benchmark (its twenty candidates) or catalogue (the encoder's best)."),
+    ] = "benchmark",
+    top: Annotated[int, typer.Option(help="How many to show.")] = 10,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
+) -> None:
+    """Rank candidates for one user with a trained run, and show what its gate did."""
+    from core.errors import InputError
+
+    if top < 1:
+        raise InputError(f"--top is {top}", "give 1 or more")
+    info = _run(run, out)
+    from ilora_app.render.downloads import Downloads
+
+    with Downloads() as emit:
+        from core.session import open_session
+
+        session = open_session(info.path, emit)
+    record = _answer(session, info, user, position, source, top)
+    if as_json:
+        sys.stdout.write(json.dumps(record, ensure_ascii=False, indent=1) + "\n")
+    else:
+        from ilora_app.render.recommendation import print_recommendation
+
+        print_recommendation(record)
+
+
+def _run(path: Path | None, out: Path) -> RunInfo:
+    """The run to ask: the given one, or the newest of iLoRA, LoRA, SASRec."""
+    from core.errors import ResultError
+    from core.runs import list_runs, read_run
+
+    if path is not None:
+        return read_run(path)
+    runs, problems = list_runs(out)
+    for problem in problems:
+        typer.echo(f"left out: {problem}", err=True)
+    for method in ("ilora", "lora", "sasrec"):
+        for run in runs:
+            if run.method == method:
+                return run
+    raise ResultError(f"no trained run in {out}", f"ilora-app bench --out {out} makes one")
+
+
+def _answer(
+    session: Session, info: RunInfo, user: str, position: int | None, source: str, top: int
+) -> dict[str, Any]:
+    """What was asked, as plain values with titles.
+
+    Raises:
+        InputError: there is no such user or position.
+    """
+    from core.conversation import Question
+    from core.data import load_card
+    from core.data.samples import history_of
+    from core.errors import InputError
+
+    sequence, rules = session.sequence(user), load_card(info.dataset).rules
+    last = len(sequence.items) - 1
+    position = last if position is None else position
+    if not 1 <= position <= last:
+        raise InputError(f"user {user} has no position {position} to predict", f"choose from 1 to {last}")
+    history = list(history_of(sequence, position, rules))
+    ranked = session.rank(0, Question(history=history, source=source, user=user, position=position))
+
+    def item(index: int) -> dict[str, Any]:
+        catalogue = session.dataset.catalogue
+        return {
+            "id": catalogue.ids[index],
+            "title": catalogue.titles[index],
+            "tags": list(catalogue.tags[index]),
+        }
+
+    return {
+        "run": str(info.path),
+        "dataset": info.dataset,
+        "method": info.method,
+        "seed": info.seed,
+        "user": user,
+        "part": session.parts.get(user, "train"),
+        "position": position,
+        "from": source,
+        "history": [item(index) for index in ranked.history],
+        "gate": ranked.gate,
+        "target": None if ranked.target is None else item(ranked.target),
+        "candidates": len(ranked.items),
+        "ranking": [
+            {
+                "rank": place,
+                **item(index),
+                "score": score,
+                "target": index == ranked.target,
+                "other_ranks": {
+                    method: ranks[place - 1]
+                    for method, ranks in ranked.ranks.items()
+                    if method != info.method
+                },
+            }
+            for place, (index, score) in enumerate(zip(ranked.items, ranked.scores, strict=True), start=1)
+        ][:top],
+        "milliseconds": ranked.milliseconds,
+    }
