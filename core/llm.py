@@ -8,6 +8,8 @@ import json
 import logging
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +26,8 @@ from core.files import atomic_path
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it warns of an optional package at import
 
 BYTES_PER_WEIGHT = {"nf4": 0.55, "int8": 1.05, "none": 2.0}
 """Memory of a quantized linear weight with its statistics; embeddings stay in 16 bit."""
@@ -146,7 +150,7 @@ def _convert(gguf: Path, folder: Path) -> None:
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-    with _quiet():
+    with quiet():
         model = AutoModelForCausalLM.from_pretrained(
             gguf.parent,
             gguf_file=gguf.name,
@@ -174,7 +178,7 @@ def _load(
         options["quantization_config"] = _quantization(config, device, dtype)
     where: dict[str, Any] = {} if isinstance(folder, Path) else {"revision": config.revision}
     try:
-        with _quiet():
+        with quiet():
             tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **where)
             model = AutoModelForCausalLM.from_pretrained(folder, **options, **where)
     except (OSError, ValueError, KeyError, ImportError) as error:
@@ -275,26 +279,18 @@ def free_memory() -> int:
     return free
 
 
-class _quiet:
-    """Silences transformers' progress bars and start-up chatter while a model loads."""
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silences the libraries' progress bars and start-up chatter while a model loads; errors still rise."""
+    from transformers.utils import logging as library
 
-    def __enter__(self) -> None:
-        from transformers.utils import logging as library
-
-        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-        self.level = library.get_verbosity()
-        library.set_verbosity_error()  # type: ignore[no-untyped-call]
-        library.disable_progress_bar()  # type: ignore[no-untyped-call]
-        self.output = contextlib.redirect_stderr(io.StringIO())
-        self.output.__enter__()
-        logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-        self.warnings = warnings.catch_warnings()
-        self.warnings.__enter__()
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    level = library.get_verbosity()
+    library.set_verbosity_error()  # type: ignore[no-untyped-call]
+    library.disable_progress_bar()  # type: ignore[no-untyped-call]
+    with contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-
-    def __exit__(self, *error: Any) -> None:
-        from transformers.utils import logging as library
-
-        self.warnings.__exit__(*error)
-        self.output.__exit__(*error)
-        library.set_verbosity(self.level)
+        try:
+            yield
+        finally:
+            library.set_verbosity(level)

@@ -21,7 +21,7 @@ from core.config import AdapterConfig, RunConfig
 from core.errors import ModelError
 from core.ilora.gate import SoftmaxGate
 from core.ilora.layers import ADAPTER, ExpertWeights, adapt_layers
-from core.llm import LanguageModel, disable_cpu_packing
+from core.llm import LanguageModel, disable_cpu_packing, quiet
 from core.prompts import AnswerPrompt, ListwisePrompt
 from core.ranking import ListwiseRanker, SegmentStates, decoder_view, states_key
 
@@ -283,6 +283,7 @@ def attach_adapter(llm: LanguageModel, config: AdapterConfig, lower: int) -> Any
         layers_to_transform=list(range(lower, llm.depth)) if lower else None,
         task_type="CAUSAL_LM",
     )
-    model = get_peft_model(llm.model, settings)
+    with quiet():
+        model = get_peft_model(llm.model, settings)
     disable_cpu_packing(model)
     return model
