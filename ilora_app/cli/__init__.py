@@ -11,7 +11,7 @@ from typing import Any
 import typer
 
 from core.errors import IloraError, Interrupted
-from ilora_app.cli import bench, data, engine, models, results
+from ilora_app.cli import bench, data, engine, models, recommend, results, tui
 
 app = typer.Typer(
     name="ilora-app",
@@ -23,7 +23,9 @@ app = typer.Typer(
 app.command("bench")(bench.bench)
 app.command("data")(data.data)
 app.command("models")(models.models)
+app.command("recommend")(recommend.recommend)
 app.command("results")(results.results)
+app.command("tui")(tui.tui)
 app.command("engine", hidden=True)(engine.engine)
 
 

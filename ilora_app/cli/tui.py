@@ -1,0 +1,48 @@
+"""`ilora-app tui`: opens the terminal interface, or offers it to a browser on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+THEMES = {"dark": "ilora-dark", "light": "ilora-light", "contrast": "ilora-contrast"}
+
+
+def tui(
+    out: Annotated[Path, typer.Option(help="Folder that `ilora-app bench` wrote to.")] = Path("runs"),
+    dataset: Annotated[str, typer.Option(help="Dataset to show where there is no run yet.")] = "movielens",
+    run: Annotated[
+        Path | None, typer.Option(help="Run folder to open; the newest iLoRA run if left out.")
+    ] = None,
+    theme: Annotated[str, typer.Option(help="dark, light or contrast.")] = "dark",
+    serve: Annotated[bool, typer.Option("--serve", help="Offer it in a browser on this machine.")] = False,
+    port: Annotated[int, typer.Option(help="Port for --serve.")] = 8000,
+) -> None:
+    """Pick a user, see the gate think, watch the ranking move."""
+    from core.errors import InputError
+
+    if theme not in THEMES:
+        raise InputError(f"unknown theme: {theme}", f"choose one of: {', '.join(THEMES)}")
+    if run is not None and not (run / "run.json").is_file():
+        raise InputError(f"{run} is not a run folder", "give a folder below runs/models")
+    if serve:
+        _serve(out, dataset, run, theme, port)
+        return
+    from ilora_app.tui.app import IloraTui
+
+    IloraTui(out, dataset, str(run) if run else None, THEMES[theme]).run()
+
+
+def _serve(out: Path, dataset: str, run: Path | None, theme: str, port: int) -> None:
+    """One program per browser tab, reachable from this machine only."""
+    import shlex
+    import sys
+
+    from textual_serve.server import Server
+
+    command = [sys.executable, "-m", "ilora_app", "tui", "--out", str(out), "--dataset", dataset]
+    command += ["--theme", theme] + (["--run", str(run)] if run else [])
+    typer.echo(f"open http://localhost:{port} in a browser; Ctrl-C ends it", err=True)
+    Server(shlex.join(command), host="localhost", port=port, title="iLoRA").serve()

@@ -1,0 +1,203 @@
+"""The app: themes, places, keys, and the one that hears the engine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from datetime import datetime
+from importlib import import_module
+from pathlib import Path
+from typing import Any, ClassVar
+
+from textual.app import App
+from textual.binding import Binding, BindingType
+from textual.screen import Screen
+from textual.signal import Signal
+
+from core.events import Event
+from ilora_app.tui.desk import MAIN, Desk, Post, Stage
+from ilora_app.tui.engine import Engine
+from ilora_app.tui.messages import EngineDied, EngineMumbled, EngineSaid
+from ilora_app.tui.screens.place import Place
+from ilora_app.tui.themes import THEMES
+from ilora_app.tui.widgets.topbar import PLACES
+
+
+def _place(name: str) -> Callable[[], Screen[Any]]:
+    """A place is imported when it is first gone to."""
+
+    def make() -> Screen[Any]:
+        module = import_module(f"ilora_app.tui.screens.{name}")
+        screen: Screen[Any] = getattr(module, f"{name.title()}Screen")()
+        return screen
+
+    return make
+
+
+class IloraTui(App[None]):
+    """Instance-wise LoRA, live.
+
+    Args:
+        out: the folder of runs.
+        dataset: used where no run says otherwise.
+        run: the run to open first.
+        theme: name of a theme.
+        make_engine: how an engine is made.
+    """
+
+    TITLE = "iLoRA"
+    CSS_PATH = "app.tcss"
+    MODES: ClassVar[dict[str, Any]] = {name: _place(name) for name in PLACES}
+    DEFAULT_MODE = "explore"
+    ENABLE_COMMAND_PALETTE = True
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *(
+            Binding(str(number), f"go('{place}')", place, show=False)
+            for number, place in enumerate(PLACES, 1)
+        ),
+        Binding("question_mark", "help", "Help", key_display="?"),
+        Binding("s", "export", "Save as SVG", show=False),
+        Binding("t", "next_theme", "Theme", show=False),
+        Binding("ctrl+r", "restart", "Restart engine", show=False),
+        Binding("q,ctrl+q", "leave", "Quit", show=False),
+    ]
+
+    def __init__(
+        self,
+        out: Path = Path("runs"),
+        dataset: str = "movielens",
+        run: str | None = None,
+        theme: str = "",
+        make_engine: Callable[[str, Post], Engine] = Engine,
+    ) -> None:
+        super().__init__()
+        self.desk = Desk(self.post_message, out, dataset, run, make_engine)
+        self.said: Signal[tuple[str, Event]] = Signal(self, "engine said")
+        for known in THEMES:
+            self.register_theme(known)
+        self.theme = theme or THEMES[0].name
+
+    # --- the engine -------------------------------------------------------------------------------------
+
+    def on_mount(self) -> None:
+        """The engine starts once the first screen is painted."""
+        self.call_after_refresh(self.run_worker, self.desk.start, exit_on_error=True, group="engine")
+
+    def on_engine_said(self, message: EngineSaid) -> None:
+        """Known first, then shown."""
+        before = self.desk.stage
+        self.desk.hear(message.engine, message.event)
+        self.said.publish((message.engine, message.event))
+        if self.desk.stage is not before:
+            self._stage_changed()
+
+    def _stage_changed(self) -> None:
+        if self.desk.stage is Stage.MISSING:
+            self.action_first_run()
+        if self.desk.stage is Stage.READY:
+            self.run_worker(self.desk.open_beside, group="beside")
+        self.refresh_state()
+
+    def on_engine_mumbled(self, message: EngineMumbled) -> None:
+        """A line that is no event is shown, and changes nothing."""
+        self.notify(
+            message.line[:200], title="the engine said something odd", severity="warning", markup=False
+        )
+
+    def on_engine_died(self, message: EngineDied) -> None:
+        """Edits stay; the same run is opened again on request."""
+        self.desk.died(message.engine, message.last_words)
+        if message.engine == MAIN:
+            title = f"the engine stopped (exit code {message.code})"
+            self.notify(
+                "Your edits are kept. ctrl+r starts it again.", title=title, severity="error", timeout=8
+            )
+        self.refresh_state()
+
+    def refresh_state(self) -> None:
+        """Every place that is open shows how the engine is."""
+        for screen in self.screen_stack:
+            if isinstance(screen, Place) and screen.is_mounted:
+                screen.refresh_state()
+
+    # --- actions ----------------------------------------------------------------------------------------
+
+    def action_go(self, place: str) -> None:
+        """To another place."""
+        if place != self.current_mode:
+            self.switch_mode(place)
+
+    def action_help(self) -> None:
+        """Help for the pane in focus."""
+        from ilora_app.tui.screens.help import HelpScreen
+
+        if isinstance(self.screen, HelpScreen):
+            return
+        globally = {binding.action for binding in self.BINDINGS if isinstance(binding, Binding)}
+        keys: dict[str, str] = {}
+        for active in self.screen.active_bindings.values():
+            binding = active.binding
+            if binding.description and binding.action not in globally and active.node is not self:
+                label = keys.get(binding.description)
+                shown = self.get_key_display(binding)
+                keys[binding.description] = f"{label} {shown}" if label else shown
+        focused = self.focused or self.screen
+        self.push_screen(HelpScreen(focused, [(key, what) for what, key in keys.items()]))
+
+    def action_export(self) -> None:
+        """The screen as SVG: a file here, a download in a browser."""
+        name = f"ilora-{self.current_mode}-{datetime.now():%Y%m%d-%H%M%S}.svg"
+        if self.is_web:
+            self.deliver_screenshot(filename=name)
+            return
+        try:
+            path = self.save_screenshot(filename=name, path=str(Path.cwd()))
+        except OSError as error:
+            self.notify(f"{error.strerror}: {Path.cwd()}", title="not saved", severity="error")
+            return
+        self.notify(os.path.relpath(path), title="saved")
+
+    def action_next_theme(self) -> None:
+        """Dark, light, high contrast."""
+        names = [theme.name for theme in THEMES]
+        place = names.index(self.theme) + 1 if self.theme in names else 0
+        self.theme = names[place % len(names)]
+
+    def action_restart(self) -> None:
+        """Starts the engine again with the same run."""
+        self.run_worker(self.desk.start, group="engine", exclusive=True)
+
+    def action_first_run(self) -> None:
+        """What will be fetched, from where, under which licence."""
+        from ilora_app.tui.screens.first_run import FirstRun
+
+        if self.desk.missing and not isinstance(self.screen, FirstRun):
+            self.push_screen(FirstRun())
+
+    async def action_leave(self) -> None:
+        """Quits; a training in progress is asked about first."""
+        from ilora_app.tui.jobs import running_job
+        from ilora_app.tui.screens.ask import Ask
+
+        job = running_job(self.desk.out)
+        if job is None:
+            await self._quit()
+            return
+        answers = (("l", "leave it running"), ("s", "save and stop"), ("b", "back"))
+        text = "A training is running. It can go on without this screen; Train finds it again."
+
+        async def answered(answer: str | None) -> None:
+            if answer == "s":
+                job.stop()
+            if answer in ("l", "s"):
+                await self._quit()
+
+        await self.push_screen(Ask("Quit?", text, answers), answered)
+
+    async def _quit(self) -> None:
+        await self.desk.stop()
+        self.exit()
+
+    async def on_unmount(self) -> None:
+        """However it ends, no engine is left."""
+        await self.desk.stop()

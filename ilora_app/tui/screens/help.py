@@ -1,0 +1,57 @@
+"""Help for the widget in focus: what it shows, and every key that works here."""
+
+from __future__ import annotations
+
+import inspect
+from typing import ClassVar
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
+from textual.screen import ModalScreen
+from textual.widget import Widget
+from textual.widgets import Static
+
+GLOBAL = (
+    ("1 2 3 4", "Explore, Compare, Train, Results"),
+    ("tab", "next pane"),
+    ("ctrl+p", "all commands"),
+    ("t", "next theme: dark, light, high contrast"),
+    ("s", "save the screen as SVG"),
+    ("ctrl+r", "start the engine again"),
+    ("q", "quit"),
+)
+
+
+class HelpScreen(ModalScreen[None]):
+    """What the pane in focus shows and how to use it."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,question_mark,q,enter", "dismiss(None)", "Close"),
+    ]
+
+    def __init__(self, widget: Widget | None, keys: list[tuple[str, str]]) -> None:
+        super().__init__()
+        self.widget, self.keys = widget, keys
+
+    def compose(self) -> ComposeResult:
+        """Prose first, then keys."""
+        with VerticalScroll(id="help") as box:
+            box.border_title = getattr(self.widget, "TITLE", "Help")
+            box.border_subtitle = "escape closes"
+            yield Static(self._prose())
+            yield Static(self._table("Here", self.keys), id="keys")
+            yield Static(self._table("Everywhere", GLOBAL))
+
+    def _prose(self) -> str:
+        text = inspect.getdoc(type(self.widget)) if self.widget is not None else ""
+        paragraphs = (text or "").split("\n\n")
+        return "\n\n".join(" ".join(part.split()) for part in paragraphs).replace("`", "") + "\n"
+
+    def _table(self, title: str, rows: tuple[tuple[str, str], ...] | list[tuple[str, str]]) -> Text:
+        text = Text(title + "\n", style="bold")
+        for key, meaning in rows:
+            text.append(f"  {key:<12}", "bold")
+            text.append(f" {meaning}\n", "not bold")
+        return text

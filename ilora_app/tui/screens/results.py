@@ -1,0 +1,18 @@
+"""Results."""
+
+from __future__ import annotations
+
+from textual.app import ComposeResult
+from textual.widgets import Static
+
+from ilora_app.tui.screens.place import Place
+
+
+class ResultsScreen(Place):
+    """Results."""
+
+    PLACE = "results"
+
+    def content(self) -> ComposeResult:
+        """Nothing yet."""
+        yield Static("")

@@ -1,0 +1,217 @@
+"""A list that draws only the lines in sight: thousands of rows scroll as smoothly as ten."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from rich.segment import Segment
+from rich.style import Style
+from textual import events
+from textual.binding import Binding, BindingType
+from textual.geometry import Size
+from textual.message import Message
+from textual.reactive import reactive
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
+
+from ilora_app.tui.bars import fit
+
+Cell = tuple[str, str]
+"""Text of an exact width, and the name of its style: one of `Rows.INKS`, or nothing."""
+
+POINTER = "›"
+"""Marks the row under the cursor, beside the colour."""
+
+
+class Rows(ScrollView, can_focus=True):
+    """Base of all lists. A subclass says how many rows there are and how each is drawn.
+
+    Its help text is its docstring's; `empty` is what is shown when there is no row.
+    """
+
+    INKS: ClassVar[tuple[str, ...]] = ("dim", "bright", "accent", "good", "bad", "second", "first", "head")
+    COMPONENT_CLASSES: ClassVar[set[str]] = {
+        *(f"rows--{ink}" for ink in INKS),
+        "rows--cursor",
+        "rows--hover",
+    }
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("up,k", "step(-1)", "Up", show=False),
+        Binding("down,j", "step(1)", "Down", show=False),
+        Binding("pageup", "leap(-1)", "Page up", show=False),
+        Binding("pagedown", "leap(1)", "Page down", show=False),
+        Binding("home,g", "first", "First", show=False),
+        Binding("end,G", "last", "Last", show=False),
+        Binding("enter", "choose", "Choose", show=False),
+    ]
+
+    count: reactive[int] = reactive(0)
+    cursor: reactive[int] = reactive(0)
+    hovered: reactive[int] = reactive(-1)
+    empty: reactive[str] = reactive("")
+
+    class Highlighted(Message):
+        """The cursor is on another row."""
+
+        def __init__(self, rows: Rows, index: int) -> None:
+            super().__init__()
+            self.rows, self.index = rows, index
+
+        @property
+        def control(self) -> Rows:
+            """The list."""
+            return self.rows
+
+    class Chosen(Message):
+        """A row was chosen with Enter or a second click."""
+
+        def __init__(self, rows: Rows, index: int) -> None:
+            super().__init__()
+            self.rows, self.index = rows, index
+
+        @property
+        def control(self) -> Rows:
+            """The list."""
+            return self.rows
+
+    # --- for subclasses ---------------------------------------------------------------------------------
+
+    def head(self, width: int) -> str:
+        """The line above the rows; none when empty."""
+        del width
+        return ""
+
+    def cells(self, index: int, width: int) -> list[Cell]:
+        """The row as cells; together they are cut or padded to `width`."""
+        raise NotImplementedError
+
+    # --- keeping ----------------------------------------------------------------------------------------
+
+    def renew(self, count: int, cursor: int | None = None) -> None:
+        """The rows have changed; the cursor stays where it can."""
+        self.count = count
+        wanted = self.cursor if cursor is None else cursor
+        self.set_reactive(Rows.cursor, max(0, min(wanted, count - 1)))
+        self._measure()
+        self.refresh()
+        self._follow()
+
+    @property
+    def _top(self) -> int:
+        return 1 if self.head(max(1, self.size.width)) else 0
+
+    def _measure(self) -> None:
+        self.virtual_size = Size(0, self.count + self._top)
+
+    def validate_cursor(self, cursor: int) -> int:
+        """Within the rows."""
+        return max(0, min(cursor, self.count - 1))
+
+    def watch_cursor(self, old: int, new: int) -> None:
+        """Tells, and scrolls there."""
+        if old != new:
+            self._follow()
+            self.refresh()
+            self.post_message(self.Highlighted(self, new))
+
+    def watch_hovered(self) -> None:
+        """The row under the mouse is lit."""
+        self.refresh()
+
+    def watch_empty(self) -> None:
+        """Another text for no rows."""
+        self.refresh()
+
+    def _follow(self) -> None:
+        height = max(1, self.size.height - self._top)
+        first = round(self.scroll_offset.y)
+        if self.cursor < first:
+            self.scroll_to(y=self.cursor, animate=False)
+        elif self.cursor >= first + height:
+            self.scroll_to(y=self.cursor - height + 1, animate=False)
+
+    def on_resize(self) -> None:
+        """The head may come or go, and the cursor must stay in sight."""
+        self._measure()
+        self._follow()
+
+    # --- drawing ----------------------------------------------------------------------------------------
+
+    def ink(self, name: str) -> Style:
+        """A style by its name in `INKS`."""
+        return self.get_component_rich_style(f"rows--{name}", partial=True) if name else Style.null()
+
+    def render_line(self, y: int) -> Strip:
+        """One line in sight."""
+        width, base = self.scrollable_content_region.width, self.rich_style
+        top = self._top
+        if self.count == 0:
+            return self._empty_line(y, width, base)
+        if y < top:
+            line = Segment(fit(self.head(width), width), base + self.ink("head"))
+            return Strip([line], width)
+        index = y - top + round(self.scroll_offset.y)
+        if index >= self.count:
+            return Strip.blank(width, base)
+        under = index == self.cursor
+        if under:
+            base = base + self.get_component_rich_style("rows--cursor", partial=True)
+        elif index == self.hovered:
+            base = base + self.get_component_rich_style("rows--hover", partial=True)
+        cells = [(POINTER if under else " ", "accent"), *self.cells(index, width - 1)]
+        strip = Strip([Segment(text, base + self.ink(ink)) for text, ink in cells])
+        return strip.adjust_cell_length(width, base)
+
+    def _empty_line(self, y: int, width: int, base: Style) -> Strip:
+        lines = self.empty.splitlines()
+        at = y - max(0, (self.size.height - len(lines)) // 2)
+        text = lines[at] if 0 <= at < len(lines) else ""
+        margin = max(0, (width - len(text)) // 2)
+        ink = self.ink("" if at == 0 else "dim")
+        return Strip([Segment(fit(" " * margin + text, width), base + ink)], width)
+
+    # --- moving -----------------------------------------------------------------------------------------
+
+    def action_step(self, by: int) -> None:
+        """One row up or down."""
+        self.cursor += by
+
+    def action_leap(self, by: int) -> None:
+        """One page up or down."""
+        self.cursor += by * max(1, self.size.height - self._top - 1)
+
+    def action_first(self) -> None:
+        """To the first row."""
+        self.cursor = 0
+
+    def action_last(self) -> None:
+        """To the last row."""
+        self.cursor = self.count - 1
+
+    def action_choose(self) -> None:
+        """Chooses the row under the cursor."""
+        if self.count:
+            self.post_message(self.Chosen(self, self.cursor))
+
+    def _row_at(self, y: int) -> int:
+        index = y - self._top + round(self.scroll_offset.y)
+        return index if self._top <= y and 0 <= index < self.count else -1
+
+    def on_click(self, event: events.Click) -> None:
+        """A click moves the cursor, a double click chooses."""
+        offset = event.get_content_offset(self)
+        index = self._row_at(offset.y) if offset else -1
+        if index < 0:
+            return
+        if event.chain > 1:
+            self.action_choose()
+        self.cursor = index
+
+    def on_mouse_move(self, event: events.MouseMove) -> None:
+        """Lights the row under the mouse."""
+        offset = event.get_content_offset(self)
+        self.hovered = self._row_at(offset.y) if offset else -1
+
+    def on_leave(self) -> None:
+        """No row under the mouse."""
+        self.hovered = -1

@@ -1,0 +1,69 @@
+"""The list of users: id, part of the split, length of life, and how one-sided the gate is."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual.binding import Binding, BindingType
+
+from ilora_app.tui.bars import bar, fit
+from ilora_app.tui.widgets.rows import Cell, Rows
+from ilora_app.tui.world import PARTS, User, World
+
+
+class UserList(Rows):
+    """Everybody in the dataset.
+
+    ● test user, ◐ validation user, · training user. `n` is the number of items in the user's life; the bar
+    tells how one-sided the gate is: empty where all experts weigh the same, full where one has everything.
+    After a search `hits` counts the matching items.
+    """
+
+    TITLE: ClassVar[str] = "Users"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("slash", "screen.search_users", "Search"),
+        Binding("o", "screen.order_users", "Order"),
+        Binding("n", "screen.own_taste", "Own taste"),
+    ]
+
+    def __init__(self, **options: str) -> None:
+        super().__init__(**options)
+        self.world = World()
+        self.shown: list[User] = []
+        self.hits: dict[str, int] = {}
+
+    def show(self, world: World, users: list[User], hits: dict[str, int], keep: str | None) -> None:
+        """Other users; the cursor stays on `keep` where it can."""
+        self.world, self.shown, self.hits = world, users, hits
+        place = next((at for at, user in enumerate(users) if user.user == keep), 0)
+        self.renew(len(users), place)
+
+    def at(self, index: int) -> User | None:
+        """The user of a row."""
+        return self.shown[index] if 0 <= index < len(self.shown) else None
+
+    def head(self, width: int) -> str:
+        """Column names."""
+        measure = "hits" if self.hits else "n"
+        return fit(f"    {'user':<5}{measure:>5} gate", width) if width > 17 else fit("    user", width)
+
+    def cells(self, index: int, width: int) -> list[Cell]:
+        """Sign, id, length, one-sidedness, favourite genre."""
+        user = self.shown[index]
+        measure = self.hits[user.user] if self.hits else len(user.items)
+        sign_ink = {"test": "accent", "validation": "second"}.get(user.part, "dim")
+        cells: list[Cell] = [
+            (f" {PARTS[user.part]} ", sign_ink),
+            (fit(user.user, 5), "bright"),
+            (fit(str(measure), 5, right=True), ""),
+            (" ", ""),
+        ]
+        left = width - 14
+        gauge = min(6, left)
+        if user.gate:
+            cells.append((bar(user.one_sided, gauge), "first"))
+        else:
+            cells.append((fit("–", gauge), "dim"))
+        if left - gauge > 6:
+            cells.append((" " + fit(self.world.favourite(user), left - gauge - 1), "dim"))
+        return cells
