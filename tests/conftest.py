@@ -36,3 +36,22 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def movielens(home: Path) -> Dataset:
     """The real MovieLens-100K; ask for it only in tests marked `network`."""
     return load_dataset("movielens", silent)
+
+
+@pytest.fixture
+def tiny_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty product home that knows the made-up dataset `tiny`, its files in a mirror."""
+    from tests import tiny
+
+    home = tmp_path / "home"
+    for name, value in tiny.install(home, tmp_path / "mirror").items():
+        monkeypatch.setenv(name, value)
+    return home
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a small random language model; nobody writes into it."""
+    from tests import tiny
+
+    return tiny.save_model(tmp_path_factory.mktemp("tiny-llama"))
