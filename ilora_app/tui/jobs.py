@@ -136,7 +136,7 @@ def start_job(out: Path, options: Sequence[str]) -> Job:
 
 
 def last_job(out: Path) -> Job | None:
-    """The newest job of an output folder, running or not; None where there was none or its note is damaged."""
+    """The newest job of an output folder, running or not; None where there was none (or a damaged note)."""
     try:
         return Job(**json.loads((out / CARD).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):

@@ -92,7 +92,7 @@ class World:
         return ", ".join(self.tags[item]) if 0 <= item < len(self.tags) else ""
 
     def find_items(self, query: str, limit: int | None = None) -> list[int]:
-        """Items whose title holds every word of the query, or which have it as a genre or year; best first."""
+        """Items whose title holds every word of the query, or which have it as genre or year; best first."""
         words = query.casefold().split()
         if not words:
             return []

@@ -85,9 +85,8 @@ class ExploreScreen(Place):
         ranking.empty = text or pending
         gate = self.query_one(GatePanel)
         opened = self.desk.world.opened
-        gate.empty = (
-            text.splitlines()[0] if text else f"{method_name(opened.method)} has no gate" if opened else ""
-        )
+        ungated = f"{method_name(opened.method)} has no gate" if opened and not opened.experts else ""
+        gate.empty = text.splitlines()[0] if text else ungated or ranking.empty
 
     # --- hearing ----------------------------------------------------------------------------------------
 
@@ -205,10 +204,15 @@ class ExploreScreen(Place):
         if scene.user is None:
             return "Your own taste", "edited" if scene.history else ""
         life = len(scene.user.items)
-        title = f"User {scene.user.user} · before item {(scene.position or 0) + 1} of {life}"
+        title = f"User {scene.user.user} · {scene.position} of {life} seen"
         if self.replaying:
             return title, "paused: space goes on, . steps" if self.paused else "replaying: space pauses"
-        return title, "edited: r resets" if scene.edited else ""
+        if scene.edited:
+            return title, "edited: r resets"
+        history = self.query_one(HistoryList)
+        if history.tall == 1 and history.has_focus and history.items:
+            return title, history.detail(history.cursor)
+        return title, ""
 
     def _gate_subtitle(self) -> str:
         scene = self.scene
@@ -264,6 +268,11 @@ class ExploreScreen(Place):
                 Rows.Highlighted(self.query_one(UserList), self.query_one(UserList).cursor)
             )
         self.query_one(HistoryList).focus()
+
+    @on(Rows.Highlighted, "#history")
+    def _item_highlighted(self) -> None:
+        history = self.query_one(HistoryList)
+        history.border_title, history.border_subtitle = self._history_titles()
 
     def action_search_users(self) -> None:
         """Opens the search field above the users."""

@@ -1,4 +1,4 @@
-"""The gate: K expert weights as bars that can be dragged, each expert in words; a heat map for layered gates."""
+"""The gate: expert weights as bars that can be dragged, experts in words; a heat map for layered gates."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from textual.reactive import reactive
 from textual.widget import Widget
 
 from ilora_app.tui.bars import bar, fit, shade, share, signed, sparkline
+from ilora_app.tui.inks import ink
 from ilora_app.tui.widgets.rows import POINTER
 
 STEP = 0.05
@@ -93,7 +94,7 @@ class GatePanel(Widget, can_focus=True):
     # --- drawing ----------------------------------------------------------------------------------------
 
     def _ink(self, name: str) -> Style:
-        return self.get_component_rich_style(f"gate--{name}", partial=True)
+        return ink(self, f"gate--{name}")
 
     def _gauge(self) -> int:
         """Cells of a bar."""
@@ -163,7 +164,11 @@ class GatePanel(Widget, can_focus=True):
         if self.experts and not self.layered:
             weight = self.weights[self.cursor]
             assert isinstance(weight, float | int)
-            self.post_message(self.Weighed(self.cursor, round(float(weight) + by * STEP, 4)))
+            wanted = max(0.0, min(1.0, round(float(weight) + by * STEP, 4)))
+            weights: Any = list(self.weights)
+            weights[self.cursor] = wanted  # so that keys pressed in a burst add up
+            self.weights = weights
+            self.post_message(self.Weighed(self.cursor, wanted))
 
     def action_lock(self) -> None:
         """Everything to this expert."""

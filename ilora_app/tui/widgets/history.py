@@ -1,4 +1,4 @@
-"""The chosen history: what was watched, when, of which genre, and what each item does for a recommendation."""
+"""The chosen history: what was watched, when, of which genre, and what each item does for a candidate."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from textual.binding import Binding, BindingType
 from core.conversation import Explained
 from ilora_app.tui.bars import fit, signed, signed_bar
 from ilora_app.tui.widgets.rows import Cell, Rows
-from ilora_app.tui.world import World, day
+from ilora_app.tui.world import MAX_HISTORY, World, day
 
 
 class HistoryList(Rows):
@@ -50,45 +50,50 @@ class HistoryList(Rows):
         self.why = why if why and list(why.history) == self.items else None
         self.renew(len(items), cursor)
 
-    def head(self, width: int) -> str:
-        """Column names."""
-        if self.why is not None:
-            return fit(f"   {fit('title', self._title_width(width - 1))} what it does", width)
-        wide = width >= 58
-        dates = " " + fit("date", 10) if width >= 40 else ""
-        return fit(
-            f"   {fit('title', self._title_width(width - 1))}{dates}{' genres' if wide else ''}", width
-        )
+    @property
+    def tall(self) -> int:
+        """Two lines an item where ten of them fit."""
+        return 2 if self.size.height >= 2 * MAX_HISTORY else 1
 
-    def _title_width(self, width: int) -> int:
-        if self.why is not None:
-            return max(8, width - 18)
-        if width >= 57:
-            return max(20, (width - 14) * 3 // 5)
-        return max(8, width - (13 if width >= 39 else 3))
+    def head(self, width: int) -> str:
+        """What the bars mean; titles need no heading."""
+        return fit("   what each item does for it", width) if self.why is not None else ""
+
+    def detail(self, index: int) -> str:
+        """Date and genres of an item."""
+        item = self.items[index]
+        parts = [day(self.times.get(item, 0)), self.world.genres(item)]
+        return "  ".join(part for part in parts if part)
 
     def cells(self, index: int, width: int) -> list[Cell]:
-        """Mark, title with year, then the date and genres, or the reason."""
+        """Mark, title with year, and the reason where one was asked for."""
         item = self.items[index]
-        new = item in self.added
         year = self.world.year(item)
-        title, room = self.world.title(item), self._title_width(width)
-        cells: list[Cell] = [("+ " if new else "  ", "accent")]
+        cells: list[Cell] = [("+ " if item in self.added else "  ", "accent")]
+        room = width - 2
         if self.why is not None:
-            change = self.why.changes[index]
-            largest = max((abs(value) for value in self.why.changes if value is not None), default=0.0)
-            cells.append((fit(title, room), ""))
-            if change is None:
-                return [*cells, ("  nothing left", "dim")]
-            ink = "good" if change >= 0 else "bad"
-            drawn = signed_bar(change / largest if largest else 0.0, 9)
-            return [*cells, (" " + drawn, ink), (fit(signed(change), 6, right=True), ink)]
+            gauge = 4 if width < 34 else 8
+            room -= gauge + 6
+            cells.append((fit(self.world.title(item), room), ""))
+            return cells + self._reason(index, gauge)
         if year and room > 18:
-            cells += [(fit(title, room - 5), ""), (f" {year}", "dim")]
-        else:
-            cells.append((fit(title, room), ""))
-        if width >= 39:
-            cells.append((" " + fit(day(self.times.get(item, 0)), 10), "dim"))
-        if width >= 57:
-            cells.append((" " + fit(self.world.genres(item), width - room - 14), "second"))
-        return cells
+            return [*cells, (fit(self.world.title(item), room - 5), ""), (f" {year}", "dim")]
+        return [*cells, (fit(self.world.title(item), room), "")]
+
+    def more(self, index: int, width: int) -> list[Cell]:
+        """Date and genres."""
+        date = day(self.times.get(self.items[index], 0))
+        room = width - 2 - (len(date) + 2 if date else 0)
+        cells: list[Cell] = [("  ", ""), (f"{date}  " if date else "", "dim")]
+        return [*cells, (fit(self.world.genres(self.items[index]), room), "second")]
+
+    def _reason(self, index: int, gauge: int) -> list[Cell]:
+        """What the item does for the candidate, against the strongest of all."""
+        assert self.why is not None
+        change = self.why.changes[index]
+        if change is None:
+            return [(fit("nothing left", gauge + 6), "dim")]
+        largest = max(abs(value) for value in self.why.changes if value is not None)
+        ink = "good" if change >= 0 else "bad"
+        drawn = signed_bar(change / largest if largest else 0.0, gauge)
+        return [(" " + drawn, ink), (fit(signed(change), 5, right=True), ink)]

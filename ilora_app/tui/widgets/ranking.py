@@ -63,7 +63,7 @@ class RankingList(Rows):
     def _widths(self, width: int) -> tuple[int, int, bool]:
         """Cells for the title, the bar, and whether the encoder's score has room."""
         ranks = sum(len(head) for head, _ in self._columns())
-        room = width - 6 - 4 - 6 - ranks - 1  # place and mark, movement, score
+        room = width - 6 - 5 - 6 - ranks - 1  # place and mark, movement, score
         encoder = room >= 46
         room -= 7 if encoder else 0
         gauge = min(14, max(0, room - 24))

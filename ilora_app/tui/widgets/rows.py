@@ -15,6 +15,7 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from ilora_app.tui.bars import fit
+from ilora_app.tui.inks import ground, ink
 
 Cell = tuple[str, str]
 """Text of an exact width, and the name of its style: one of `Rows.INKS`, or nothing."""
@@ -85,6 +86,16 @@ class Rows(ScrollView, can_focus=True):
         """The row as cells; together they are cut or padded to `width`."""
         raise NotImplementedError
 
+    def more(self, index: int, width: int) -> list[Cell]:
+        """The row's second line, where rows have two."""
+        del index, width
+        return []
+
+    @property
+    def tall(self) -> int:
+        """Lines of a row."""
+        return 1
+
     # --- keeping ----------------------------------------------------------------------------------------
 
     def renew(self, count: int, cursor: int | None = None) -> None:
@@ -101,7 +112,7 @@ class Rows(ScrollView, can_focus=True):
         return 1 if self.head(max(1, self.size.width)) else 0
 
     def _measure(self) -> None:
-        self.virtual_size = Size(0, self.count + self._top)
+        self.virtual_size = Size(0, self.count * self.tall + self._top)
 
     def validate_cursor(self, cursor: int) -> int:
         """Within the rows."""
@@ -124,11 +135,12 @@ class Rows(ScrollView, can_focus=True):
 
     def _follow(self) -> None:
         height = max(1, self.size.height - self._top)
-        first = round(self.scroll_offset.y)
-        if self.cursor < first:
-            self.scroll_to(y=self.cursor, animate=False)
-        elif self.cursor >= first + height:
-            self.scroll_to(y=self.cursor - height + 1, animate=False)
+        first, last = self.cursor * self.tall, (self.cursor + 1) * self.tall - 1
+        top = round(self.scroll_offset.y)
+        if first < top:
+            self.scroll_to(y=first, animate=False)
+        elif last >= top + height:
+            self.scroll_to(y=last - height + 1, animate=False)
 
     def on_resize(self) -> None:
         """The head may come or go, and the cursor must stay in sight."""
@@ -139,7 +151,7 @@ class Rows(ScrollView, can_focus=True):
 
     def ink(self, name: str) -> Style:
         """A style by its name in `INKS`."""
-        return self.get_component_rich_style(f"rows--{name}", partial=True) if name else Style.null()
+        return ink(self, f"rows--{name}") if name else Style.null()
 
     def render_line(self, y: int) -> Strip:
         """One line in sight."""
@@ -150,15 +162,16 @@ class Rows(ScrollView, can_focus=True):
         if y < top:
             line = Segment(fit(self.head(width), width), base + self.ink("head"))
             return Strip([line], width)
-        index = y - top + round(self.scroll_offset.y)
+        index, below = divmod(y - top + round(self.scroll_offset.y), self.tall)
         if index >= self.count:
             return Strip.blank(width, base)
         under = index == self.cursor
         if under:
-            base = base + self.get_component_rich_style("rows--cursor", partial=True)
+            base = base + ground(self, "rows--cursor")
         elif index == self.hovered:
-            base = base + self.get_component_rich_style("rows--hover", partial=True)
-        cells = [(POINTER if under else " ", "accent"), *self.cells(index, width - 1)]
+            base = base + ground(self, "rows--hover")
+        row = self.more(index, width - 1) if below else self.cells(index, width - 1)
+        cells = [(POINTER if under and not below else " ", "accent"), *row]
         strip = Strip([Segment(text, base + self.ink(ink)) for text, ink in cells])
         return strip.adjust_cell_length(width, base)
 
@@ -178,7 +191,7 @@ class Rows(ScrollView, can_focus=True):
 
     def action_leap(self, by: int) -> None:
         """One page up or down."""
-        self.cursor += by * max(1, self.size.height - self._top - 1)
+        self.cursor += by * max(1, (self.size.height - self._top) // self.tall - 1)
 
     def action_first(self) -> None:
         """To the first row."""
@@ -194,7 +207,7 @@ class Rows(ScrollView, can_focus=True):
             self.post_message(self.Chosen(self, self.cursor))
 
     def _row_at(self, y: int) -> int:
-        index = y - self._top + round(self.scroll_offset.y)
+        index = (y - self._top + round(self.scroll_offset.y)) // self.tall
         return index if self._top <= y and 0 <= index < self.count else -1
 
     def on_click(self, event: events.Click) -> None:

@@ -11,6 +11,8 @@ from textual.message import Message
 from textual.reactive import reactive
 from textual.widget import Widget
 
+from ilora_app.tui.inks import ink
+
 PLACES = ("explore", "compare", "train", "results")
 
 
@@ -35,7 +37,7 @@ class TopBar(Widget):
             self.place = place
 
     def _ink(self, name: str) -> Style:
-        return self.get_component_rich_style(f"topbar--{name}", partial=True)
+        return ink(self, f"topbar--{name}")
 
     def render(self) -> Text:
         """Brand, places, state."""
