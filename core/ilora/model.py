@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -70,6 +71,8 @@ class AdaptedModel:
         self.weights: ExpertWeights | None = adapt_layers(
             self.peft, config.adapter.experts if gated else None
         )
+        if config.training.checkpointing:
+            recompute_in_backward(llm.model)
         self.ranker = self._ranker(decoder, titles, prompts).to(llm.device)
         self.gate: SoftmaxGate | None = None
         if gated:  # last, so that everything before starts the same in LoRA and iLoRA
@@ -207,6 +210,7 @@ class AdaptedModel:
                 raise ModelError(
                     f"the saved {name} has shape {tuple(state[name].shape)}, not {tuple(parameter.shape)}"
                 )
+        for name, parameter in own.items():
             parameter.copy_(state[name])
 
     def count(self, part: str) -> int:
@@ -259,6 +263,16 @@ class AdaptedModel:
             if name.startswith("adapter.")
         }
         self.load_state({**{names.get(name, name): tensor for name, tensor in adapter.items()}, **rest})
+
+
+def recompute_in_backward(model: Any) -> None:
+    """Makes the layers run again in the backward pass, in training mode only, instead of keeping activations.
+
+    Not the reentrant kind: it would drop the gradients of whatever a layer does not take as an argument.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # a new name for it exists from transformers 5.23 on
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
 
 
 def attach_adapter(llm: LanguageModel, config: AdapterConfig, lower: int) -> Any:
