@@ -7,6 +7,7 @@ import json
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -79,8 +80,8 @@ def load_latest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
         if problem is None:
             try:
                 return _load(path), problems
-            except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
-                problem = str(error)
+            except (UnpicklingError, SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
+                problem = next(iter(str(error).splitlines()), type(error).__name__)
         problems.append(f"checkpoint {path} is damaged ({problem}); using the one before")
     return None, problems
 
