@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from core.answers import AnswerRanker
+from core.config import sha256_of
 from core.data import draw_candidates, load_card
 from core.data.types import Sample
 from core.errors import Interrupted
@@ -123,6 +124,17 @@ class AdapterJob:
         return self.model.mean_gate()
 
 
+def checkpoint_folder(task: Task, method: str) -> Path:
+    """Where a run's checkpoints live: other settings or cases are another run, and go on from nothing.
+
+    How a batch is cut into micro-batches is no such setting: a run that had too little memory goes on.
+    """
+    config = task.config.to_dict()
+    del config["training"]["micro_batch_size"], config["training"]["checkpointing"]
+    key = sha256_of([config, task.samples.sha256])[:12]
+    return task.folder / "checkpoints" / f"{method}-seed{task.seed}-{key}"
+
+
 def spaced(samples: Sequence[Sample], count: int) -> list[Sample]:
     """At most `count` of the samples, evenly spaced."""
     if len(samples) <= count:
@@ -189,7 +201,7 @@ class AdapterRecommender(Recommender):
             seed=task.seed,
         )
         job = AdapterJob(self.model, task)
-        label, folder = (self.name, task.seed), task.folder / "checkpoints" / f"{self.name}-seed{task.seed}"
+        label, folder = (self.name, task.seed), checkpoint_folder(task, self.name)
         report = train(job, len(job.samples), schedule, folder, label, task.emit, task.should_stop)
         self.checkpoints = folder
         self.batch = settings.micro_batch_size
