@@ -141,6 +141,19 @@ class Differences(Request):
     other: str
 
 
+@dataclass(frozen=True)
+class Estimate(Request):
+    """How long a benchmark will take here, and how much memory."""
+
+    preset: str
+    dataset: str
+    model: str
+    methods: list[str]
+    seeds: int
+    out: str
+    replaceable: ClassVar[bool] = True
+
+
 # --- answers: events that carry the request's number -----------------------------------------------------
 
 
@@ -275,6 +288,20 @@ class Differed(Answer):
     gained: int
     lost: int
     level: int
+
+
+@dataclass(frozen=True)
+class Estimated(Answer):
+    """What a benchmark will cost on this machine."""
+
+    preset: str
+    """What `auto` stands for here, or the preset that was asked about."""
+    minutes: float
+    memory_bytes: int
+    memory_basis: str
+    """Where the figure for memory comes from."""
+    hardware: str
+    cases: dict[str, int]
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from time import monotonic
@@ -15,6 +15,8 @@ from core.conversation import (
     Asking,
     Differed,
     Differences,
+    Estimate,
+    Estimated,
     Fetch,
     Fetched,
     GatesListed,
@@ -36,6 +38,7 @@ from core.events import Emit, Notice
 from core.runs import list_runs, read_run
 
 if TYPE_CHECKING:
+    from core.config import RunConfig
     from core.session import Session
 
 PIECE = 250
@@ -89,6 +92,7 @@ class WarmEngine:
             Rank: self._rank,
             Why: self._why,
             Differences: self._differences,
+            Estimate: self._estimate,
         }
 
     def run(self, inbox: Inbox) -> None:
@@ -140,7 +144,7 @@ class WarmEngine:
         if request.run is not None:
             session = open_session(Path(request.run), self.emit)
         else:
-            session = encoder_session(request.dataset, Path(request.out), self.emit)
+            session = encoder_session(request.dataset, Path(request.out) / "work", self.emit)
         self._introduce(request.request, session, started)
         self.session = session
         self.emit(WarmedUp(request.request, monotonic() - started))
@@ -199,6 +203,9 @@ class WarmEngine:
     def _differences(self, request: Differences) -> None:
         self.emit(differences(request.request, Path(request.run), Path(request.other)))
 
+    def _estimate(self, request: Estimate) -> None:
+        self.emit(estimate(request))
+
     def _opened(self, request: Asking) -> Session:
         if self.session is None:
             raise InputError("no run is open", "open one from the results")
@@ -206,6 +213,74 @@ class WarmEngine:
             path = self.session.info.path
             self.emit(Notice(f"{path} was deleted; what is in memory still answers", "warning"))
         return self.session
+
+
+def estimate(request: Estimate) -> Estimated:
+    """Time and memory of a benchmark on this machine, before anything is run.
+
+    Raises:
+        InputError: preset, dataset or a method is unknown.
+        AssetError, DataError: the dataset cannot be read.
+    """
+    import torch
+
+    from core import estimates, hardware
+    from core.config import check
+    from core.presets import preset_config, with_overrides
+    from core.recommenders import check_method
+    from core.runs import load_task_data
+
+    check(bool(request.methods), "no methods are chosen", "choose at least one")
+    for method in request.methods:
+        check_method(method)
+    preset = request.preset
+    if preset == "auto":
+        preset = "standard" if torch.cuda.is_available() else "quick"
+    config = with_overrides(
+        preset_config(preset), data={"dataset": request.dataset}, model={"name": request.model}
+    )
+    _, samples = load_task_data(config.data)
+    jobs = [(method, seed) for method in request.methods for seed in range(request.seeds)]
+    memory, basis = _memory(config, request.methods, Path(request.out))
+    return Estimated(
+        request=request.request,
+        preset=preset,
+        minutes=estimates.minutes(config, jobs, samples),
+        memory_bytes=memory,
+        memory_basis=basis,
+        hardware=hardware.describe(),
+        cases={name: len(cases) for name, cases in samples.test.items()},
+    )
+
+
+WORKSPACE = 1_500_000_000
+"""Bytes that libraries, activations and gradients take beside the weights of the embedded model."""
+
+
+def _memory(config: RunConfig, methods: Sequence[str], out: Path) -> tuple[int, str]:
+    """Peak memory of the hungriest method: as measured in earlier runs of the same model, else estimated."""
+    from core.assets import EMBEDDED_MODEL, find, home
+    from core.llm import estimate_bytes
+    from core.recommenders import LLM_METHODS
+    from core.results import load_results
+
+    measured = [
+        result.peak_memory_bytes
+        for result in load_results(out)[0]
+        if result.model == config.model.name and result.method in methods
+    ]
+    if measured:
+        return max(measured), "measured in earlier runs"
+    if not set(methods) & set(LLM_METHODS):
+        return WORKSPACE // 2, "estimated; no language model"
+    name = config.model.name
+    folder = home() / "models" / f"{name}-safetensors" if config.model.is_embedded else Path(name)
+    weights = estimate_bytes(folder, config.model.quantize)
+    if weights is None and config.model.is_embedded and find(EMBEDDED_MODEL.asset):
+        weights = EMBEDDED_MODEL.size
+    if weights is None:
+        return 0, "unknown until the model is fetched"
+    return weights + WORKSPACE, "estimated from the weights"
 
 
 def differences(request: int, run: Path, other: Path) -> Differed:

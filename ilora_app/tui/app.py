@@ -95,7 +95,7 @@ class IloraTui(App[None]):
         if self.desk.stage is Stage.MISSING:
             self.action_first_run()
         if self.desk.stage is Stage.READY:
-            self.run_worker(self.desk.open_beside, group="beside")
+            self.run_worker(self.desk.open_beside(), group="beside")
         self.refresh_state()
 
     def on_engine_mumbled(self, message: EngineMumbled) -> None:
@@ -127,22 +127,28 @@ class IloraTui(App[None]):
         if place != self.current_mode:
             self.switch_mode(place)
 
+    def explore(self, user: str, position: int | None) -> None:
+        """Shows a user in Explore."""
+        from ilora_app.tui.screens.explore import ExploreScreen
+
+        self.action_go("explore")
+
+        def show() -> None:
+            if isinstance(self.screen, ExploreScreen):
+                self.screen.show_user(user, position)
+
+        self.call_after_refresh(show)
+
+    def compare_with(self, run: str) -> None:
+        """Opens a run in the second engine."""
+        self.run_worker(self.desk.open_beside(run), group="beside", exclusive=True)
+
     def action_help(self) -> None:
         """Help for the pane in focus."""
-        from ilora_app.tui.screens.help import HelpScreen
+        from ilora_app.tui.screens.help import HelpScreen, keys_here
 
-        if isinstance(self.screen, HelpScreen):
-            return
-        globally = {binding.action for binding in self.BINDINGS if isinstance(binding, Binding)}
-        keys: dict[str, str] = {}
-        for active in self.screen.active_bindings.values():
-            binding = active.binding
-            if binding.description and binding.action not in globally and active.node is not self:
-                label = keys.get(binding.description)
-                shown = self.get_key_display(binding)
-                keys[binding.description] = f"{label} {shown}" if label else shown
-        focused = self.focused or self.screen
-        self.push_screen(HelpScreen(focused, [(key, what) for what, key in keys.items()]))
+        if not isinstance(self.screen, HelpScreen):
+            self.push_screen(HelpScreen(self.focused or self.screen, keys_here(self)))
 
     def action_export(self) -> None:
         """The screen as SVG: a file here, a download in a browser."""
@@ -165,7 +171,7 @@ class IloraTui(App[None]):
 
     def action_restart(self) -> None:
         """Starts the engine again with the same run."""
-        self.run_worker(self.desk.start, group="engine", exclusive=True)
+        self.run_worker(self.desk.start(), group="engine", exclusive=True)
 
     def action_first_run(self) -> None:
         """What will be fetched, from where, under which licence."""

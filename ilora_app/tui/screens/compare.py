@@ -1,18 +1,264 @@
-"""Compare."""
+"""Compare: two runs on the same user side by side, and who gains and who loses over all test users."""
 
 from __future__ import annotations
 
+from typing import Any, ClassVar
+
+from textual import on
 from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Container, Vertical
 from textual.widgets import Static
 
+from core.conversation import Differed, Differences, GatesListed, Rank, Ranked, RequestFailed, WarmedUp
+from core.events import Event
+from ilora_app.render.figures import method_name
+from ilora_app.tui.bars import bar, fit
+from ilora_app.tui.desk import BESIDE, Stage
+from ilora_app.tui.scene import Scene
+from ilora_app.tui.screens.pick import PickRun
 from ilora_app.tui.screens.place import Place
+from ilora_app.tui.widgets.agreement import Agreement
+from ilora_app.tui.widgets.rows import Cell, Rows
+from ilora_app.tui.widgets.side import SideList
+
+
+class CaseList(Rows):
+    """Test cases, the largest difference of the target's rank first.
+
+    The first figure is the target's rank under the left run, the second under the right one; ▲ the left run
+    puts the target higher, ▼ lower, by so many places. `j` goes to the largest difference.
+    """
+
+    TITLE: ClassVar[str] = "Who gains, who loses"
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.cases: list[dict[str, Any]] = []
+
+    def show(self, cases: list[dict[str, Any]]) -> None:
+        """Other cases."""
+        self.cases = cases
+        self.renew(len(cases), 0)
+
+    def head(self, width: int) -> str:
+        """Column names."""
+        return fit("  user   at  left right", width)
+
+    def cells(self, index: int, width: int) -> list[Cell]:
+        """User, position, both ranks, the difference."""
+        case = self.cases[index]
+        gain = case["other"] - case["rank"]
+        sign = f"▲{gain}" if gain > 0 else f"▼{-gain}" if gain < 0 else "="
+        ink = "good" if gain > 0 else "bad" if gain < 0 else "dim"
+        return [
+            (" " + fit(case["user"], 5), "bright"),
+            (fit(str(case["position"]), 4, True), "dim"),
+            (fit(str(case["rank"]), 5, True) + fit(str(case["other"]), 6, True), ""),
+            (fit(sign, 5, True) + " ", ink),
+            (bar(abs(gain) / 19, max(0, width - 28)), ink),
+        ]
 
 
 class CompareScreen(Place):
-    """Compare."""
+    """The run of Explore at the left, a second one at the right."""
 
     PLACE = "compare"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("b", "pick('right')", "Right run"),
+        Binding("a", "pick('left')", "Left run"),
+        Binding("J", "largest", "Largest"),
+        Binding("enter", "explore", "Explore"),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scene = Scene()
+        self.left: Ranked | None = None
+        self.right: Ranked | None = None
+        self.differed: Differed | None = None
+        self.problem = ""
+        self._asked = self._asked_right = self._asked_all = -1
+        self._pair: tuple[str | None, str | None] = (None, None)
 
     def content(self) -> ComposeResult:
-        """Nothing yet."""
-        yield Static("")
+        """Cases, left ranking, lines, right ranking."""
+        with Container(id="compare"):
+            with Vertical(id="cases-pane", classes="pane"):
+                yield Static(id="sums")
+                yield CaseList(id="cases")
+            yield SideList(id="left", classes="pane")
+            yield Agreement(id="lines")
+            yield SideList(id="right", classes="pane")
+
+    def on_mount(self) -> None:
+        """Begins with the cases."""
+        self.query_one("#cases-pane").border_title = "Who gains, who loses"
+        self.query_one(CaseList).focus()
+        for side in ("#left", "#right"):
+            self.watch(self.query_one(side, SideList), "scroll_y", self._draw_lines, init=False)
+        self.catch_up()
+
+    # --- hearing ----------------------------------------------------------------------------------------
+
+    def hear(self, engine: str, event: Event) -> None:
+        """Answers with the newest number count."""
+        if not self.is_mounted:
+            return
+        if isinstance(event, WarmedUp | GatesListed):
+            self.catch_up()
+        elif isinstance(event, Ranked) and engine == BESIDE and event.request == self._asked_right:
+            self.right = event
+        elif isinstance(event, Ranked) and engine != BESIDE and event.request == self._asked:
+            self.left = event
+            self._ask_right()
+        elif isinstance(event, Differed) and event.request == self._asked_all:
+            self.differed, self.problem = event, ""
+            self.query_one(CaseList).show(event.users)
+            self._show_case(0)
+        elif isinstance(event, RequestFailed) and engine != BESIDE and event.request == self._asked_all:
+            self.problem = f"{event.title}\n{event.hint}"
+        else:
+            return
+        self._draw()
+
+    def catch_up(self) -> None:
+        """Another pair of runs may be open."""
+        if not self.is_mounted:
+            return
+        desk = self.desk
+        if desk.stage is Stage.READY:
+            pair = (desk.run, desk.beside_run)
+            if all(pair) and pair != self._pair:
+                self._pair, self.differed, self.right = pair, None, None
+                self._asked_all = desk.main.ask(Differences, run=pair[0], other=pair[1])
+            if self.scene.user is None and desk.world.users:
+                users, _ = desk.world.find_users("", "listed")
+                if users:
+                    self.scene.choose(users[0])
+            self._ask()
+        self._draw()
+
+    def _ask(self) -> None:
+        if self.desk.stage is Stage.READY and self.scene.history:
+            self._asked = self.desk.main.ask(Rank, question=self.scene.question())
+
+    def _ask_right(self) -> None:
+        if self.desk.beside_ready and self.left is not None:
+            question = self.scene.question(candidates=self.left.items)
+            self._asked_right = self.desk.beside.ask(Rank, question=question)
+
+    # --- drawing ----------------------------------------------------------------------------------------
+
+    def refresh_state(self) -> None:
+        """Panes that are empty say why."""
+        super().refresh_state()
+        text = self.desk.invitation()
+        left, right = self.query_one("#left", SideList), self.query_one("#right", SideList)
+        left.empty = text or "ranking …"
+        if self.desk.beside_run is None:
+            waiting = "No second run on these cases.\nb chooses one, 3 trains one."
+        else:
+            waiting = "ranking …" if self.desk.beside_ready else "loading the second model …"
+        right.empty = text or waiting
+        self.query_one(CaseList).empty = text or self.problem or waiting.replace("ranking", "comparing")
+
+    def _draw(self) -> None:
+        world, scene = self.desk.world, self.scene
+        self.query_one("#left", SideList).show(world, self.left)
+        same = (
+            self.right is not None and self.left is not None and set(self.right.items) == set(self.left.items)
+        )
+        self.query_one("#right", SideList).show(world, self.right if same else None)
+        opened, beside = world.opened, self.desk.beside_opened
+        names = [f"{method_name(run.method)} seed {run.seed}" if run else "–" for run in (opened, beside)]
+        self.query_one("#left").border_title, self.query_one("#right").border_title = names
+        user = f"user {scene.user.user}, item {scene.position}" if scene.user else ""
+        self.query_one("#left").border_subtitle = user
+        self.query_one("#right").border_subtitle = self._agreement() if same else ""
+        found = self.differed
+        sums = ""
+        if found is not None:
+            n = found.gained + found.lost + found.level
+            sums = f"▲ {found.gained}  ▼ {found.lost}  = {found.level}\nof {n} {found.test_set} cases"
+        self.query_one("#sums", Static).update(sums)
+        self.call_after_refresh(self._draw_lines)
+        self.refresh_state()
+
+    def _agreement(self) -> str:
+        """Kendall's tau and the overlap of the best five."""
+        assert self.left is not None and self.right is not None
+        place = {item: at for at, item in enumerate(self.right.items)}
+        order = [place[item] for item in self.left.items]
+        pairs = [(a, b) for at, a in enumerate(order) for b in order[at + 1 :]]
+        tau = sum(1 if a < b else -1 for a, b in pairs) / max(1, len(pairs))
+        top = len(set(self.left.items[:5]) & set(self.right.items[:5]))
+        return f"τ {tau:.2f} · {top} of the best 5 shared".replace("-", "−")
+
+    def _draw_lines(self) -> None:
+        left, right, lines = self.query_one("#left", SideList), self.query_one("#right", SideList), self.left
+        pairs: list[tuple[int, int]] = []
+        target = -1
+        if lines is not None and self.right is not None and right.count:
+            place = {item: at for at, item in enumerate(self.right.items)}
+            pairs = [(at, place[item]) for at, item in enumerate(lines.items) if item in place]
+            target = lines.items.index(lines.target) if lines.target in lines.items else -1
+        scrolled = (round(left.scroll_offset.y), round(right.scroll_offset.y))
+        self.query_one(Agreement).show(pairs, left.cursor if left.has_focus else -1, target, scrolled)
+
+    @on(Rows.Highlighted, "#left")
+    def _left_moved(self, message: Rows.Highlighted) -> None:
+        """The right cursor goes to the same item."""
+        right = self.query_one("#right", SideList)
+        if self.left is not None and self.right is not None and right.count:
+            item = self.left.items[message.index]
+            if item in self.right.items:
+                right.cursor = self.right.items.index(item)
+        self._draw_lines()
+
+    @on(Rows.Highlighted, "#cases")
+    def _case_moved(self, message: Rows.Highlighted) -> None:
+        self._show_case(message.index)
+
+    def _show_case(self, index: int) -> None:
+        cases = self.query_one(CaseList).cases
+        if index < len(cases):
+            user = self.desk.world.user(cases[index]["user"])
+            if user is not None:
+                self.scene.choose(user, cases[index]["position"])
+                self.right = None
+                self._ask()
+
+    # --- keys -------------------------------------------------------------------------------------------
+
+    def action_largest(self) -> None:
+        """To the user with the largest difference."""
+        cases = self.query_one(CaseList)
+        cases.cursor = 0
+        cases.focus()
+        self._show_case(0)
+
+    def action_explore(self) -> None:
+        """The same user in Explore."""
+        if self.scene.user is not None:
+            self.ilora.explore(self.scene.user.user, self.scene.position)
+
+    @on(Rows.Chosen)
+    def _chosen(self) -> None:
+        self.action_explore()
+
+    def action_pick(self, side: str) -> None:
+        """Chooses the run of a side."""
+        runs = self.desk.survey.runs if self.desk.survey else []
+
+        def picked(path: str | None) -> None:
+            if not path:
+                return
+            if side == "left":
+                self.left = self.right = None
+                self.desk.open(path)
+            else:
+                self.right = None
+                self.ilora.compare_with(path)
+
+        self.app.push_screen(PickRun(f"{side} run", runs), picked)

@@ -66,7 +66,6 @@ class ExploreScreen(Place):
 
     def on_mount(self) -> None:
         """Starts on the users."""
-        super().on_mount()
         self.query_one("#people").border_title = "Users"
         self.query_one(UserList).focus()
         self.catch_up()
@@ -309,12 +308,12 @@ class ExploreScreen(Place):
         self.query_one(HistoryList).focus()
         self.action_add_item()
 
-    def show_user(self, name: str) -> None:
+    def show_user(self, name: str, position: int | None = None) -> None:
         """Looks at a user by id, from another place."""
         user = self.desk.world.user(name)
         if user is not None:
             self.query_text = self.query_one("#find", Input).value = ""
-            self.scene.choose(user)
+            self.scene.choose(user, position)
             self._list_users()
             self._draw(cursor=0)
             self.ask()

@@ -6,7 +6,7 @@ import inspect
 from typing import ClassVar
 
 from rich.text import Text
-from textual.app import ComposeResult
+from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.screen import ModalScreen
@@ -22,6 +22,17 @@ GLOBAL = (
     ("ctrl+r", "start the engine again"),
     ("q", "quit"),
 )
+
+
+def keys_here(app: App[None]) -> list[tuple[str, str]]:
+    """Keys that work in the focused pane and its screen, with what they do."""
+    keys: dict[str, str] = {}
+    for active in app.screen.active_bindings.values():
+        what = active.binding.description
+        if what and active.node is not app:
+            shown = app.get_key_display(active.binding)
+            keys[what] = f"{keys[what]} {shown}" if what in keys else shown
+    return [(shown, what) for what, shown in keys.items()]
 
 
 class HelpScreen(ModalScreen[None]):

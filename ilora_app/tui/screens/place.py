@@ -20,7 +20,7 @@ class Place(Screen[None]):
     """Base of Explore, Compare, Train and Results."""
 
     PLACE: ClassVar[str] = ""
-    HORIZONTAL_BREAKPOINTS: ClassVar[list[tuple[int, str]] | None] = [
+    HORIZONTAL_BREAKPOINTS = [  # noqa: RUF012 (Textual declares it per instance)
         (0, "-narrow"),
         (100, "-wide"),
         (150, "-huge"),

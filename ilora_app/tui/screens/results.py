@@ -1,18 +1,233 @@
-"""Results."""
+"""Results: the leaderboard of all runs on disk, with intervals as bars; Enter opens a run in Explore."""
 
 from __future__ import annotations
 
+import asyncio
+import json
+import sys
+from typing import Any, ClassVar
+
+from textual import on
 from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
 from textual.widgets import Static
 
+from ilora_app.render.figures import NONE, duration, share
+from ilora_app.tui.bars import fit, interval_bar
+from ilora_app.tui.board import SORTS, Line, arrange, lines_of
 from ilora_app.tui.screens.place import Place
+from ilora_app.tui.widgets.rows import Cell, Rows
+
+
+class Board(Rows):
+    """Every method that was measured, on the same cases.
+
+    ★ highest HR@1, ≈ not to be told apart from it, ¶ reported by the paper under another protocol.
+    ├─●─┤ is the 95 % interval of HR@1 between 0 and 1. Enter opens a run in Explore; `o` sorts by another
+    column, `f` filters by dataset, `v` shows or hides the reported rows, `e` changes the test set.
+    """
+
+    TITLE: ClassVar[str] = "Results"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "choose", "Open"),
+        Binding("o", "screen.sort", "Sort"),
+        Binding("f", "screen.filter", "Dataset"),
+        Binding("v", "screen.toggle_reported", "Reported"),
+        Binding("e", "screen.test_set", "Test set"),
+    ]
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.lines: list[Line] = []
+
+    def show(self, lines: list[Line]) -> None:
+        """Other lines."""
+        self.lines = lines
+        self.renew(len(lines))
+
+    def _widths(self, width: int) -> tuple[int, int, bool]:
+        wide = width >= 104
+        room = width - 3 - 6 - 20 - 7 - (28 if wide else 0)
+        label = min(30, max(14, room // 2))
+        return label, max(8, min(44, room - label)), wide
+
+    def head(self, width: int) -> str:
+        """Column names."""
+        label, gauge, wide = self._widths(width - 1)
+        rest = f"{fit('preset', 11)}{fit('seeds', 6, True)}{fit('trained', 10, True)}" if wide else ""
+        scale = fit(fit("0", gauge // 2) + "½", gauge - 1) + "1"
+        columns = "".join(
+            fit(name, 5 if name != "NDCG@10" else 7, True) for name in ("HR@5", "NDCG@10", "MRR")
+        )
+        return fit(
+            f"    {fit('method', label)}{fit('HR@1', 6)}{scale} {columns}{fit('n', 7, True)} {rest}", width
+        )
+
+    def cells(self, index: int, width: int) -> list[Cell]:
+        """One method."""
+        line = self.lines[index]
+        label, gauge, wide = self._widths(width)
+        hits = line.metrics.get("HR@1", {})
+        sign = "¶" if line.reported else "★" if line.best else "≈" if line.level else " "
+        ink = "dim" if line.reported else "good" if line.best or line.level else "bright"
+        drawn = interval_bar(hits.get("low"), line.value("HR@1"), hits.get("high"), gauge)
+        cells: list[Cell] = [
+            (f" {sign} ", "accent"),
+            (fit(line.label, label), ink),
+            (fit(share(hits.get("value")), 6), "bright"),
+            (drawn, "dim" if line.reported else "first"),
+            (" ", ""),
+        ]
+        for metric, room in (("HR@5", 5), ("NDCG@10", 7), ("MRR", 5)):
+            cells.append((fit(share(line.metrics.get(metric, {}).get("value")), room, True), ""))
+        n = hits.get("n")
+        cells.append((fit(f"{n:,}" if n else NONE, 7, True) + " ", "dim"))
+        if wide:
+            took = duration(line.train_seconds or None)
+            seeds = str(len(line.seeds)) if line.seeds else NONE
+            cells.append((fit(line.preset or NONE, 11), "second"))
+            cells.append((fit(seeds, 6, True) + fit(took, 10, True), "dim"))
+        return cells
 
 
 class ResultsScreen(Place):
-    """Results."""
+    """The table is made by a process of its own, so that the screen stays alive."""
 
     PLACE = "results"
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[Line] = []
+        self.problems: list[str] = []
+        self.gains: list[str] = []
+        self.sort, self.dataset, self.test_set = SORTS[0], "", ""
+        self.reported = True
+        self.state = "reading the results …"
+
     def content(self) -> ComposeResult:
-        """Nothing yet."""
-        yield Static("")
+        """The board, and what its cursor is on."""
+        yield Board(id="board", classes="pane")
+        yield Static(id="detail", classes="pane")
+
+    def on_mount(self) -> None:
+        """Reads."""
+        self.query_one(Board).focus()
+        self.catch_up()
+
+    def catch_up(self) -> None:
+        """Results may have come while another place was shown."""
+        if self.is_mounted:
+            self.run_worker(self._load(), exclusive=True, group="results")
+            self._draw()
+
+    async def _load(self) -> None:
+        command = [sys.executable, "-m", "ilora_app", "results", "--json", "--out", str(self.desk.out)]
+        process = await asyncio.create_subprocess_exec(
+            *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, start_new_session=True
+        )
+        try:
+            said, complained = await process.communicate()
+        finally:
+            if process.returncode is None:
+                process.kill()
+        self.take(process.returncode or 0, said.decode("utf-8"), complained.decode("utf-8", errors="replace"))
+
+    def take(self, code: int, said: str, complained: str) -> None:
+        """What the reading process printed."""
+        if code:
+            words = [line for line in complained.splitlines() if line.startswith(("error", "hint"))]
+            self.lines = []
+            self.state = "\n".join([*words, "Press 3 to train: that makes the first results."])
+            self._draw()
+            return
+        record: dict[str, Any] = json.loads(said)
+        self.lines, self.problems = lines_of(record), record["problems"]
+        self.gains = [_gain(table) for table in record["tables"]]
+        sets = list(dict.fromkeys(line.test_set for line in self.lines))
+        if self.test_set not in sets:
+            self.test_set = sets[0] if sets else ""
+        self.state = "Nothing fits this filter.\nPress f for the next dataset."
+        self._draw()
+
+    def _draw(self) -> None:
+        board = self.query_one(Board)
+        board.empty = self.state
+        board.show(arrange(self.lines, self.test_set, self.dataset, self.sort, self.reported))
+        where = self.dataset or "all datasets"
+        board.border_title = f"Results · {where} · test set {self.test_set or '–'}"
+        hidden = "" if self.reported else " · reported rows hidden: v"
+        board.border_subtitle = f"by {self.sort}{hidden}"
+        self._detail()
+
+    @on(Rows.Highlighted, "#board")
+    def _detail(self) -> None:
+        board = self.query_one(Board)
+        panel = self.query_one("#detail", Static)
+        parts = list(filter(None, self.gains))
+        if board.lines:
+            line = board.lines[min(board.cursor, len(board.lines) - 1)]
+            hits = line.metrics.get("HR@1", {})
+            if line.reported:
+                parts.insert(0, f"{line.label}: reported, not measured here. {line.source}")
+            elif hits.get("low") is not None:
+                interval = f"[{share(hits['low'])}, {share(hits['high'])}]"
+                kept = "Enter opens it" if line.run(self.desk.out) else "no model kept"
+                facts = [
+                    line.label,
+                    f"HR@1 {share(hits['value'])} {interval}",
+                    f"n {hits['n']:,}",
+                    line.model,
+                    kept,
+                ]
+                parts.insert(0, " · ".join(filter(None, facts)))
+        if self.problems:
+            parts.append(f"left out: {self.problems[0]}" + (" …" if len(self.problems) > 1 else ""))
+        panel.update("\n".join(parts) or "★ best  ≈ not to be told apart  ¶ reported by the paper")
+
+    @on(Rows.Chosen, "#board")
+    def _open(self) -> None:
+        board = self.query_one(Board)
+        if not board.lines:
+            return
+        path = board.lines[board.cursor].run(self.desk.out)
+        if path is None:
+            self.notify("This row kept no model: open SASRec, LoRA or iLoRA.", severity="warning")
+            return
+        self.desk.open(str(path))
+        self.ilora.action_go("explore")
+
+    def action_sort(self) -> None:
+        """By the next column."""
+        self.sort = SORTS[(SORTS.index(self.sort) + 1) % len(SORTS)]
+        self._draw()
+
+    def action_filter(self) -> None:
+        """The next dataset, or all."""
+        names = ["", *dict.fromkeys(line.dataset for line in self.lines)]
+        self.dataset = names[(names.index(self.dataset) + 1) % len(names)] if self.dataset in names else ""
+        self._draw()
+
+    def action_toggle_reported(self) -> None:
+        """Published rows, shown or hidden."""
+        self.reported = not self.reported
+        self._draw()
+
+    def action_test_set(self) -> None:
+        """The next test set."""
+        sets = list(dict.fromkeys(line.test_set for line in self.lines))
+        if sets:
+            self.test_set = sets[(sets.index(self.test_set) + 1) % len(sets)]
+            self._draw()
+
+
+def _gain(table: dict[str, Any]) -> str:
+    """iLoRA over LoRA in one line."""
+    found = table.get("ilora_over_lora")
+    if not found:
+        return ""
+    test_set = next(iter(table["sets"]))
+    gain = found[test_set]
+    line = f"{table['dataset']}: iLoRA − LoRA {100 * gain['difference']:+.1f} points of HR@1"
+    if gain["low"] is not None:
+        line += f" [{100 * gain['low']:+.1f}, {100 * gain['high']:+.1f}]"
+    return f"{line}, {gain['n']:,} {test_set} cases"

@@ -1,18 +1,297 @@
-"""Train."""
+"""Train: choose, see the cost first, then watch the loss, the validation and the gate as they evolve."""
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import ClassVar
+
+from rich.text import Text
+from textual import on
 from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Container, Horizontal, Vertical
+from textual.timer import Timer
 from textual.widgets import Static
 
+from core.conversation import Estimate, Estimated, RequestFailed, Surveyed
+from core.events import Event
+from ilora_app.render.figures import duration, method_name, size
+from ilora_app.tui.bars import bar
+from ilora_app.tui.desk import MAIN
+from ilora_app.tui.jobs import Job, Log, last_job, start_job
+from ilora_app.tui.progress import Progress
 from ilora_app.tui.screens.place import Place
+from ilora_app.tui.widgets.curves import CurvePlot
+from ilora_app.tui.widgets.form import Form, Setting
+from ilora_app.tui.widgets.gate import GatePanel
+from ilora_app.tui.widgets.rows import Rows
+
+METHODS = ("popularity", "sasrec", "zero-shot", "lora", "ilora")
+PRESETS = ("quick", "standard", "paper", "auto")
+EMBEDDED = "smollm2-135m-instruct"
+READ_SECONDS = 0.25
 
 
 class TrainScreen(Place):
-    """Train."""
+    """A benchmark in a process of its own, which goes on when this screen is closed."""
 
     PLACE = "train"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("space", "pause", "Pause/go on"),
+        Binding("x", "stop", "Stop (saves)"),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.job: Job | None = None
+        self.lines: Log | None = None
+        self.progress = Progress()
+        self.estimate: Estimated | None = None
+        self.estimate_problem = ""
+        self._asked = -1
+        self._asking: Timer | None = None
+        self._drawn = -1
 
     def content(self) -> ComposeResult:
-        """Nothing yet."""
-        yield Static("")
+        """The form and its cost at the left, what happens at the right."""
+        settings = [
+            Setting("dataset", "dataset", (self.desk.dataset,)),
+            Setting("preset", "preset", PRESETS),
+            Setting("model", "model", (EMBEDDED,)),
+            Setting("seeds", "seeds", ("1", "3", "5")),
+            *(Setting(f"method-{name}", method_name(name), on=name != "zero-shot") for name in METHODS),
+        ]
+        with Container(id="train"):
+            with Vertical(id="plan"):
+                yield Form(settings, id="form", classes="pane")
+                yield Static(id="cost", classes="pane")
+            with Vertical(id="work"):
+                with Horizontal(id="now"):
+                    yield Static(id="facts", classes="pane")
+                    yield GatePanel(id="use")
+                with Horizontal(id="curves"):
+                    yield CurvePlot(id="loss", classes="pane")
+                    yield CurvePlot(dots=True, id="validation", classes="pane")
+                yield Static(id="log", classes="pane")
+
+    def on_mount(self) -> None:
+        """Finds a training that goes on already."""
+        titles = {"form": "Training", "cost": "What it costs", "facts": "Now", "log": "Log"}
+        for name, title in titles.items():
+            self.query_one(f"#{name}").border_title = title
+        self.query_one("#use").border_title = "Experts' mean use"
+        self.query_one("#loss").border_title = "Training loss"
+        self.query_one("#validation").border_title = "Validation HR@1"
+        self._offer()
+        self.query_one(Form).focus()
+        job = last_job(self.desk.out)
+        if job is not None:
+            self._watch_job(job)
+        self.set_interval(READ_SECONDS, self._read)
+        self._draw()
+        self._ask_soon()
+
+    # --- the plan ---------------------------------------------------------------------------------------
+
+    def _offer(self) -> None:
+        """Datasets and models that the engine knows of."""
+        assets = self.desk.survey.assets if self.desk.survey else []
+        form = self.query_one(Form)
+        datasets = [asset["name"] for asset in assets if asset["kind"] == "dataset"]
+        models = [asset["name"] for asset in assets if asset["kind"] == "model"]
+        used = [
+            str(run["model"]) for run in (self.desk.survey.runs if self.desk.survey else []) if run["model"]
+        ]
+        form.offer("dataset", datasets or [self.desk.dataset])
+        form.offer("model", list(dict.fromkeys([*models, *used])) or [EMBEDDED])
+
+    @on(Form.Changed)
+    def _ask_soon(self) -> None:
+        """Asks what the plan costs once the keys rest."""
+        self.estimate, self.estimate_problem = None, ""
+        self._draw_cost()
+        if self._asking is not None:
+            self._asking.stop()
+        self._asking = self.set_timer(0.3, self._ask)
+
+    def _ask(self) -> None:
+        form = self.query_one(Form)
+        self._asked = self.desk.main.ask(
+            Estimate,
+            preset=form.value("preset"),
+            dataset=form.value("dataset"),
+            model=form.value("model"),
+            methods=form.switched_on("method-"),
+            seeds=int(form.value("seeds")),
+            out=str(self.desk.out),
+        )
+
+    def hear(self, engine: str, event: Event) -> None:
+        """The cost arrives."""
+        if engine != MAIN or not self.is_mounted:
+            return
+        if isinstance(event, Surveyed):
+            self._offer()
+        elif isinstance(event, Estimated) and event.request == self._asked:
+            self.estimate = event
+            self._draw_cost()
+        elif isinstance(event, RequestFailed) and event.request == self._asked:
+            self.estimate_problem = f"✕ {event.title}\n{event.hint}"
+            self._draw_cost()
+
+    def catch_up(self) -> None:
+        """The engine may have learnt of more datasets."""
+        if self.is_mounted:
+            self._offer()
+
+    def _draw_cost(self) -> None:
+        cost = self.query_one("#cost", Static)
+        found = self.estimate
+        if self.estimate_problem:
+            cost.update(self.estimate_problem)
+        elif found is None:
+            cost.update("estimating …" if self.desk.main.alive else "no engine: ctrl+r starts it")
+        else:
+            cases = ", ".join(f"{n:,} {name}" for name, n in found.cases.items())
+            memory = size(found.memory_bytes) if found.memory_bytes else "unknown"
+            cost.update(
+                f"time    about {duration(60 * found.minutes)}\n"
+                f"memory  {memory}\n"
+                f"        {found.memory_basis}\n"
+                f"preset  {found.preset}\n"
+                f"here    {found.hardware}\n"
+                f"cases   {cases}"
+            )
+
+    # --- the job ----------------------------------------------------------------------------------------
+
+    @on(Rows.Chosen, "#form")
+    def _start(self) -> None:
+        if self.job is not None and self.job.running:
+            self.notify("A training is running already: x stops it.")
+            return
+        form = self.query_one(Form)
+        methods = form.switched_on("method-")
+        if not methods:
+            self.notify("Choose at least one method.", severity="warning")
+            return
+        options = ["--dataset", form.value("dataset"), "--preset", form.value("preset")]
+        options += ["--methods", ",".join(methods), "--seeds", form.value("seeds")]
+        if form.value("model") != EMBEDDED:
+            options += ["--model", form.value("model")]
+        try:
+            self._watch_job(start_job(self.desk.out, options))
+        except OSError as error:
+            self.notify(f"{error.strerror}: {error.filename}", title="not started", severity="error")
+
+    def _watch_job(self, job: Job) -> None:
+        """Follows a job from its first line."""
+        self.job, self.lines, self.progress, self._drawn = job, Log(job.log), Progress(), -1
+        self._draw()
+
+    def _read(self) -> None:
+        """Takes what was written since."""
+        if self.job is None or self.lines is None:
+            return
+        events = self.lines.read()
+        for event in events:
+            self.progress.take(event)
+        for line in self.lines.odd:
+            self.progress.say(f"odd line: {line}")
+        self.lines.odd.clear()
+        if not self.job.running and not events and not self.progress.ending:
+            self.progress.ending = "it ended without a word"
+            self.progress.say(self._last_words(self.job) or self.progress.ending)
+            self.desk.ask_survey()
+        if events or self.job.running or self._drawn < 0:
+            self._draw(curves=bool(events) or self._drawn < 0)
+            self._drawn = 1
+
+    @staticmethod
+    def _last_words(job: Job) -> str:
+        try:
+            lines = Path(job.errors).read_text(encoding="utf-8", errors="replace").splitlines()
+        except OSError:
+            return ""
+        return next((line for line in reversed(lines) if line.strip()), "")
+
+    def action_pause(self) -> None:
+        """Holds the training, or lets it go on."""
+        if self.job is None:
+            return
+        if self.job.paused:
+            self.job.go_on()
+        else:
+            self.job.pause()
+        self._draw()
+
+    def action_stop(self) -> None:
+        """Asks it to save and end."""
+        if self.job is not None and self.job.running:
+            self.job.stop()
+            self.progress.say("stopping: what was learnt is being saved")
+            self._draw()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Keys are offered where they do something."""
+        del parameters
+        if action in ("pause", "stop"):
+            return self.job is not None and self.job.running
+        return True
+
+    # --- drawing ----------------------------------------------------------------------------------------
+
+    def _state(self) -> str:
+        if self.job is None:
+            return "nothing runs"
+        if self.progress.ending:
+            return self.progress.ending
+        if not self.job.running:
+            return "ending"
+        return "‖ paused: space goes on" if self.job.paused else "▶ running"
+
+    def _draw(self, curves: bool = True) -> None:
+        progress, job = self.progress, self.job
+        running = job is not None and job.running
+        self.set_class(running or bool(progress.done), "-working")
+        form = self.query_one(Form)
+        form.button = "running …" if running else "Go on" if "stopped" in progress.ending else "Start"
+        form.refresh()
+        facts = self.query_one("#facts", Static)
+        facts.border_subtitle = self._state()
+        if job is None:
+            facts.update("Nothing was trained here yet.\nChoose at the left, Enter starts.")
+        else:
+            facts.update(self._facts(job.memory))
+        curve = progress.curve
+        use = self.query_one("#use", GatePanel)
+        gates = curve.gates
+        even = [1 / len(gates[-1])] * len(gates[-1]) if gates else None
+        use.empty = "The gate shows here\nonce iLoRA trains."
+        use.show(gates[-1] if gates else None, even, [], False, gates)
+        use.border_subtitle = f"entropy {curve.entropy[-1]:.2f} of 1" if gates else ""
+        if curves:
+            self.query_one("#loss", CurvePlot).draw(curve.losses)
+            self.query_one("#validation", CurvePlot).draw(curve.validations)
+            self.query_one("#loss").border_subtitle = f"{curve.losses[-1][1]:.3f}" if curve.losses else ""
+            validations = curve.validations
+            shown = f"best {max(y for _, y in validations):.3f}" if validations else ""
+            self.query_one("#validation").border_subtitle = shown
+        log = self.query_one("#log", Static)
+        room = max(1, log.content_size.height)
+        log.update(Text("\n".join(progress.said[-room:]), no_wrap=True, overflow="ellipsis"))
+        log.border_subtitle = job.shown if job else ""
+        self.refresh_bindings()
+
+    def _facts(self, memory: int) -> Text:
+        progress = self.progress
+        text = Text(no_wrap=True, overflow="ellipsis")
+        for name, fact in progress.facts(memory):
+            text.append(f"{name:<10}", "dim")
+            text.append(f"{fact}\n", "bold")
+        if progress.total:
+            width = max(4, self.query_one("#facts").content_size.width - 6)
+            done = progress.step / progress.total
+            text.append(bar(done, width))
+            text.append(f" {100 * done:3.0f} %")
+        return text

@@ -56,7 +56,7 @@ class GatePanel(Widget, can_focus=True):
             super().__init__()
             self.expert, self.weight = expert, weight
 
-    def __init__(self, **options: str) -> None:
+    def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.weights: Weights = ()
         self.natural: Sequence[float] | None = None

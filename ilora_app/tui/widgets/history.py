@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from textual.binding import Binding, BindingType
 
@@ -28,7 +28,7 @@ class HistoryList(Rows):
         Binding("greater_than_sign,shift+down", "screen.move_item(1)", "Later", show=False),
     ]
 
-    def __init__(self, **options: str) -> None:
+    def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.world = World()
         self.items: list[int] = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from textual.binding import Binding, BindingType
 
@@ -31,7 +31,7 @@ class RankingList(Rows):
         Binding("A", "screen.add_ranked", "Add to history", show=False),
     ]
 
-    def __init__(self, **options: str) -> None:
+    def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.world = World()
         self.scene = Scene()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from textual.binding import Binding, BindingType
 
@@ -26,7 +26,7 @@ class UserList(Rows):
         Binding("n", "screen.own_taste", "Own taste"),
     ]
 
-    def __init__(self, **options: str) -> None:
+    def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.world = World()
         self.shown: list[User] = []

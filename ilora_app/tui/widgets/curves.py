@@ -1,0 +1,50 @@
+"""Curves of a training: the loss as it falls, the validation as it rises."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from rich.style import Style
+from textual.theme import Theme
+from textual_plot import HiResMode, PlotWidget
+
+Points = Sequence[tuple[int, float]]
+
+
+class CurvePlot(PlotWidget):
+    """A curve over optimizer steps. Scroll zooms, dragging pans, `r` shows all again."""
+
+    TITLE: ClassVar[str] = "Curve"
+
+    def __init__(self, dots: bool = False, **options: Any) -> None:
+        super().__init__(**options)
+        self.dots = dots
+        self.points: Points = ()
+
+    def on_mount(self) -> None:
+        """Follows the theme."""
+        self.margin_top = 0
+        self.margin_left = 6
+        self.app.theme_changed_signal.subscribe(self, self._recolour)
+
+    def _recolour(self, theme: Theme) -> None:
+        del theme
+        self.draw(self.points)
+
+    def draw(self, points: Points) -> None:
+        """Shows these points; nothing where there are none."""
+        self.points = list(points)
+        self.clear()
+        if not points:
+            return
+        variables = self.app.theme_variables
+        xs, ys = [float(x) for x, _ in points], [y for _, y in points]
+        line, mark = variables["primary"], variables["accent"]
+        self.plot(xs, ys, line_style=str(Style(color=line)), hires_mode=HiResMode.BRAILLE)
+        if self.dots:
+            self.scatter(xs, ys, marker="●", marker_style=str(Style(color=mark)))
+        self.set_xlimits(min(0.0, xs[0]), max(xs[-1], 1.0))
+        low, high = min(ys), max(ys)
+        pad = (high - low) * 0.08 or 0.05
+        self.set_ylimits(low - pad, high + pad)

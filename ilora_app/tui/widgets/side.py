@@ -1,0 +1,40 @@
+"""One of two rankings side by side: place, target, title, score."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from core.conversation import Ranked
+from ilora_app.tui.bars import fit
+from ilora_app.tui.widgets.ranking import TARGET
+from ilora_app.tui.widgets.rows import Cell, Rows
+from ilora_app.tui.world import World
+
+
+class SideList(Rows):
+    """The candidates as one of the two runs ranks them. ◎ is what the user really chose next."""
+
+    TITLE: ClassVar[str] = "One ranking of two"
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.world = World()
+        self.ranked: Ranked | None = None
+
+    def show(self, world: World, ranked: Ranked | None) -> None:
+        """Another ranking."""
+        self.world, self.ranked = world, ranked
+        self.renew(len(ranked.items) if ranked else 0)
+
+    def cells(self, index: int, width: int) -> list[Cell]:
+        """Place, mark, title, score."""
+        assert self.ranked is not None
+        item = self.ranked.items[index]
+        target = item == self.ranked.target
+        room = width - 6 - 6
+        return [
+            (fit(str(index + 1), 3, True), "dim"),
+            (f" {TARGET if target else ' '} ", "accent"),
+            (fit(self.world.title(item), room), "bright" if target else ""),
+            (fit(f"{self.ranked.scores[index]:.2f}".replace("-", "−"), 6, True), "dim"),
+        ]
