@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -83,12 +84,23 @@ class SegmentStates:
         self.flat = torch.zeros(len(prompt.ids), llm.width, dtype=llm.dtype, device=llm.device)
         if self.view is None:
             self._embed_all()
-        elif store is not None and store.is_file():
-            self.flat.copy_(load_file(store)["states"])
-            self.known[:] = True
-        else:
+        elif not self._restore():
             for segment in (prompt.preamble, prompt.question):
                 self._read([[] if segment is prompt.preamble else [segment]])
+
+    def _restore(self) -> bool:
+        """Takes the states kept by an earlier run; a file that cannot be used is made again."""
+        if self.store is None or not self.store.is_file():
+            return False
+        try:
+            states = load_file(self.store)["states"]
+        except (OSError, SafetensorError, KeyError):
+            return False
+        if states.shape != self.flat.shape:
+            return False
+        self.flat.copy_(states)
+        self.known[:] = True
+        return True
 
     @torch.no_grad()
     def _embed_all(self) -> None:

@@ -215,3 +215,14 @@ def test_with_the_prior_training_starts_from_the_encoders_ranking(llm: LanguageM
 def test_a_ranker_with_the_prior_does_not_go_without_it(llm: LanguageModel) -> None:
     with pytest.raises(RuntimeError, match="encoder's scores"):
         ranker(llm, prior=True)(HISTORIES, CANDIDATES, None)
+
+
+def test_a_damaged_store_is_made_again(llm: LanguageModel, tmp_path: Path) -> None:
+    store = tmp_path / "here.safetensors"
+    first = SegmentStates(llm, prompt(), 2, store)
+    first.ensure(range(tiny.ITEMS))
+    store.write_bytes(store.read_bytes()[:-7])
+    again = SegmentStates(llm, prompt(), 2, store)
+    again.ensure(range(tiny.ITEMS))
+    assert torch.equal(again.flat, first.flat)
+    assert SegmentStates(llm, prompt(), 2, store).known.all()

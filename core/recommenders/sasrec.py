@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import time
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,15 @@ from core.config import EncoderConfig, sha256_of
 from core.data.types import Sample
 from core.errors import Interrupted, ResultError
 from core.events import Notice, ShouldStop
-from core.files import atomic_path
+from core.files import atomic_path, atomic_write
 from core.metrics import ranks_from_scores, summarize
 from core.recommenders.base import FitReport, Recommender, Scores, Task
 from core.recommenders.popularity import training_sequences
 from core.training import Schedule, TrainingReport, clear_checkpoints, train
 
 PAD = 0
+REPORT = "training"
+"""Key of the training report in the metadata of an encoder's file."""
 
 
 class SASRec(nn.Module):
@@ -195,22 +198,22 @@ def score_samples(model: SASRec, samples: Sequence[Sample]) -> Scores:
     return model.score(z, candidates).float().cpu().numpy()
 
 
-def fit_encoder(task: Task) -> tuple[SASRec, TrainingReport | None]:
+def fit_encoder(task: Task) -> tuple[SASRec, TrainingReport]:
     """The frozen encoder of this (dataset, split, seed), read from the task's folder or trained into it.
 
     Returns:
-        The encoder, and the training report, or None where it was read.
+        The encoder, and how its training went, also where another method trained it.
     """
-    config = task.config.encoder
-    key = sha256_of([vars(config), task.samples.dataset, task.samples.split, task.samples.seed, task.seed])[
-        :12
-    ]
-    path = task.folder / "encoders" / f"sasrec-{key}.safetensors"
+    config, data = task.config.encoder, task.config.data
+    key = sha256_of(
+        [vars(config), task.samples.dataset, task.samples.split, task.samples.seed, data.validation_positions]
+    )[:12]
+    path = task.folder / "encoders" / f"sasrec-seed{task.seed}-{key}.safetensors"
     torch.manual_seed(task.seed)
     model = SASRec(len(task.dataset.catalogue), config)
     if path.is_file():
         model.load_state_dict(load_file(path))
-        return model.freeze(), None
+        return model.freeze(), TrainingReport(**json.loads(path.with_suffix(".json").read_text()))
     job = EncoderJob(model, training_sequences(task), task.samples.validation, task.seed)
     epoch = max(1, -(-len(job.pieces) // config.batch_size))
     schedule = Schedule(
@@ -225,10 +228,11 @@ def fit_encoder(task: Task) -> tuple[SASRec, TrainingReport | None]:
         patience=config.patience,
         seed=task.seed,
     )
-    checkpoints = task.folder / "checkpoints" / f"sasrec-{key}"
+    checkpoints = task.folder / "checkpoints" / path.stem
     report = train(
         job, len(job.pieces), schedule, checkpoints, ("sasrec", task.seed), task.emit, task.should_stop
     )
+    atomic_write(path.with_suffix(".json"), json.dumps(asdict(report)))
     with atomic_path(path) as temporary:
         save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, temporary)
     clear_checkpoints(checkpoints)
@@ -246,11 +250,8 @@ class SASRecRecommender(Recommender):
 
     def fit(self, task: Task) -> FitReport:
         """Trains the encoder, or takes the one that another method of this run trained."""
-        started = time.monotonic()
         self.model, report = fit_encoder(task)
         parameters = sum(p.numel() for p in self.model.parameters())
-        if report is None:
-            return FitReport(parameters, total_parameters=parameters, load_seconds=time.monotonic() - started)
         return FitReport(
             trainable_parameters=parameters,
             total_parameters=parameters,
