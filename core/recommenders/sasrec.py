@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -20,7 +20,7 @@ from core.config import EncoderConfig, sha256_of
 from core.data.types import Sample
 from core.errors import Interrupted, ResultError
 from core.events import Notice, ShouldStop
-from core.files import atomic_path, atomic_write
+from core.files import atomic_path
 from core.metrics import ranks_from_scores, summarize
 from core.recommenders.base import FitReport, Recommender, Scores, Task
 from core.recommenders.popularity import training_sequences
@@ -204,17 +204,18 @@ def fit_encoder(task: Task) -> tuple[SASRec, TrainingReport]:
     Returns:
         The encoder, and how its training went, also where another method trained it.
     """
-    config, data = task.config.encoder, task.config.data
-    key = sha256_of(
-        [vars(config), task.samples.dataset, task.samples.split, task.samples.seed, data.validation_positions]
-    )[:12]
-    path = task.folder / "encoders" / f"sasrec-seed{task.seed}-{key}.safetensors"
+    config, samples = task.config.encoder, task.samples
+    validation = [samples.seed, task.config.data.validation_positions]
+    key = sha256_of([vars(config), samples.dataset, samples.split, *validation, task.seed])[:12]
+    path = task.folder / "encoders" / f"sasrec-{key}.safetensors"
     torch.manual_seed(task.seed)
     model = SASRec(len(task.dataset.catalogue), config)
     if path.is_file():
-        model.load_state_dict(load_file(path))
-        return model.freeze(), TrainingReport(**json.loads(path.with_suffix(".json").read_text()))
-    job = EncoderJob(model, training_sequences(task), task.samples.validation, task.seed)
+        try:
+            return model, _read_encoder(path, model)
+        except (OSError, SafetensorError, RuntimeError, ValueError, KeyError, TypeError) as error:
+            task.emit(Notice(f"{path} is damaged ({error}); training the encoder again", "warning"))
+    job = EncoderJob(model, training_sequences(task), samples.validation, task.seed)
     epoch = max(1, -(-len(job.pieces) // config.batch_size))
     schedule = Schedule(
         steps=epoch * config.epochs,
@@ -228,19 +229,23 @@ def fit_encoder(task: Task) -> tuple[SASRec, TrainingReport]:
         patience=config.patience,
         seed=task.seed,
     )
-    checkpoints = task.folder / "checkpoints" / path.stem
-    report = train(
-        job, len(job.pieces), schedule, checkpoints, ("sasrec", task.seed), task.emit, task.should_stop
-    )
-    atomic_write(path.with_suffix(".json"), json.dumps(asdict(report)))
+    label, checkpoints = ("sasrec", task.seed), task.folder / "checkpoints" / path.stem
+    report = train(job, len(job.pieces), schedule, checkpoints, label, task.emit, task.should_stop)
     with atomic_path(path) as temporary:
-        save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, temporary)
+        weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+        save_file(weights, temporary, {"report": json.dumps(asdict(report))})
     clear_checkpoints(checkpoints)
-    best_epoch = report.best_step // epoch
-    task.emit(
-        Notice(f"sasrec, seed {task.seed}: validation chose epoch {best_epoch} of {report.steps // epoch}")
-    )
+    chosen, trained = report.best_step // epoch, report.steps // epoch
+    task.emit(Notice(f"sasrec, seed {task.seed}: validation chose epoch {chosen} of {trained}"))
     return model.freeze(), report
+
+
+def _read_encoder(path: Path, model: SASRec) -> TrainingReport:
+    """Loads a trained encoder into `model`, frozen, and tells how its training went."""
+    model.load_state_dict(load_file(path))
+    model.freeze()
+    with safe_open(path, "pt") as file:
+        return TrainingReport(**json.loads(file.metadata()["report"]))
 
 
 class SASRecRecommender(Recommender):
