@@ -113,13 +113,13 @@ class TrainingConfig:
 
     objective: str = "listwise"
     """listwise: cross-entropy over packed candidates; language-model: the answer's tokens (paper §3.1)."""
-    samples: int = 1600
+    samples: int = 800
     """Training samples seen, with repetition once the training set is exhausted."""
     batch_size: int = 16
     """Samples in one optimizer step."""
-    micro_batch_size: int = 8
+    micro_batch_size: int = 4
     """Samples in one forward pass; gradients are accumulated up to the batch size."""
-    learning_rate: float = 1e-3
+    learning_rate: float = 5e-4
     """AdamW's peak rate for adapter, projector and head."""
     gate_rate_multiplier: float = 1.0
     """The gate's rate over `learning_rate` (paper's code: 0.3)."""
@@ -131,7 +131,7 @@ class TrainingConfig:
     """AdamW's decay on projector and gate."""
     clip: float = 1.0
     """Largest norm of the gradient."""
-    validations: int = 4
+    validations: int = 2
     """How often validation runs, evenly spaced; the best one is kept."""
     validation_cases: int = 282
     """At most this many validation cases per validation."""

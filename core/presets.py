@@ -26,7 +26,7 @@ def preset_config(name: str) -> RunConfig:
     if name == "standard":
         return RunConfig(
             encoder=EncoderConfig(epochs=200, patience=8),
-            training=TrainingConfig(samples=8000, validations=8),
+            training=TrainingConfig(samples=8000, validations=8, micro_batch_size=8),
         )
     return RunConfig(
         encoder=EncoderConfig(epochs=200, patience=8),
