@@ -145,6 +145,7 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         check_choice(self.objective, OBJECTIVES, "objective")
         check(self.samples >= 0, f"samples is {self.samples}", "give 0 or more")
+        check(self.micro_batch_size >= 1, f"micro-batch is {self.micro_batch_size}", "give at least 1")
         check(
             self.batch_size >= 1 and self.batch_size % self.micro_batch_size == 0,
             f"micro-batch {self.micro_batch_size} does not divide batch {self.batch_size}",

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from core.assets import embedded_model_file, home
@@ -139,7 +140,13 @@ def _converted(source: Any, key: str, emit: Emit) -> Path:
         emit(Notice(f"converting {gguf.name} to safetensors, once"))
         with atomic_path(folder) as temporary:
             temporary.mkdir()
-            _convert(gguf, temporary)
+            try:
+                _convert(gguf, temporary)
+            except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+                raise ModelError(
+                    f"cannot convert {gguf}: {_first_line(error)}",
+                    "check that the file is whole and the disk is not full",
+                ) from error
     return folder
 
 
@@ -181,15 +188,18 @@ def _load(
         with quiet():
             tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **where)
             model = AutoModelForCausalLM.from_pretrained(folder, **options, **where)
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
         raise ModelError(
-            f"cannot load the model {config.name}: {first}",
+            f"cannot load the model {config.name}: {_first_line(error)}",
             "give --model a hub name that can be reached, a local folder, a GGUF file, or leave it out",
         ) from error
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return model, tokenizer
+
+
+def _first_line(error: Exception) -> str:
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__).strip()
 
 
 def _quantization(config: ModelConfig, device: torch.device, dtype: torch.dtype) -> Any:

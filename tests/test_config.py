@@ -1,0 +1,122 @@
+"""Settings are checked where they are made, and come back from JSON as they were."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+import pytest
+
+from core.config import (
+    AdapterConfig,
+    DataConfig,
+    EncoderConfig,
+    ModelConfig,
+    RunConfig,
+    TrainingConfig,
+    sha256_of,
+)
+from core.errors import InputError
+from core.presets import PRESETS, preset_config, with_overrides
+
+KINDS = (AdapterConfig, DataConfig, EncoderConfig, ModelConfig, RunConfig, TrainingConfig)
+
+
+@pytest.mark.parametrize("preset", PRESETS[:-1])
+def test_a_config_survives_json(preset: str) -> None:
+    config = preset_config(preset)
+    assert RunConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "says"),
+    [
+        (ModelConfig, {"quantize": "nf3"}, "unknown quantization: nf3"),
+        (ModelConfig, {"name": "  "}, "name is empty"),
+        (EncoderConfig, {"width": 10, "heads": 4}, "do not divide"),
+        (EncoderConfig, {"dropout": 1.0}, "dropout"),
+        (EncoderConfig, {"epochs": 0}, "epochs"),
+        (AdapterConfig, {"rank": 0}, "rank"),
+        (AdapterConfig, {"rank": 8, "experts": 3}, "3 experts do not divide rank 8"),
+        (AdapterConfig, {"experts": 0}, "experts"),
+        (AdapterConfig, {"layers": -1}, "layers"),
+        (AdapterConfig, {"targets": ()}, "targets"),
+        (TrainingConfig, {"objective": "guess"}, "unknown objective: guess"),
+        (TrainingConfig, {"samples": -1}, "samples"),
+        (TrainingConfig, {"batch_size": 6, "micro_batch_size": 4}, "does not divide"),
+        (TrainingConfig, {"candidates": 1}, "candidates"),
+        (TrainingConfig, {"learning_rate": 0.0}, "learning rate"),
+        (TrainingConfig, {"learning_rate": float("nan")}, "learning rate"),
+        (TrainingConfig, {"micro_batch_size": 0}, ""),
+        (TrainingConfig, {"micro_batch_size": -8}, ""),
+        (DataConfig, {"split": "random"}, "unknown split: random"),
+        (DataConfig, {"spread_positions": 0}, "spread positions"),
+    ],
+)
+def test_a_value_that_breaks_a_rule_is_named(kind: Any, values: dict[str, Any], says: str) -> None:
+    with pytest.raises(InputError) as caught:
+        kind(**values)
+    assert says in caught.value.title
+
+
+@pytest.mark.parametrize("change", ["drop part", "add part", "drop key", "add key", "break rule"])
+def test_a_saved_config_with_other_keys_is_refused(change: str) -> None:
+    record = RunConfig().to_dict()
+    match change:
+        case "drop part":
+            del record["encoder"]
+        case "add part":
+            record["more"] = {}
+        case "drop key":
+            del record["adapter"]["rank"]
+        case "add key":
+            record["adapter"]["rank2"] = 1
+        case "break rule":
+            record["adapter"]["experts"] = 7
+    with pytest.raises(InputError):
+        RunConfig.from_dict(record)
+
+
+def test_a_checksum_depends_on_values_and_not_on_their_order() -> None:
+    assert sha256_of({"a": 1, "b": [1, 2]}) == sha256_of({"b": [1, 2], "a": 1})
+    assert sha256_of({"a": 1, "b": [1, 2]}) != sha256_of({"a": 1, "b": [2, 1]})
+
+
+def test_overrides_replace_what_they_name_and_are_checked() -> None:
+    config = preset_config("quick")
+    changed = with_overrides(config, adapter={"rank": 8}, training={})
+    assert changed.adapter.rank == 8
+    assert dataclasses.replace(changed, adapter=config.adapter) == config
+    with pytest.raises(InputError, match="do not divide"):
+        with_overrides(config, adapter={"rank": 7})
+
+
+def test_lora_and_ilora_are_given_the_same_settings_by_every_preset() -> None:
+    """There is one adapter and one training part; nothing in them is for one method alone but K."""
+    parts = {field.name for field in dataclasses.fields(RunConfig)}
+    assert parts == {"data", "model", "encoder", "adapter", "training"}
+
+
+def test_the_paper_preset_has_the_papers_hyper_parameters() -> None:
+    config = preset_config("paper")
+    assert (config.adapter.rank, config.adapter.alpha, config.adapter.dropout) == (8, 32.0, 0.1)
+    assert config.adapter.layers == 0
+    assert len(config.adapter.targets) == 7
+    assert config.training.objective == "language-model"
+    assert config.training.batch_size == 128
+    assert config.training.gate_rate_multiplier == 0.3
+    assert config.encoder.width == 64
+
+
+def test_an_unknown_preset_is_named_with_the_choices() -> None:
+    with pytest.raises(InputError, match="unknown preset: fast") as caught:
+        preset_config("fast")
+    assert "quick" in caught.value.hint
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_settings_are_frozen_and_documented(kind: Any) -> None:
+    assert kind.__doc__
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(kind(), dataclasses.fields(kind)[0].name, None)
