@@ -11,6 +11,8 @@ from typing import Any
 from textual.message import Message
 
 from core.conversation import (
+    Estimate,
+    Estimated,
     Fetch,
     Fetched,
     GatesListed,
@@ -25,10 +27,12 @@ from core.conversation import (
     WarmedUp,
 )
 from core.events import Event, Fetching, Notice, StageStarted, StepLogged
-from ilora_app.render.figures import method_name, size
+from ilora_app.render.figures import duration, method_name, size
 from ilora_app.tui.engine import Engine
 from ilora_app.tui.world import World
 
+EMBEDDED = "smollm2-135m-instruct"
+QUICK_METHODS = ("popularity", "sasrec", "lora", "ilora")
 MAIN, BESIDE = "main", "beside"
 ENGINES = (MAIN, BESIDE)
 Post = Callable[[Message], Any]
@@ -76,7 +80,9 @@ class Desk:
         self.beside_ready = False
         self.beside_run: str | None = None
         self.milliseconds: float | None = None
-        self._opening = 0
+        self.quick: Estimated | None = None
+        """What the quick training costs, asked where there is no run."""
+        self._opening = self._quick = 0
 
     # --- asking -----------------------------------------------------------------------------------------
 
@@ -163,6 +169,10 @@ class Desk:
                 self.world.take(event)
             case WarmedUp():
                 self._enter(Stage.READY)
+                if self.run is None and self.quick is None:
+                    self._ask_quick()
+            case Estimated() if event.request == self._quick:
+                self.quick = event
             case Fetched():
                 self.ask_survey()
             case Ranked():
@@ -178,6 +188,18 @@ class Desk:
                 self.detail = f"{event.stage}ing {method_name(event.method)}{done}"
             case Notice():
                 self.detail = event.text
+
+    def _ask_quick(self) -> None:
+        asked = {"preset": "quick", "dataset": self.dataset, "model": EMBEDDED, "seeds": 1}
+        self._quick = self.main.ask(Estimate, methods=list(QUICK_METHODS), out=str(self.out), **asked)
+
+    def offer(self) -> str:
+        """What to do where there is no trained run yet; nothing where there is one."""
+        opened = self.world.opened
+        if opened is None or opened.run is not None:
+            return ""
+        time = f", about {duration(60 * self.quick.minutes)} here" if self.quick else ""
+        return f"No trained run yet: these are SASRec's rankings.\n3 trains iLoRA and LoRA (quick{time})."
 
     def _surveyed(self, event: Surveyed) -> None:
         first = self.survey is None or self.stage is not Stage.READY

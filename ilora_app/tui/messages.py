@@ -19,12 +19,13 @@ class EngineSaid(Message):
         self.engine, self.event = engine, event
 
     def can_replace(self, message: Message) -> bool:
-        """Passing events take the place of an older one of their kind, so that the queue never floods."""
+        """Whether a later message may stand for this one, so that passing events never flood the queue."""
         return (
             isinstance(message, EngineSaid)
             and self.engine == message.engine
             and type(self.event) is type(message.event)
             and isinstance(self.event, _PASSING)
+            and getattr(message.event, "request", 0) >= getattr(self.event, "request", 0)
         )
 
 

@@ -85,7 +85,7 @@ class ExploreScreen(Place):
         gate = self.query_one(GatePanel)
         opened = self.desk.world.opened
         ungated = f"{method_name(opened.method)} has no gate" if opened and not opened.experts else ""
-        gate.empty = text.splitlines()[0] if text else ungated or ranking.empty
+        gate.empty = text.splitlines()[0] if text else self.desk.offer() or ungated or ranking.empty
 
     # --- hearing ----------------------------------------------------------------------------------------
 

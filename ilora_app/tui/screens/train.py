@@ -17,7 +17,7 @@ from core.conversation import Estimate, Estimated, RequestFailed, Surveyed
 from core.events import Event
 from ilora_app.render.figures import duration, method_name, size
 from ilora_app.tui.bars import bar
-from ilora_app.tui.desk import MAIN
+from ilora_app.tui.desk import EMBEDDED, MAIN
 from ilora_app.tui.jobs import Job, Log, last_job, start_job
 from ilora_app.tui.progress import Progress
 from ilora_app.tui.screens.place import Place
@@ -28,7 +28,6 @@ from ilora_app.tui.widgets.rows import Rows
 
 METHODS = ("popularity", "sasrec", "zero-shot", "lora", "ilora")
 PRESETS = ("quick", "standard", "paper", "auto")
-EMBEDDED = "smollm2-135m-instruct"
 READ_SECONDS = 0.25
 
 

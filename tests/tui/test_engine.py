@@ -1,0 +1,108 @@
+"""The child process: it answers by number, is ended quickly, and its death or babble is told, not fatal."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import psutil
+import pytest
+from textual.message import Message
+
+from core.conversation import Open, Rank, Ranked, Survey, Surveyed, WarmedUp
+from ilora_app.tui.engine import Engine
+from ilora_app.tui.messages import EngineDied, EngineMumbled, EngineSaid
+from tests.tui.stand_in import ILORA
+
+QUESTION = {"history": [1, 2, 3], "user": "1", "position": 3}
+
+
+class Heard(list[Message]):
+    """Messages, with a way to wait for one."""
+
+    async def until(self, wanted: Callable[[Message], bool], seconds: float = 10) -> Message:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            for message in self:
+                if wanted(message):
+                    return message
+            await asyncio.sleep(0.01)
+        raise AssertionError(f"not heard among {[type(message).__name__ for message in self]}")
+
+    async def event(self, kind: type, number: int | None = None) -> EngineSaid:
+        def wanted(message: Message) -> bool:
+            return (
+                isinstance(message, EngineSaid)
+                and isinstance(message.event, kind)
+                and number in (None, getattr(message.event, "request", None))
+            )
+
+        found = await self.until(wanted)
+        assert isinstance(found, EngineSaid)
+        return found
+
+
+@asynccontextmanager
+async def child(*flaws: str) -> AsyncIterator[tuple[Engine, Heard]]:
+    heard = Heard()
+    command = [sys.executable, "-m", "tests.tui.stand_in", *flaws]
+    engine = Engine("main", heard.append, command)
+    await engine.start()
+    try:
+        yield engine, heard
+    finally:
+        await engine.stop()
+
+
+async def test_answers_carry_the_requests_number() -> None:
+    async with child() as (engine, heard):
+        survey = engine.ask(Survey, out="runs")
+        opening = engine.ask(Open, out="runs", run=ILORA)
+        ranking = engine.ask(Rank, question=QUESTION)
+        await heard.event(Surveyed, survey)
+        await heard.event(WarmedUp, opening)
+        said = await heard.event(Ranked, ranking)
+        assert isinstance(said.event, Ranked)
+        assert said.event.history == [1, 2, 3]
+
+
+async def test_a_child_that_dies_in_the_middle_of_an_answer_is_told_with_its_last_words() -> None:
+    async with child("dies") as (engine, heard):
+        engine.ask(Rank, question=QUESTION)
+        died = await heard.until(lambda message: isinstance(message, EngineDied))
+        assert isinstance(died, EngineDied)
+        assert died.code == 9
+        assert "out of luck" in died.last_words
+        assert not engine.alive
+        engine.ask(Rank, question=QUESTION)  # nobody is there, and nothing breaks
+        await engine.start()
+        survey = engine.ask(Survey, out="runs")
+        await heard.event(Surveyed, survey)
+
+
+async def test_a_line_that_is_no_event_is_told_and_the_next_one_counts() -> None:
+    async with child("odd") as (engine, heard):
+        number = engine.ask(Rank, question=QUESTION)
+        mumbled = await heard.until(lambda message: isinstance(message, EngineMumbled))
+        assert isinstance(mumbled, EngineMumbled)
+        assert mumbled.line == "Segmentation imminent {"
+        await heard.event(Ranked, number)
+
+
+@pytest.mark.parametrize("flaw", ["slow", "deaf"])
+async def test_it_is_gone_within_two_seconds_also_when_busy_or_deaf(flaw: str) -> None:
+    async with child(flaw) as (engine, heard):
+        survey = engine.ask(Survey, out="runs")
+        await heard.event(Surveyed, survey)
+        for _ in range(3):
+            engine.ask(Rank, question=QUESTION)
+        pid = engine.pid
+        assert pid is not None
+        started = time.monotonic()
+        await engine.stop()
+        assert time.monotonic() - started < 2
+        assert not psutil.pid_exists(pid)
+        assert not any(isinstance(message, EngineDied) for message in heard)

@@ -1,0 +1,284 @@
+"""Explore: pick a user, change the history or the gate, and see what moves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from core.conversation import Rank, Why
+from ilora_app.tui.scene import Scene
+from ilora_app.tui.screens.explore import ExploreScreen
+from ilora_app.tui.widgets.gate import GatePanel
+from ilora_app.tui.widgets.history import HistoryList
+from ilora_app.tui.widgets.ranking import TARGET, RankingList
+from ilora_app.tui.widgets.users import UserList
+from tests.tui.conftest import Drive, settle, text_of
+from tests.tui.stand_in import USERS, life
+
+
+def scene(app: Any) -> Scene:
+    assert isinstance(app.screen, ExploreScreen)
+    return app.screen.scene
+
+
+def said(app: Any) -> str:
+    return " ".join(notification.message for notification in app._notifications)
+
+
+def asked(app: Any, kind: type) -> list[Any]:
+    return [request for request in app.desk.main.asked if isinstance(request, kind)]
+
+
+async def test_the_first_user_is_ranked_without_a_key(drive: Drive) -> None:
+    async with drive() as (app, _):
+        shown = text_of(app)
+        assert scene(app).ranked is not None
+        assert TARGET in shown
+        assert "Comedy · 1970s" in shown
+        assert f"Users · {USERS}" in shown
+
+
+async def test_every_move_of_the_cursor_shows_that_users_history_and_ranking(drive: Drive) -> None:
+    async with drive() as (app, pilot):
+        for _ in range(5):
+            await pilot.press("down")
+        await settle(pilot)
+        user = app.screen.query_one(UserList).at(5)
+        assert user is not None
+        assert scene(app).user is user
+        assert scene(app).ranked.user == user.user
+        assert scene(app).history == life(int(user.user))[:-1][-10:]
+
+
+async def test_a_stale_answer_is_dropped(drive: Drive) -> None:
+    async with drive() as (app, pilot):
+        app.desk.main.held = (Rank,)
+        await pilot.press("down", "down")
+        first, second = app.desk.main.waiting
+        app.desk.main.answer(second)
+        app.desk.main.answer(first)
+        await settle(pilot)
+        assert scene(app).ranked.request == second.request
+
+
+async def test_users_are_found_by_id_title_genre_and_part(drive: Drive) -> None:
+    async with drive() as (app, pilot):
+        users = app.screen.query_one(UserList)
+        for query, right in {
+            "7": lambda user: user.user == "7",
+            "Horror of 3": lambda user: {13, 53} & set(user.items),
+            "western": lambda user: any(item % 4 == 2 for item in user.items),
+            "test": lambda user: user.part == "test",
+        }.items():
+            await pilot.press("slash", *query)
+            await settle(pilot)
+            assert users.shown, query
+            assert all(right(user) for user in users.shown), query
+            await pilot.press("escape")
+            await settle(pilot)
+            assert len(users.shown) == USERS
+
+
+async def test_users_sort_by_length_and_by_how_one_sided_their_gate_is(drive: Drive) -> None:
+    async with drive() as (app, pilot):
+        users = app.screen.query_one(UserList)
+        await pilot.press("o")
+        assert [len(user.items) for user in users.shown] == sorted(
+            (len(user.items) for user in users.shown), reverse=True
+        )
+        await pilot.press("o")
+        sides = [user.one_sided for user in users.shown]
+        assert sides == sorted(sides, reverse=True)
+        assert sides[0] > sides[-1]
+
+
+async def test_dropping_moving_and_adding_items_rank_again_and_show_what_moved(drive: Drive) -> None:
+    async with drive() as (app, pilot):
+        before = list(scene(app).history)
+        app.screen.query_one(HistoryList).focus()
+        await pilot.press("d")
+        await settle(pilot)
+        assert scene(app).history == before[1:]
+        assert scene(app).ranked.history == before[1:]
+        shown = text_of(app)
+        assert "▲" in shown
+        assert "▼" in shown
+        await pilot.press("greater_than_sign")
+        await settle(pilot)
+        assert scene(app).history[:2] == [before[2], before[1]]
+        await pilot.press("a", *"of 14", "enter", "escape")
+        await settle(pilot)
+        assert scene(app).history[-1] not in before
+        assert "+ " in text_of(app)
+        assert scene(app).ranked.history == scene(app).history
+
+
+async def test_one_key_takes_all_edits_back(drive: Drive) -> None:
+    async with drive() as (app, pilot):
+        before, ranking = list(scene(app).history), scene(app).ranked.items
+        app.screen.query_one(HistoryList).focus()
+        await pilot.press("d", "d")
+        app.screen.query_one(GatePanel).focus()
+        await pilot.press("l")
+        await settle(pilot)
+        assert scene(app).edited
+        await pilot.press("r")
+        await settle(pilot)
+        assert not scene(app).edited
+        assert scene(app).history == before
+        assert scene(app).ranked.items == ranking
+
+
+async def test_an_expert_can_be_weighed_and_locked_and_the_weights_still_sum_to_one(drive: Drive) -> None:
+    async with drive() as (app, pilot):
+        natural = scene(app).ranked.gate
+        app.screen.query_one(GatePanel).focus()
+        await pilot.press("right", "right", "right")
+        await settle(pilot)
+        omega = asked(app, Rank)[-1].question["omega"]
+        assert omega[0] == pytest.approx(min(1, natural[0] + 0.15), abs=0.001)
+        assert sum(omega) == pytest.approx(1)
+        await pilot.press("down", "l")
+        await settle(pilot)
+        assert scene(app).omega == pytest.approx([0, 1, 0, 0])
+        assert "weights set by you" in text_of(app)
+
+
+async def test_a_bar_can_be_dragged_with_the_mouse(drive: Drive) -> None:
+    async with drive() as (app, pilot):
+        panel = app.screen.query_one(GatePanel)
+        await pilot.mouse_down(panel, offset=(6, 2))
+        await pilot.hover(panel, offset=(9, 2))
+        await pilot.mouse_up(panel, offset=(9, 2))
+        await settle(pilot)
+        assert scene(app).omega is not None
+        assert 0 < scene(app).omega[1] < 1
+
+
+async def test_why_shows_what_each_item_does(drive: Drive) -> None:
+    async with drive() as (app, pilot):
+        app.screen.query_one(RankingList).focus()
+        await pilot.press("down", "w")
+        await settle(pilot)
+        request = asked(app, Why)[-1]
+        assert request.item == scene(app).ranked.items[1]
+        shown = text_of(app)
+        assert "what each item does" in shown
+        assert "+.40" in shown
+        assert "▒" in shown  # what lowers it is hatched, not only red
+
+
+async def test_the_whole_catalogue_can_be_ranked_and_a_target_that_was_not_found_is_named(
+    drive: Drive,
+) -> None:
+    async with drive() as (app, pilot):
+        app.screen.query_one(RankingList).focus()
+        await pilot.press("c")
+        await settle(pilot)
+        assert asked(app, Rank)[-1].question["source"] == "catalogue"
+        assert "catalogue's best 100" in text_of(app)
+        target = scene(app).target
+        if target not in scene(app).ranked.items:
+            assert "not retrieved" in text_of(app)
+        await pilot.press("c")
+        await settle(pilot)
+        assert asked(app, Rank)[-1].question["source"] == "benchmark"
+
+
+async def test_a_taste_of_your_own_grows_from_nothing(drive: Drive) -> None:
+    async with drive() as (app, pilot):
+        await pilot.press("n")
+        await settle(pilot)
+        assert "Type a title" in text_of(app)
+        await pilot.press(*"horror", "enter", "down", "enter", "escape")
+        await settle(pilot)
+        question = asked(app, Rank)[-1].question
+        assert question["user"] is None
+        assert question["source"] == "catalogue"
+        assert len(question["history"]) == 2
+        assert scene(app).ranked.target is None
+        assert "Your own taste" in text_of(app)
+
+
+async def test_replay_walks_the_users_life_pauses_and_steps(
+    drive: Drive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ilora_app.tui.screens.explore.REPLAY_SECONDS", 0.01)
+    async with drive() as (app, pilot):
+        await pilot.press("p")
+        for _ in range(12):
+            await pilot.pause(0.03)
+        positions = [request.question["position"] for request in asked(app, Rank)]
+        assert positions[1:4] == [3, 4, 5]
+        await pilot.press("p")
+        monkeypatch.setattr("ilora_app.tui.screens.explore.REPLAY_SECONDS", 5)
+        await pilot.press("p", "space")
+        await settle(pilot)
+        assert "paused" in text_of(app)
+        at = scene(app).position
+        await pilot.press("full_stop")
+        await settle(pilot)
+        assert scene(app).position == at + 1
+        assert "steps" in text_of(app)
+
+
+async def test_the_second_runs_ranks_stand_beside(drive: Drive) -> None:
+    async with drive() as (app, pilot):
+        await settle(pilot)
+        assert scene(app).beside is not None
+        assert scene(app).beside.items == scene(app).ranked.items
+        assert "LoRA" in text_of(app)
+
+
+async def test_edits_survive_the_engines_death_and_its_restart(drive: Drive) -> None:
+    from ilora_app.tui.messages import EngineDied
+
+    async with drive() as (app, pilot):
+        app.screen.query_one(HistoryList).focus()
+        await pilot.press("d")
+        await settle(pilot)
+        kept = list(scene(app).history)
+        app.desk.main.alive = False
+        app.post_message(EngineDied("main", 9, "RuntimeError: out of luck"))
+        await settle(pilot)
+        assert "ctrl+r" in text_of(app)
+        assert scene(app).history == kept
+        await pilot.press("ctrl+r")
+        await settle(pilot)
+        assert scene(app).history == kept
+        assert scene(app).ranked.history == kept
+
+
+async def test_a_line_that_is_no_event_is_shown_and_nothing_breaks(drive: Drive) -> None:
+    from ilora_app.tui.messages import EngineMumbled
+
+    async with drive() as (app, pilot):
+        app.post_message(EngineMumbled("main", "Segmentation [imminent"))
+        await settle(pilot)
+        assert "Segmentation [imminent" in said(app)
+        await pilot.press("down")
+        await settle(pilot)
+        assert scene(app).ranked is not None
+
+
+async def test_no_size_and_no_moment_of_resizing_breaks_it(drive: Drive) -> None:
+    async with drive(size=(80, 24)) as (app, pilot):
+        app.desk.main.held = (Rank,)
+        for size in ((200, 60), (40, 12), (80, 24), (20, 5), (120, 40)):
+            await pilot.resize_terminal(*size)
+            await pilot.press("down")
+        app.desk.main.release()
+        await settle(pilot)
+        assert scene(app).ranked.user == scene(app).user.user
+
+
+async def test_without_a_run_sasrec_ranks_and_the_key_to_train_is_named(drive: Drive) -> None:
+    from tests.tui.stand_in import with_options
+
+    async with drive(engine=with_options(runs=False)) as (app, pilot):
+        await settle(pilot)
+        shown = text_of(app)
+        assert "SASRec ranks" in shown
+        assert "No trained run yet" in shown
+        assert "3 trains iLoRA and LoRA (quick, about 12m 30s here)" in shown
