@@ -118,7 +118,12 @@ def run_benchmark(plan: Plan, emit: Emit = silent, should_stop: ShouldStop = nev
     dataset, samples = load_task_data(plan.config.data, emit)
     jobs = [(method, seed) for seed in plan.seeds for method in plan.ordered]
     known = {job: _known(plan, samples, *job) for job in jobs}
-    emit(_plan_event(plan, samples, [job for job in jobs if known[job] is None]))
+    left = [job for job in jobs if known[job] is None]
+    emit(_plan_event(plan, samples, left))
+    if any(method in LLM_METHODS for method, _ in left):
+        from core.llm import check_model
+
+        check_model(plan.config.model, emit)  # now, not after the methods before it have trained
     results = []
     for method, seed in jobs:
         result = known[method, seed]

@@ -91,14 +91,24 @@ def load_llm(config: ModelConfig, emit: Emit = silent) -> LanguageModel:
         ModelError: the model cannot be found, does not fit in memory, or the quantization cannot run here.
     """
     device = pick_device()
-    folder = resolve_model(config, emit)
-    check_memory(folder, config, device)
+    folder = check_model(config, emit)
     model, tokenizer = _load(folder, config, device, pick_dtype(device))
     disable_cpu_packing(model)
     model.requires_grad_(False)
     model.eval()
     name = EMBEDDED if config.is_embedded else config.name
     return LanguageModel(model, tokenizer, name, config.quantize, device, pick_dtype(device))
+
+
+def check_model(config: ModelConfig, emit: Emit = silent) -> Path | str:
+    """Finds a model, fetches it if it is the embedded one, and says where it is, without loading it.
+
+    Raises:
+        ModelError: it cannot be found or does not fit in memory.
+    """
+    folder = resolve_model(config, emit)
+    check_memory(folder, config, pick_device())
+    return folder
 
 
 def resolve_model(config: ModelConfig, emit: Emit = silent) -> Path | str:
