@@ -74,8 +74,12 @@ class EncoderConfig:
     """Items read, as for every method."""
 
     def __post_init__(self) -> None:
-        check(self.width % self.heads == 0, f"{self.heads} heads do not divide width {self.width}")
-        check(0 <= self.dropout < 1, f"dropout {self.dropout} is not in [0, 1)")
+        check(
+            self.width % self.heads == 0,
+            f"{self.heads} heads do not divide width {self.width}",
+            "such as 2 and 64",
+        )
+        check(0 <= self.dropout < 1, f"dropout {self.dropout} is not in [0, 1)", "such as 0.1")
         check(self.epochs >= 1, f"epochs is {self.epochs}", "give at least 1")
 
 
@@ -104,7 +108,7 @@ class AdapterConfig:
             "choose experts that divide the rank",
         )
         check(self.layers >= 0, f"adapted layers is {self.layers}", "give 0 for all layers")
-        check(bool(self.targets), "the adapter has no targets")
+        check(bool(self.targets), "the adapter has no targets", "name linear layers, such as q_proj")
 
 
 @dataclass(frozen=True)
@@ -149,6 +153,7 @@ class TrainingConfig:
         check(
             self.batch_size >= 1 and self.batch_size % self.micro_batch_size == 0,
             f"micro-batch {self.micro_batch_size} does not divide batch {self.batch_size}",
+            f"choose a divisor of {self.batch_size}",
         )
         check(self.candidates >= 2, f"candidates is {self.candidates}", "give at least 2")
         check(self.learning_rate > 0, f"learning rate is {self.learning_rate}", "give a positive number")
@@ -215,7 +220,11 @@ class RunConfig:
             if name == "adapter":
                 values["targets"] = tuple(values.get("targets", ()))
             known = {item.name for item in dataclasses.fields(kind)}
-            check(set(values) == known, f"the config's part {name} has other keys than this version knows")
+            check(
+                set(values) == known,
+                f"the config's part {name} has other keys than this version knows",
+                "run the benchmark again",
+            )
             parts[name] = kind(**values)
         return RunConfig(**parts)
 

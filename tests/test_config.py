@@ -58,6 +58,7 @@ def test_a_value_that_breaks_a_rule_is_named(kind: Any, values: dict[str, Any], 
     with pytest.raises(InputError) as caught:
         kind(**values)
     assert says in caught.value.title
+    assert caught.value.hint
 
 
 @pytest.mark.parametrize("change", ["drop part", "add part", "drop key", "add key", "break rule"])
