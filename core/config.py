@@ -117,13 +117,13 @@ class TrainingConfig:
 
     objective: str = "listwise"
     """listwise: cross-entropy over packed candidates; language-model: the answer's tokens (paper §3.1)."""
-    samples: int = 800
+    samples: int = 960
     """Training samples seen, with repetition once the training set is exhausted."""
     batch_size: int = 16
     """Samples in one optimizer step."""
     micro_batch_size: int = 4
     """Samples in one forward pass; gradients are accumulated up to the batch size."""
-    learning_rate: float = 5e-4
+    learning_rate: float = 1e-3
     """AdamW's peak rate for adapter, projector and head."""
     gate_rate_multiplier: float = 1.0
     """The gate's rate over `learning_rate` (paper's code: 0.3)."""
@@ -141,7 +141,7 @@ class TrainingConfig:
     """At most this many validation cases per validation."""
     candidates: int = 20
     """Target and negatives in a training sample."""
-    encoder_prior: bool = True
+    encoder_prior: bool = False
     """Whether the encoder's own score is added to the LLM's with a learned weight."""
     checkpointing: bool = False
     """Whether layers run again in the backward pass instead of keeping activations."""
@@ -154,6 +154,11 @@ class TrainingConfig:
             self.batch_size >= 1 and self.batch_size % self.micro_batch_size == 0,
             f"micro-batch {self.micro_batch_size} does not divide batch {self.batch_size}",
             f"choose a divisor of {self.batch_size}",
+        )
+        check(
+            not self.encoder_prior or self.objective == "listwise",
+            "the encoder's score cannot be added to the likelihood of an answer",
+            "use --objective listwise, or leave --encoder-prior out",
         )
         check(self.candidates >= 2, f"candidates is {self.candidates}", "give at least 2")
         check(self.learning_rate > 0, f"learning rate is {self.learning_rate}", "give a positive number")

@@ -41,7 +41,6 @@ def preset_config(name: str) -> RunConfig:
             final_rate=0.01,
             weight_decay=1e-5,
             validations=5,
-            encoder_prior=False,
             checkpointing=True,
         ),
     )

@@ -37,6 +37,12 @@ def bench(
     experts: Annotated[int | None, typer.Option(help="K, iLoRA's experts; must divide the rank.")] = None,
     rank: Annotated[int | None, typer.Option(help="Rank of the adapter, over all experts together.")] = None,
     layers: Annotated[int | None, typer.Option(help="Adapted upper layers; 0 for all.")] = None,
+    encoder_prior: Annotated[
+        bool | None,
+        typer.Option(
+            "--encoder-prior/--no-encoder-prior", help="Add the encoder's score, with a learned weight."
+        ),
+    ] = None,
     micro_batch: Annotated[int | None, typer.Option(help="Samples in one forward pass.")] = None,
     samples_seed: Annotated[int, typer.Option(help="Seed of the candidates.")] = 0,
     out: Annotated[Path, typer.Option(help="Folder for results and models.")] = Path("runs"),
@@ -60,6 +66,7 @@ def bench(
             "objective": objective,
             "samples": samples,
             "learning_rate": learning_rate,
+            "encoder_prior": encoder_prior,
             "micro_batch_size": micro_batch,
         },
     )
@@ -101,8 +108,6 @@ def _config(preset: str, **parts: dict[str, Any]) -> RunConfig:
         part: {name: value for name, value in values.items() if value is not None}
         for part, values in parts.items()
     }
-    if given["training"].get("objective") == "language-model":
-        given["training"].setdefault("encoder_prior", False)
     return with_overrides(preset_config(preset), **given)
 
 
