@@ -5,33 +5,20 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from datetime import datetime
-from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar
 
 from textual.app import App
 from textual.binding import Binding, BindingType
-from textual.screen import Screen
 from textual.signal import Signal
 
 from core.events import Event
 from ilora_app.tui.desk import MAIN, Desk, Post, Stage
 from ilora_app.tui.engine import Engine
 from ilora_app.tui.messages import EngineDied, EngineMumbled, EngineSaid
-from ilora_app.tui.screens.place import Place
-from ilora_app.tui.themes import THEMES
+from ilora_app.tui.screens.place import Place, lazily
+from ilora_app.tui.themes import THEMES, next_theme
 from ilora_app.tui.widgets.topbar import PLACES
-
-
-def _place(name: str) -> Callable[[], Screen[Any]]:
-    """A place is imported when it is first gone to."""
-
-    def make() -> Screen[Any]:
-        module = import_module(f"ilora_app.tui.screens.{name}")
-        screen: Screen[Any] = getattr(module, f"{name.title()}Screen")()
-        return screen
-
-    return make
 
 
 class IloraTui(App[None]):
@@ -47,7 +34,7 @@ class IloraTui(App[None]):
 
     TITLE = "iLoRA"
     CSS_PATH = "app.tcss"
-    MODES: ClassVar[dict[str, Any]] = {name: _place(name) for name in PLACES}
+    MODES: ClassVar[dict[str, Any]] = {name: lazily(name) for name in PLACES}
     DEFAULT_MODE = "explore"
     ENABLE_COMMAND_PALETTE = True
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -165,9 +152,7 @@ class IloraTui(App[None]):
 
     def action_next_theme(self) -> None:
         """Dark, light, high contrast."""
-        names = [theme.name for theme in THEMES]
-        place = names.index(self.theme) + 1 if self.theme in names else 0
-        self.theme = names[place % len(names)]
+        self.theme = next_theme(self.theme)
 
     def action_restart(self) -> None:
         """Starts the engine again with the same run."""

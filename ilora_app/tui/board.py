@@ -82,7 +82,7 @@ def _reported(table: dict[str, Any], row: dict[str, Any], test_set: str) -> Line
         label=row["method"],
         method="",
         model="",
-        preset="paper's own",
+        preset="paper",
         test_set=test_set,
         metrics={"HR@1": {"value": row["hit_ratio_at_1"], "low": None, "high": None, "n": None}},
         seeds=(),

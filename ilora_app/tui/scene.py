@@ -38,7 +38,7 @@ class Scene:
     @property
     def own(self) -> bool:
         """Whether this is a taste of one's own."""
-        return self.user is None
+        return self.user is None and self.source == CATALOGUE
 
     @property
     def target(self) -> int | None:

@@ -51,3 +51,9 @@ CONTRAST = Theme(
     variables={"footer-key-foreground": "#ffff00", "border": "#ffffff", "border-blurred": "#808080"},
 )
 THEMES = (DARK, LIGHT, CONTRAST)
+
+
+def next_theme(name: str) -> str:
+    """The theme after this one; the first after one that is not ours."""
+    names = [theme.name for theme in THEMES]
+    return names[(names.index(name) + 1) % len(names)] if name in names else names[0]

@@ -111,7 +111,7 @@ def answers(
             chosen = "lora" if request.run == LORA else method if request.run else "sasrec"
             return opened(number, request.run, chosen)
         case Rank():
-            return [ranked(number, request.asked(), gated)]
+            return [ranked(number, request.asked(), gated, 0.0 if gated else 0.04)]
         case Why():
             history = request.asked().history
             changes = [0.4 - 0.15 * place for place in range(len(history))]
@@ -169,7 +169,7 @@ def opened(number: int, path: str | None, method: str) -> list[Event]:
     ]  # fmt: skip
 
 
-def ranked(number: int, asked: Question, gated: bool = True) -> Ranked:
+def ranked(number: int, asked: Question, gated: bool = True, twist: float = 0) -> Ranked:
     """A ranking that depends on the history and the weights, so that every edit shows."""
     target = None
     if asked.user is not None and asked.position is not None:
@@ -184,7 +184,7 @@ def ranked(number: int, asked: Question, gated: bool = True) -> Ranked:
     pull = sum(asked.history) + 3 * len(asked.history)
 
     def score(item: int) -> float:
-        return 3 * omega[item % 4] + math.sin(item * 1.7 + pull * 0.3)
+        return 3 * omega[item % 4] + math.sin(item * (1.7 + twist) + pull * 0.3)
 
     items = sorted(candidates, key=score, reverse=True)
     other = sorted(candidates)

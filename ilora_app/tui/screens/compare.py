@@ -43,7 +43,7 @@ class CaseList(Rows):
 
     def head(self, width: int) -> str:
         """Column names."""
-        return fit("  user   at  left right", width)
+        return fit("  user  at  left right" if width >= 30 else "  user left right", width)
 
     def cells(self, index: int, width: int) -> list[Cell]:
         """User, position, both ranks, the difference."""
@@ -51,13 +51,12 @@ class CaseList(Rows):
         gain = case["other"] - case["rank"]
         sign = f"▲{gain}" if gain > 0 else f"▼{-gain}" if gain < 0 else "="
         ink = "good" if gain > 0 else "bad" if gain < 0 else "dim"
-        return [
-            (" " + fit(case["user"], 5), "bright"),
-            (fit(str(case["position"]), 4, True), "dim"),
-            (fit(str(case["rank"]), 5, True) + fit(str(case["other"]), 6, True), ""),
-            (fit(sign, 5, True) + " ", ink),
-            (bar(abs(gain) / 19, max(0, width - 28)), ink),
-        ]
+        cells: list[Cell] = [(" " + fit(case["user"], 4), "bright")]
+        if width >= 29:
+            cells.append((fit(str(case["position"]), 4, True) + " ", "dim"))
+        cells.append((fit(str(case["rank"]), 5, True) + fit(str(case["other"]), 6, True), ""))
+        cells.append((fit(sign, 5, True) + " ", ink))
+        return [*cells, (bar(abs(gain) / 19, max(0, width - 27)), ink)]
 
 
 class CompareScreen(Place):

@@ -201,7 +201,9 @@ class ExploreScreen(Place):
     def _history_titles(self) -> tuple[str, str]:
         scene = self.scene
         if scene.user is None:
-            return "Your own taste", "edited" if scene.history else ""
+            return (
+                ("Your own taste", "r empties it" if scene.history else "") if scene.own else ("History", "")
+            )
         life = len(scene.user.items)
         title = f"User {scene.user.user} · {scene.position} of {life} seen"
         if self.replaying:
@@ -224,7 +226,9 @@ class ExploreScreen(Place):
 
     def _ranking_title(self) -> str:
         scene = self.scene
-        method = method_name(self.desk.world.opened.method) if self.desk.world.opened else "Ranking"
+        if self.desk.world.opened is None:
+            return "Ranking"
+        method = method_name(self.desk.world.opened.method)
         if scene.source == BENCHMARK:
             return f"{method} ranks 20 candidates"
         return f"{method} ranks the catalogue's best {scene.retrieve}"

@@ -51,7 +51,7 @@ class FirstRun(ModalScreen[None]):
 
     def _list(self) -> Text:
         missing = self.ilora.desk.missing
-        text = Text("To rank and to train, two things are needed on this machine:\n\n")
+        text = Text("To rank and to train, this is needed and not on this machine yet:\n\n")
         for asset in missing:
             text.append(f"  {asset['title']}", "bold")
             text.append(f"  {size(asset['bytes'])}\n")

@@ -24,12 +24,16 @@ GLOBAL = (
 )
 
 
+BUILT_IN = ("scroll", "page_", "app.focus", "screen.copy", "cursor_", "delete_", "copy", "cut", "paste")
+"""Actions that every list and field has; they are not listed."""
+
+
 def keys_here(app: App[None]) -> list[tuple[str, str]]:
     """Keys that work in the focused pane and its screen, with what they do."""
     keys: dict[str, str] = {}
     for active in app.screen.active_bindings.values():
-        what = active.binding.description
-        if what and active.node is not app:
+        what, action = active.binding.description, active.binding.action
+        if what and active.node is not app and not action.startswith(BUILT_IN):
             shown = app.get_key_display(active.binding)
             keys[what] = f"{keys[what]} {shown}" if what in keys else shown
     return [(shown, what) for what, shown in keys.items()]

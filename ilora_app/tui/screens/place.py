@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual.app import ComposeResult
@@ -14,6 +16,17 @@ from ilora_app.tui.widgets.topbar import TopBar
 
 if TYPE_CHECKING:
     from ilora_app.tui.app import IloraTui
+
+
+def lazily(name: str) -> Callable[[], Screen[Any]]:
+    """Makes a place by its name; its module is imported when it is first gone to."""
+
+    def make() -> Screen[Any]:
+        module = import_module(f"ilora_app.tui.screens.{name}")
+        screen: Screen[Any] = getattr(module, f"{name.title()}Screen")()
+        return screen
+
+    return make
 
 
 class Place(Screen[None]):

@@ -7,7 +7,7 @@ import json
 import sys
 from typing import Any, ClassVar
 
-from textual import on
+from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.widgets import Static
@@ -17,6 +17,9 @@ from ilora_app.tui.bars import fit, interval_bar
 from ilora_app.tui.board import SORTS, Line, arrange, lines_of
 from ilora_app.tui.screens.place import Place
 from ilora_app.tui.widgets.rows import Cell, Rows
+
+METRIC_COLUMNS = (("HR@5", 6), ("NDCG@10", 8), ("MRR", 6))
+"""Beside HR@1, with their widths."""
 
 
 class Board(Rows):
@@ -47,21 +50,17 @@ class Board(Rows):
 
     def _widths(self, width: int) -> tuple[int, int, bool]:
         wide = width >= 104
-        room = width - 3 - 6 - 20 - 7 - (28 if wide else 0)
+        room = width - 3 - 6 - 20 - 9 - (28 if wide else 0)
         label = min(30, max(14, room // 2))
         return label, max(8, min(44, room - label)), wide
 
     def head(self, width: int) -> str:
         """Column names."""
         label, gauge, wide = self._widths(width - 1)
-        rest = f"{fit('preset', 11)}{fit('seeds', 6, True)}{fit('trained', 10, True)}" if wide else ""
+        rest = f"{fit('preset', 9)}{fit('seeds', 6, True)}{fit('trained', 10, True)}" if wide else ""
         scale = fit(fit("0", gauge // 2) + "½", gauge - 1) + "1"
-        columns = "".join(
-            fit(name, 5 if name != "NDCG@10" else 7, True) for name in ("HR@5", "NDCG@10", "MRR")
-        )
-        return fit(
-            f"    {fit('method', label)}{fit('HR@1', 6)}{scale} {columns}{fit('n', 7, True)} {rest}", width
-        )
+        columns = "".join(fit(name, room, True) for name, room in (*METRIC_COLUMNS, ("n", 7)))
+        return fit(f"    {fit('method', label)}{fit('HR@1', 6)}{scale}{columns} {rest}", width)
 
     def cells(self, index: int, width: int) -> list[Cell]:
         """One method."""
@@ -76,16 +75,15 @@ class Board(Rows):
             (fit(line.label, label), ink),
             (fit(share(hits.get("value")), 6), "bright"),
             (drawn, "dim" if line.reported else "first"),
-            (" ", ""),
         ]
-        for metric, room in (("HR@5", 5), ("NDCG@10", 7), ("MRR", 5)):
+        for metric, room in METRIC_COLUMNS:
             cells.append((fit(share(line.metrics.get(metric, {}).get("value")), room, True), ""))
         n = hits.get("n")
         cells.append((fit(f"{n:,}" if n else NONE, 7, True) + " ", "dim"))
         if wide:
             took = duration(line.train_seconds or None)
             seeds = str(len(line.seeds)) if line.seeds else NONE
-            cells.append((fit(line.preset or NONE, 11), "second"))
+            cells.append((fit(line.preset or NONE, 9), "second"))
             cells.append((fit(seeds, 6, True) + fit(took, 10, True), "dim"))
         return cells
 
@@ -110,16 +108,16 @@ class ResultsScreen(Place):
         yield Static(id="detail", classes="pane")
 
     def on_mount(self) -> None:
-        """Reads."""
+        """The board has the keyboard; results are read when the screen is resumed."""
         self.query_one(Board).focus()
-        self.catch_up()
 
     def catch_up(self) -> None:
         """Results may have come while another place was shown."""
         if self.is_mounted:
-            self.run_worker(self._load(), exclusive=True, group="results")
+            self._load()
             self._draw()
 
+    @work(exclusive=True, group="results")
     async def _load(self) -> None:
         command = [sys.executable, "-m", "ilora_app", "results", "--json", "--out", str(self.desk.out)]
         process = await asyncio.create_subprocess_exec(

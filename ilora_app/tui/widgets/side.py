@@ -31,10 +31,14 @@ class SideList(Rows):
         assert self.ranked is not None
         item = self.ranked.items[index]
         target = item == self.ranked.target
-        room = width - 6 - 6
-        return [
+        scored = width >= 30
+        room = width - 6 - (6 if scored else 0)
+        cells: list[Cell] = [
             (fit(str(index + 1), 3, True), "dim"),
             (f" {TARGET if target else ' '} ", "accent"),
             (fit(self.world.title(item), room), "bright" if target else ""),
-            (fit(f"{self.ranked.scores[index]:.2f}".replace("-", "−"), 6, True), "dim"),
         ]
+        if scored:
+            score = f"{self.ranked.scores[index]:.2f}".replace("-", "−")
+            cells.append((fit(score, 6, True), "dim"))
+        return cells

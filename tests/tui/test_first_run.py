@@ -1,0 +1,82 @@
+"""First run: what will be fetched is said first, and nobody meets an empty screen without a key."""
+
+from __future__ import annotations
+
+from core.conversation import Fetch, Open, RequestFailed
+from core.events import Fetching
+from ilora_app.tui.screens.explore import ExploreScreen
+from ilora_app.tui.screens.first_run import FirstRun
+from tests.tui.conftest import Drive, settle, text_of
+from tests.tui.stand_in import with_options
+
+
+async def test_sizes_and_licences_come_before_any_byte(drive: Drive) -> None:
+    async with drive(engine=with_options(cached=False)) as (app, pilot):
+        await settle(pilot)
+        assert isinstance(app.screen, FirstRun)
+        shown = text_of(app)
+        for piece in (
+            "The made-up dataset",
+            "4.92 MB",
+            "GroupLens research licence",
+            "9.85 MB in all",
+            "Fetch",
+        ):
+            assert piece in shown
+        assert not any(isinstance(request, Fetch) for request in app.desk.main.asked)
+
+
+async def test_fetching_shows_progress_and_then_the_screen_fills(drive: Drive) -> None:
+    async with drive(engine=with_options(cached=False)) as (app, pilot):
+        await settle(pilot)
+        app.desk.main.held = (Fetch,)
+        await pilot.press("f")
+        await settle(pilot)
+        (request,) = app.desk.main.waiting
+        app.desk.main.say(Fetching("made-up", "example.org", 2_000_000, 4_924_029).to_json())
+        await settle(pilot)
+        assert "made-up from example.org: 2.00 MB of 4.92 MB" in text_of(app)
+        app.desk.main.options = {"cached": True}
+        app.desk.main.answer(request)
+        await settle(pilot)
+        assert isinstance(app.screen, ExploreScreen)
+        assert any(isinstance(asked, Open) for asked in app.desk.main.asked)
+        assert "Users · 30" in text_of(app)
+
+
+async def test_a_fetch_that_fails_says_so_and_can_be_tried_again(drive: Drive) -> None:
+    async with drive(engine=with_options(cached=False)) as (app, pilot):
+        await settle(pilot)
+        app.desk.main.held = (Fetch,)
+        await pilot.press("f")
+        number = app.desk.main.waiting[0].request
+        app.desk.main.say(RequestFailed(number, "no route", "check the network").to_json())
+        await settle(pilot)
+        shown = text_of(app)
+        assert "no route" in shown
+        assert "check the network" in shown
+        assert "f tries again" in shown
+        await pilot.press("f")
+        await settle(pilot)
+        assert sum(isinstance(asked, Fetch) for asked in app.desk.main.asked) == 2
+
+
+async def test_put_off_the_panes_name_the_key(drive: Drive) -> None:
+    async with drive(engine=with_options(cached=False)) as (app, pilot):
+        await settle(pilot)
+        await pilot.press("escape")
+        await settle(pilot)
+        assert "Press f" in text_of(app)
+        await pilot.press("f")
+        await settle(pilot)
+        assert isinstance(app.screen, FirstRun)
+
+
+async def test_a_run_that_cannot_be_opened_says_why_and_what_to_press(drive: Drive) -> None:
+    async with drive() as (app, pilot):
+        app.desk.main.held = (Open,)
+        app.desk.open("runs/models/gone")
+        number = app.desk.main.waiting[-1].request
+        app.desk.main.say(RequestFailed(number, "gone is not a run folder", "4").to_json())
+        await settle(pilot)
+        assert "the run could not be opened" in text_of(app)

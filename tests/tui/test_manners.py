@@ -1,0 +1,165 @@
+"""Manners: few keys in the footer, help everywhere, every size, no colour needed, the screen as a picture."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from textual.screen import Screen
+from textual.widgets._footer import FooterKey
+
+from ilora_app.tui.app import IloraTui
+from ilora_app.tui.screens.help import HelpScreen
+from ilora_app.tui.themes import THEMES
+from ilora_app.tui.widgets.rows import POINTER
+from tests.tui.conftest import Drive, settle, text_of
+
+PLACES = {"1": "explore", "2": "compare", "3": "train", "4": "results"}
+SIZES = ((80, 24), (120, 40), (200, 60))
+
+
+def focusable(screen: Screen[None]) -> list[str]:
+    return [widget.id for widget in screen.focus_chain if widget.id]
+
+
+@pytest.mark.parametrize("key", PLACES)
+async def test_at_most_six_keys_are_in_the_footer_whatever_has_the_focus(drive: Drive, key: str) -> None:
+    async with drive() as (app, pilot):
+        await pilot.press(key)
+        await settle(pilot)
+        for name in focusable(app.screen):
+            app.screen.query_one(f"#{name}").focus()
+            await settle(pilot)
+            keys = [shown.description for shown in app.screen.query(FooterKey)]
+            assert 1 <= len(keys) <= 6, (name, keys)
+            assert "Help" in keys
+
+
+async def test_keys_in_the_footer_stay_six_while_editing_and_replaying(drive: Drive) -> None:
+    async with drive() as (app, pilot):
+        await pilot.press("tab", "d", "p")
+        for _ in range(4):
+            await pilot.press("tab")
+            await settle(pilot)
+            assert len(app.screen.query(FooterKey)) <= 6
+
+
+@pytest.mark.parametrize("key", PLACES)
+async def test_every_pane_explains_itself(drive: Drive, key: str) -> None:
+    async with drive() as (app, pilot):
+        await pilot.press(key)
+        await settle(pilot)
+        for name in focusable(app.screen):
+            pane = app.screen.query_one(f"#{name}")
+            pane.focus()
+            await pilot.press("question_mark")
+            await settle(pilot)
+            assert isinstance(app.screen, HelpScreen), name
+            assert type(pane).__doc__
+            shown = text_of(app)
+            assert "Everywhere" in shown or "Here" in shown
+            await pilot.press("escape")
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("key", PLACES)
+async def test_every_place_fits_every_size(drive: Drive, key: str, size: tuple[int, int]) -> None:
+    async with drive(size=size) as (app, pilot):
+        await pilot.press(key)
+        await settle(pilot)
+        lines = text_of(app).splitlines()
+        assert len(lines) == size[1]
+        assert PLACES[key].title() in lines[0]
+        assert "Help" in lines[-1]
+        for widget in app.screen.focus_chain:
+            assert widget.region.right <= size[0], widget
+            assert widget.region.bottom <= size[1], widget
+
+
+async def test_titles_of_any_width_leave_columns_aligned(drive: Drive) -> None:
+    from rich.cells import cell_len
+
+    async with drive() as (app, _):
+        for line in text_of(app).splitlines():
+            assert cell_len(line) == 120
+
+
+@pytest.mark.parametrize("size", SIZES[:2])
+async def test_the_screen_is_saved_as_svg(drive: Drive, size: tuple[int, int]) -> None:
+    async with drive(size=size) as (_, pilot):
+        await pilot.press("s")
+        await settle(pilot)
+        saved = list(Path.cwd().glob("ilora-explore-*.svg"))
+        assert len(saved) == 1
+        svg = saved[0].read_text(encoding="utf-8").replace("&#160;", " ")
+        drawn = " ".join(re.findall(r"<text[^>]*>([^<]*)</text>", svg))
+        for piece in ("iLoRA", "Users · 30", "Experts", "E1", "Comedy · 1970s", "◎", "Help"):
+            assert piece in drawn, piece
+
+
+@pytest.mark.parametrize("theme", [theme.name for theme in THEMES])
+async def test_signs_carry_the_meaning_in_every_theme(drive: Drive, theme: str) -> None:
+    async with drive(theme=theme) as (app, pilot):
+        await pilot.press("tab", "d")
+        await settle(pilot)
+        shown = text_of(app)
+        for sign in (POINTER, "◎", "●", "▲", "▼"):
+            assert sign in shown
+
+
+async def test_without_colour_it_is_grey(drive: Drive, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    async with drive() as (app, pilot):
+        assert app.no_color
+        await settle(pilot)
+        svg = app.export_screenshot()
+        body = svg.split("</style>")[0]
+        colours = {colour.lower() for colour in re.findall(r"fill: (#[0-9a-fA-F]{6})", body)}
+        assert colours
+        assert all(len({colour[1:3], colour[3:5], colour[5:7]}) == 1 for colour in colours), colours
+
+
+async def test_themes_take_turns(drive: Drive) -> None:
+    async with drive() as (app, pilot):
+        seen = []
+        for _ in THEMES:
+            seen.append(app.theme)
+            await pilot.press("t")
+        assert seen == [theme.name for theme in THEMES]
+        assert app.theme == seen[0]
+
+
+async def test_the_mouse_chooses_places_and_rows(drive: Drive) -> None:
+    async with drive() as (app, pilot):
+        await pilot.click("#users", offset=(3, 4))
+        await settle(pilot)
+        assert app.screen.query_one("#users").cursor == 3  # type: ignore[attr-defined]
+        await pilot.click("TopBar", offset=(45, 0))
+        await settle(pilot)
+        assert app.current_mode == "results"
+
+
+async def test_the_command_palette_opens(drive: Drive) -> None:
+    async with drive() as (app, pilot):
+        await pilot.press("ctrl+p")
+        await settle(pilot)
+        assert "palette" in type(app.screen).__name__.lower()
+
+
+def test_the_screens_own_process_imports_nothing_heavy() -> None:
+    import subprocess
+    import sys
+
+    code = (
+        "import sys, ilora_app.cli, ilora_app.tui.app, ilora_app.tui.screens.explore;"
+        "print([name for name in ('torch', 'numpy', 'pandas', 'transformers') if name in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+
+
+def test_the_app_is_small() -> None:
+    import inspect
+
+    assert len(inspect.getsource(inspect.getmodule(IloraTui)).splitlines()) < 200  # type: ignore[arg-type]

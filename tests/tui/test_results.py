@@ -1,0 +1,112 @@
+"""Results: the leaderboard of what is on disk, sorted, filtered, with intervals; a run opens in Explore."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from core.results import save_result
+from ilora_app.tui.board import arrange
+from ilora_app.tui.screens.explore import ExploreScreen
+from ilora_app.tui.screens.results import Board, ResultsScreen
+from tests.made_up import result
+from tests.tui.conftest import Drive, settle, text_of
+
+METHODS = ("popularity", "sasrec", "lora", "ilora")
+
+
+def fill(out: Path) -> None:
+    for method in METHODS:
+        save_result(result(method), out)
+
+
+async def shown(app: Any, pilot: Any) -> ResultsScreen:
+    await pilot.press("4")
+    for _ in range(200):
+        await pilot.pause(0.1)
+        screen = app.screen
+        if isinstance(screen, ResultsScreen) and (screen.lines or "hint" in screen.state):
+            break
+    await settle(pilot)
+    assert isinstance(app.screen, ResultsScreen)
+    return app.screen
+
+
+async def test_every_method_has_its_row_with_an_interval_and_its_cases(drive: Drive) -> None:
+    async with drive() as (app, pilot):
+        fill(app.desk.out)
+        await shown(app, pilot)
+        text = text_of(app)
+        for piece in (
+            "SASRec",
+            "LoRA",
+            "iLoRA",
+            "Popularity",
+            "280",
+            "├",
+            "●",
+            "┤",
+            "★",
+            "¶",
+            "iLoRA − LoRA",
+        ):
+            assert piece in text, piece
+
+
+async def test_rows_sort_filter_and_hide(drive: Drive) -> None:
+    async with drive() as (app, pilot):
+        fill(app.desk.out)
+        screen = await shown(app, pilot)
+        board = screen.query_one(Board)
+        hits = [line.value("HR@1") for line in board.lines]
+        assert hits == sorted(hits, reverse=True)
+        everything = len(board.lines)
+        await pilot.press("v")
+        await settle(pilot)
+        assert len(board.lines) == len(METHODS) < everything
+        await pilot.press("o", "o", "o", "o")
+        await settle(pilot)
+        assert [line.label for line in board.lines] == sorted(
+            (line.label for line in board.lines), key=str.casefold
+        )
+        await pilot.press("e")
+        await settle(pilot)
+        assert "test set last" in text_of(app)
+        await pilot.press("f")
+        await settle(pilot)
+        assert "Results · movielens" in text_of(app)
+        assert not arrange(screen.lines, "last", "elsewhere", "HR@1", True)
+
+
+async def test_enter_opens_a_run_in_explore_and_says_when_none_was_kept(drive: Drive) -> None:
+    async with drive() as (app, pilot):
+        fill(app.desk.out)
+        screen = await shown(app, pilot)
+        board = screen.query_one(Board)
+        line = next(line for line in board.lines if line.method == "ilora")
+        board.cursor = board.lines.index(line)
+        await pilot.press("enter")
+        await settle(pilot)
+        assert isinstance(app.screen, ResultsScreen)
+        folder = app.desk.out / "models" / line.folder
+        folder.mkdir(parents=True)
+        (folder / "run.json").write_text("{}")
+        await pilot.press("enter")
+        await settle(pilot)
+        assert isinstance(app.screen, ExploreScreen)
+        assert app.desk.run == str(folder)
+
+
+async def test_nothing_on_disk_names_the_key_that_makes_some(drive: Drive) -> None:
+    async with drive() as (app, pilot):
+        await shown(app, pilot)
+        assert "Press 3 to train" in text_of(app)
+
+
+async def test_a_damaged_file_hides_no_other(drive: Drive) -> None:
+    async with drive() as (app, pilot):
+        fill(app.desk.out)
+        (app.desk.out / "results" / "broken.json").write_text("{")
+        screen = await shown(app, pilot)
+        assert len({line.method for line in screen.lines if not line.reported}) == len(METHODS)
+        assert "left out: broken.json" in text_of(app)
