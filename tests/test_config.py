@@ -48,6 +48,7 @@ def test_a_config_survives_json(preset: str) -> None:
         (TrainingConfig, {"candidates": 1}, "candidates"),
         (TrainingConfig, {"learning_rate": 0.0}, "learning rate"),
         (TrainingConfig, {"learning_rate": float("nan")}, "learning rate"),
+        (TrainingConfig, {"objective": "language-model", "encoder_prior": True}, "encoder's score"),
         (TrainingConfig, {"micro_batch_size": 0}, ""),
         (TrainingConfig, {"micro_batch_size": -8}, ""),
         (DataConfig, {"split": "random"}, "unknown split: random"),

@@ -227,6 +227,7 @@ def config(model: str | Path = "tiny-llama", **training: Any) -> RunConfig:
         "validations": 2,
         "validation_cases": 6,
         "learning_rate": 3e-3,
+        "encoder_prior": training.get("objective", "listwise") == "listwise",
     }
     return RunConfig(
         data=DataConfig(dataset="tiny", spread_positions=2, validation_positions=2),

@@ -184,8 +184,7 @@ def test_the_encoder_reads_without_dropout_while_the_adapter_trains() -> None:
 
 @pytest.mark.parametrize("objective", ["listwise", "language-model"])
 def test_every_trained_weight_gets_a_gradient(objective: str) -> None:
-    settings = tiny.config(objective=objective, encoder_prior=objective == "listwise")
-    model = stirred(adapted(settings=settings))
+    model = stirred(adapted(settings=tiny.config(objective=objective)))
     found = gradients(model)
     assert set(found) == set(model.parameters())
     still = [name for name, gradient in found.items() if not gradient.abs().sum() > 0]
