@@ -28,7 +28,8 @@ from core.files import atomic_path
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it warns of an optional package at import
+for chatty in ("bitsandbytes", "huggingface_hub"):  # what matters of their warnings is said as an error here
+    logging.getLogger(chatty).setLevel(logging.ERROR)
 
 BYTES_PER_WEIGHT = {"nf4": 0.55, "int8": 1.05, "none": 2.0}
 """Memory of a quantized linear weight with its statistics; embeddings stay in 16 bit."""
@@ -100,7 +101,7 @@ def load_llm(config: ModelConfig, emit: Emit = silent) -> LanguageModel:
     return LanguageModel(model, tokenizer, name, config.quantize, device, pick_dtype(device))
 
 
-def check_model(config: ModelConfig, emit: Emit = silent) -> Path | str:
+def check_model(config: ModelConfig, emit: Emit = silent) -> Path:
     """Finds a model, fetches it if it is the embedded one, and says where it is, without loading it.
 
     Raises:
@@ -111,10 +112,10 @@ def check_model(config: ModelConfig, emit: Emit = silent) -> Path | str:
     return folder
 
 
-def resolve_model(config: ModelConfig, emit: Emit = silent) -> Path | str:
-    """Where transformers can load the model from: a folder, or a hub name left to transformers.
+def resolve_model(config: ModelConfig, emit: Emit = silent) -> Path:
+    """The folder that transformers can load the model from.
 
-    The embedded model and GGUF files are converted to safetensors once and cached.
+    A hub model is fetched; the embedded model and GGUF files are converted to safetensors once and cached.
     """
     if config.is_embedded:
         return _converted(lambda: embedded_model_file(emit), f"{EMBEDDED}-safetensors", emit)
@@ -132,7 +133,29 @@ def resolve_model(config: ModelConfig, emit: Emit = silent) -> Path | str:
         return path
     if path.is_absolute() or config.name.startswith((".", "~")) or config.name.count("/") > 1:
         raise ModelError(f"no such model folder: {config.name}", "check the path given to --model")
-    return config.name
+    return _from_hub(config)
+
+
+HUB_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
+"""What is fetched of a hub model: weights that cannot carry code, settings and tokenizer."""
+
+
+def _from_hub(config: ModelConfig) -> Path:
+    """The local snapshot of a hub model, fetched on first use, so that its size is known before it is loaded.
+
+    Raises:
+        ModelError: there is no such model or revision, or the hub cannot be reached.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        return Path(snapshot_download(config.name, revision=config.revision, allow_patterns=list(HUB_FILES)))
+    except (OSError, ValueError, HfHubHTTPError) as error:
+        raise ModelError(
+            f"cannot fetch the model {config.name} ({config.revision}): {_first_line(error)}",
+            "give --model a hub name that can be reached, a local folder, a GGUF file, or leave it out",
+        ) from error
 
 
 def _converted(source: Any, key: str, emit: Emit) -> Path:
@@ -179,9 +202,7 @@ def _convert(gguf: Path, folder: Path) -> None:
         tokenizer.save_pretrained(folder)
 
 
-def _load(
-    folder: Path | str, config: ModelConfig, device: torch.device, dtype: torch.dtype
-) -> tuple[Any, Any]:
+def _load(folder: Path, config: ModelConfig, device: torch.device, dtype: torch.dtype) -> tuple[Any, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     options: dict[str, Any] = {
@@ -193,11 +214,10 @@ def _load(
     }
     if config.quantize != "none":
         options["quantization_config"] = _quantization(config, device, dtype)
-    where: dict[str, Any] = {} if isinstance(folder, Path) else {"revision": config.revision}
     try:
         with quiet():
-            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **where)
-            model = AutoModelForCausalLM.from_pretrained(folder, **options, **where)
+            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+            model = AutoModelForCausalLM.from_pretrained(folder, **options)
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
         raise ModelError(
             f"cannot load the model {config.name}: {_first_line(error)}",
@@ -249,13 +269,11 @@ def disable_cpu_packing(model: nn.Module) -> int:
     return guarded
 
 
-def estimate_bytes(folder: Path | str, quantize: str) -> int | None:
+def estimate_bytes(folder: Path, quantize: str) -> int | None:
     """Bytes that the loaded weights will take, or None where the folder does not tell.
 
     Linear weights shrink with the quantization, embeddings and norms stay in 16 bit.
     """
-    if not isinstance(folder, Path):
-        return None
     try:
         config = json.loads((folder / "config.json").read_text())
     except (OSError, ValueError):
@@ -271,7 +289,7 @@ def estimate_bytes(folder: Path | str, quantize: str) -> int | None:
     return int(2 * embeddings + BYTES_PER_WEIGHT[quantize] * (weights - embeddings))
 
 
-def check_memory(folder: Path | str, config: ModelConfig, device: torch.device) -> None:
+def check_memory(folder: Path, config: ModelConfig, device: torch.device) -> None:
     """Refuses, before loading, a model whose weights cannot fit in free memory.
 
     Raises:

@@ -150,6 +150,9 @@ def states_key(llm: LanguageModel, prompt: ListwisePrompt, lower: int) -> str:
     for part in (llm.name, llm.quantization, str(llm.dtype), llm.device.type, str(lower), str(weight.shape)):
         digest.update(f"{part}\n".encode())
     digest.update(weight[:: max(1, len(weight) // 64)].float().cpu().numpy().tobytes())
+    for layer in list(llm.decoder.layers)[:lower]:  # type: ignore[arg-type]
+        for parameter in layer.parameters():
+            digest.update(parameter.detach().flatten()[:32].float().cpu().numpy().tobytes())
     digest.update(prompt.ids.tobytes())
     digest.update(prompt.starts.tobytes())
     return digest.hexdigest()[:16]

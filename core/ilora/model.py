@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -145,8 +145,7 @@ class AdaptedModel:
     @contextmanager
     def _gated(self, z: Tensor) -> Iterator[None]:
         if self.gate is None or self.weights is None:
-            with nullcontext():
-                yield
+            yield
             return
         omega = self.gate(z)
         if torch.is_grad_enabled():
