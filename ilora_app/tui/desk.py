@@ -146,11 +146,10 @@ class Desk:
     def missing(self) -> list[dict[str, Any]]:
         """Datasets and models that are needed and not cached."""
         found = self.survey.assets if self.survey else []
-        return [
-            asset
-            for asset in found
-            if not asset["cached"] and (asset["kind"] == "model" or asset["name"] == self.dataset)
-        ]
+        run = self.record(self.run) or self.record(self._newest())
+        models = {asset["name"] for asset in found if asset["kind"] == "model"}
+        needed = {self.dataset, *({run["model"]} if run else models)}
+        return [asset for asset in found if not asset["cached"] and asset["name"] in needed]
 
     # --- hearing ----------------------------------------------------------------------------------------
 

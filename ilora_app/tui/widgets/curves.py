@@ -12,13 +12,13 @@ from textual_plot import HiResMode, PlotWidget
 Points = Sequence[tuple[int, float]]
 
 
-class CurvePlot(PlotWidget):
-    """A curve over optimizer steps. Scroll zooms, dragging pans, `r` shows all again."""
+class CurvePlot(PlotWidget, can_focus=False):
+    """A curve over optimizer steps."""
 
     TITLE: ClassVar[str] = "Curve"
 
     def __init__(self, dots: bool = False, **options: Any) -> None:
-        super().__init__(**options)
+        super().__init__(allow_pan_and_zoom=False, **options)
         self.dots = dots
         self.points: Points = ()
 

@@ -1,0 +1,227 @@
+"""Train: the cost comes first, the curves follow the log, and the training outlives the screen."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from core.conversation import Estimate
+from core.events import Event, StepLogged
+from ilora_app.tui import jobs
+from ilora_app.tui.jobs import Job, Log, last_job, running_job, start_job
+from ilora_app.tui.progress import Progress
+from ilora_app.tui.screens.ask import Ask
+from ilora_app.tui.screens.train import TrainScreen
+from ilora_app.tui.widgets.curves import CurvePlot
+from ilora_app.tui.widgets.form import Form
+from tests.tui.conftest import Drive, settle, text_of
+
+RECORDED = Path(__file__).parent / "recorded" / "training.jsonl"
+
+TRAINER = """
+import os, signal, sys, time
+asked = []
+signal.signal(signal.SIGINT, lambda number, frame: asked.append(number))
+for line in open(sys.argv[1], encoding="utf-8"):
+    print(line, end="", flush=True)
+    if '"ilora"' in line and '"StepLogged"' in line:
+        for _ in range(2000):
+            if asked:
+                end = '{"event": "Stopped", "method": "ilora", "seed": 0, "stage": "train", "step": 3}'
+                print(end, flush=True)
+                sys.exit(130)
+            time.sleep(0.02)
+"""
+"""Says what was recorded up to iLoRA's first step, then waits to be stopped."""
+
+
+@pytest.fixture
+def trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Job]]:
+    """`start_job` starts a stand-in; whatever it started is gone afterwards."""
+    script = tmp_path / "trainer.py"
+    script.write_text(TRAINER)
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{script}" "{RECORDED}"\n')
+    python.chmod(0o755)
+    monkeypatch.setattr(jobs.sys, "executable", str(python))
+    started: list[Job] = []
+    real = jobs.start_job
+
+    def start(out: Path, options: Any) -> Job:
+        started.append(real(out, options))
+        return started[-1]
+
+    monkeypatch.setattr("ilora_app.tui.screens.train.start_job", start)
+    yield started
+    for job in started:
+        if psutil.pid_exists(job.pid):
+            os.kill(job.pid, 9)
+
+
+async def until(pilot: Any, condition: Any) -> None:
+    for _ in range(200):
+        if condition():
+            return
+        await pilot.pause(0.05)
+    raise AssertionError("it never came")
+
+
+async def in_training(app: Any, pilot: Any) -> TrainScreen:
+    await pilot.press("3")
+    await settle(pilot)
+    screen = app.screen
+    assert isinstance(screen, TrainScreen)
+    await pilot.press("enter")
+    await until(pilot, lambda: screen.progress.method == "ilora" and screen.progress.curve.losses)
+    await settle(pilot)
+    return screen
+
+
+# --- what the log says -----------------------------------------------------------------------------------
+
+
+def events() -> list[Event]:
+    return [Event.from_json(line) for line in RECORDED.read_text(encoding="utf-8").splitlines()]
+
+
+def test_recorded_lines_become_curves_figures_and_an_ending() -> None:
+    progress = Progress()
+    for event in events():
+        progress.take(event)
+    assert progress.plan is not None
+    assert len(progress.done) == len(progress.plan.methods)
+    assert progress.ending.startswith("finished")
+    gated = progress.curves["ilora", 0]
+    assert len(gated.losses) == len([event for event in events() if of_ilora(event)])
+    assert gated.validations
+    assert gated.gates
+    assert all(0 <= value <= 1 for value in gated.entropy)
+    assert all(sum(gate) == pytest.approx(1, abs=0.01) for gate in gated.gates)
+
+
+def of_ilora(event: Event) -> bool:
+    return isinstance(event, StepLogged) and event.method == "ilora" and event.loss is not None
+
+
+def test_a_line_half_written_waits_for_its_end(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    lines = RECORDED.read_text(encoding="utf-8").splitlines(keepends=True)
+    log = Log(str(path))
+    assert log.read() == []
+    path.write_text(lines[0] + lines[1][:20], encoding="utf-8")
+    assert len(log.read()) == 1
+    with path.open("a", encoding="utf-8") as file:
+        file.write(lines[1][20:] + "what is this\n")
+    assert len(log.read()) == 1
+    assert log.odd == ["what is this"]
+
+
+def test_a_job_whose_pid_is_used_again_is_not_taken_for_it(tmp_path: Path) -> None:
+    job = Job(os.getpid(), time.time() - 1_000_000, [], "", "")
+    assert not job.running
+    job.stop()  # nobody is hit
+    (tmp_path / "training").mkdir()
+    (tmp_path / "training" / "job.json").write_text("{")
+    assert last_job(tmp_path) is None
+
+
+# --- the screen ------------------------------------------------------------------------------------------
+
+
+async def test_the_cost_is_shown_before_anything_starts(drive: Drive) -> None:
+    async with drive() as (app, pilot):
+        await pilot.press("3")
+        await until(pilot, lambda: "about 12m 30s" in text_of(app))
+        assert "1.62 GB" in text_of(app)
+        form = app.screen.query_one(Form)
+        assert "zero-shot" not in form.switched_on("method-")
+        await pilot.press("down", "right")
+        await until(pilot, lambda: app.desk.main.asked[-1].__dict__.get("preset") == "standard")
+        assert isinstance(app.desk.main.asked[-1], Estimate)
+        assert running_job(app.desk.out) is None
+
+
+async def test_curves_gate_and_figures_follow_the_training(drive: Drive, trainer: list[Job]) -> None:
+    async with drive() as (app, pilot):
+        screen = await in_training(app, pilot)
+        shown = text_of(app)
+        for piece in (
+            "Training loss",
+            "Validation HR@1",
+            "Experts' mean use",
+            "entropy",
+            "iLoRA · ",
+            "memory",
+        ):
+            assert piece in shown, piece
+        assert screen.query_one("#loss", CurvePlot).points
+        assert "▶ running" in shown
+        assert trainer[0].shown.startswith("ilora-app bench --dataset made-up --preset quick")
+
+
+async def test_it_pauses_goes_on_stops_and_can_be_started_again(drive: Drive, trainer: list[Job]) -> None:
+    async with drive() as (app, pilot):
+        screen = await in_training(app, pilot)
+        screen.query_one("#cost")
+        screen.set_focus(None)
+        await pilot.press("space")
+        await until(pilot, lambda: trainer[0].paused)
+        assert "paused" in text_of(app)
+        await pilot.press("space")
+        await until(pilot, lambda: not trainer[0].paused)
+        await pilot.press("x")
+        await until(pilot, lambda: screen.progress.ending)
+        assert "stopped at step 3 of iLoRA" in text_of(app)
+        await until(pilot, lambda: not trainer[0].running)
+        screen.query_one(Form).focus()
+        await pilot.press("enter")
+        await until(pilot, lambda: len(trainer) == 2 and screen.progress.method == "ilora")
+        assert trainer[1].command == trainer[0].command
+
+
+async def test_closing_asks_the_training_goes_on_and_is_found_again(drive: Drive, trainer: list[Job]) -> None:
+    async with drive() as (app, pilot):
+        await in_training(app, pilot)
+        await pilot.press("q")
+        await settle(pilot)
+        assert isinstance(app.screen, Ask)
+        assert "leave it running" in text_of(app)
+        await pilot.press("b")
+        await settle(pilot)
+        assert isinstance(app.screen, TrainScreen)
+        await pilot.press("q")
+        await settle(pilot)
+        await pilot.press("l")
+        await settle(pilot)
+    assert trainer[0].running
+    async with drive() as (app, pilot):
+        await pilot.press("3")
+        screen = app.screen
+        assert isinstance(screen, TrainScreen)
+        await until(pilot, lambda: screen.progress.method == "ilora" and screen.progress.curve.losses)
+        assert screen.job == trainer[0]
+        assert "▶ running" in text_of(app)
+
+
+async def test_a_training_that_dies_leaves_its_last_words(drive: Drive, trainer: list[Job]) -> None:
+    async with drive() as (app, pilot):
+        screen = await in_training(app, pilot)
+        Path(trainer[0].errors).write_text("Traceback …\nRuntimeError: out of luck\n")
+        os.kill(trainer[0].pid, 9)
+        await until(pilot, lambda: screen.progress.ending)
+        await settle(pilot)
+        assert "out of luck" in text_of(app)
+
+
+def test_the_job_is_noted_so_that_it_can_be_found(tmp_path: Path, trainer: list[Job]) -> None:
+    job = start_job(tmp_path / "runs", ["--preset", "quick"])
+    trainer.append(job)
+    assert last_job(tmp_path / "runs") == job
+    assert running_job(tmp_path / "runs") == job
