@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from core.config import RunConfig
     from core.session import Session
 
-PIECE = 250
+PIECE = 100
 """Users or items in one event, so that no line takes long to read."""
 
 

@@ -71,6 +71,7 @@ class Desk:
     ) -> None:
         self.out, self.dataset, self.run = out, dataset, run
         self.main, self.beside = make_engine(MAIN, post), make_engine(BESIDE, post)
+        self.beside.niceness = 10  # nobody waits for it
         self.world = World()
         self.survey: Surveyed | None = None
         self.stage, self.since = Stage.STARTING, time.monotonic()
@@ -203,7 +204,8 @@ class Desk:
     def _surveyed(self, event: Surveyed) -> None:
         first = self.survey is None or self.stage is not Stage.READY
         self.survey = event
-        if not first:
+        trained = self.run is None and self._newest() is not None
+        if not first and not trained:
             return
         if self.missing:
             self._enter(Stage.MISSING)

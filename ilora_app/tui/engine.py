@@ -33,6 +33,9 @@ class Engine:
         command: what to run.
     """
 
+    niceness = 0
+    """How far the child stands back when processors are short; the screen itself is at 0."""
+
     def __init__(self, name: str, post: Callable[[Message], Any], command: Sequence[str] = COMMAND) -> None:
         self.name, self._post, self._command = name, post, command
         self._process: asyncio.subprocess.Process | None = None
@@ -66,6 +69,8 @@ class Engine:
             limit=LONGEST_LINE,
             env=environment,
         )
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # politeness is no condition
+            os.setpriority(os.PRIO_PROCESS, self._process.pid, self.niceness)
         self._readers = [
             asyncio.create_task(self._read(self._process)),
             asyncio.create_task(self._overhear(self._process)),

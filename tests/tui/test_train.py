@@ -225,3 +225,15 @@ def test_the_job_is_noted_so_that_it_can_be_found(tmp_path: Path, trainer: list[
     trainer.append(job)
     assert last_job(tmp_path / "runs") == job
     assert running_job(tmp_path / "runs") == job
+
+
+async def test_the_first_run_that_training_makes_is_opened(drive: Drive) -> None:
+    from tests.tui.stand_in import ILORA, with_options
+
+    async with drive(engine=with_options(runs=False)) as (app, pilot):
+        assert app.desk.run is None
+        app.desk.main.options = {"runs": True}
+        app.desk.ask_survey()
+        await until(pilot, lambda: app.desk.run == ILORA)
+        await settle(pilot)
+        assert "iLoRA ranks 20 candidates" in text_of(app)

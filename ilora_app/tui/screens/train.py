@@ -50,6 +50,7 @@ class TrainScreen(Place):
         self._asked = -1
         self._asking: Timer | None = None
         self._drawn = -1
+        """1 while the job runs, 0 once its end is drawn, -1 before anything is."""
 
     def content(self) -> ComposeResult:
         """The form and its cost at the left, what happens at the right."""
@@ -198,13 +199,15 @@ class TrainScreen(Place):
         for line in self.lines.odd:
             self.progress.say(f"odd line: {line}")
         self.lines.odd.clear()
-        if not self.job.running and not events and not self.progress.ending:
+        running = self.job.running
+        if not running and not events and not self.progress.ending:
             self.progress.ending = "it ended without a word"
             self.progress.say(self._last_words(self.job) or self.progress.ending)
-            self.desk.ask_survey()
-        if events or self.job.running or self._drawn < 0:
+        if events or running or self._drawn:
             self._draw(curves=bool(events) or self._drawn < 0)
-            self._drawn = 1
+        if self._drawn == 1 and not running:
+            self.desk.ask_survey()  # there may be new runs on disk
+        self._drawn = int(running)
 
     @staticmethod
     def _last_words(job: Job) -> str:
