@@ -1,0 +1,163 @@
+"""What the gate costs: iLoRA's training step beside LoRA's, alternated in one process on the same batches.
+
+    python benchmarks/training_step.py [--steps 40] [--batch 4] [--layers 10] [--quantize nf4] [--threads 2]
+
+Both methods are built from the same settings (the quick preset's, on MovieLens-100K with the embedded model,
+fetched on first use) around one untrained encoder. A step is what the training loop does between two batches:
+forward, loss, backward, clipping, AdamW. Each round gives both methods the same batch, and who goes first
+changes every round, so that whatever slows the machine slows both. Printed: median seconds of each, tokens per
+second, and the median of the rounds' ratios iLoRA / LoRA with a 95 % bootstrap interval. Run it on a quiet
+machine; on a busy one, `--threads 1` suffers least.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from core.data import Dataset, Samples, draw_candidates, load_card
+from core.data.types import Sample
+from core.events import silent
+from core.hardware import describe
+from core.ilora.model import AdaptedModel
+from core.llm import load_llm
+from core.presets import preset_config, with_overrides
+from core.recommenders.sasrec import SASRec
+from core.runs import load_task_data
+
+WARM_UP = 3
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one step is trained on."""
+
+    histories: list[tuple[int, ...]]
+    candidates: list[tuple[int, ...]]
+    targets: list[int]
+
+
+def make_batches(dataset: Dataset, samples: Samples, size: int, count: int) -> list[Batch]:
+    """`count` seeded batches of training samples with their candidates."""
+    draw = random.Random(0)
+    return [_batch(dataset, draw.sample(samples.train, size)) for _ in range(count)]
+
+
+def _batch(dataset: Dataset, cases: Sequence[Sample]) -> Batch:
+    rows = [
+        draw_candidates(
+            dataset.name, dataset.sequences[case.user], case.position, case.target, len(dataset.catalogue)
+        )
+        for case in cases
+    ]
+    targets = [row.index(case.target) for row, case in zip(rows, cases, strict=True)]
+    return Batch([case.history for case in cases], rows, targets)
+
+
+class Stepper:
+    """One method and its optimizer."""
+
+    def __init__(self, model: AdaptedModel) -> None:
+        self.model = model
+        groups = [
+            {"params": group["params"], "weight_decay": group["weight_decay"]}
+            for group in model.parameter_groups()
+        ]
+        self.optimizer = torch.optim.AdamW(groups, lr=1e-4)
+        self.parameters = [p for group in groups for p in group["params"]]
+        model.train()
+
+    def step(self, batch: Batch) -> float:
+        """Seconds of one training step."""
+        started = time.perf_counter()
+        self.optimizer.zero_grad(set_to_none=True)
+        with self.model.loss(batch.histories, batch.candidates, batch.targets) as loss:
+            (loss / len(batch.targets)).backward()
+        torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
+        self.optimizer.step()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        return time.perf_counter() - started
+
+
+def alternate(first: Stepper, second: Stepper, batches: Sequence[Batch]) -> np.ndarray:
+    """(rounds, 2) seconds of both on every batch; who goes first changes every round."""
+    seconds = np.empty((len(batches), 2))
+    for round_, batch in enumerate(batches):
+        for place in (0, 1) if round_ % 2 == 0 else (1, 0):
+            seconds[round_, place] = (first, second)[place].step(batch)
+    return seconds
+
+
+def interval(values: np.ndarray, draws: int = 10_000) -> tuple[float, float]:
+    """95 % bootstrap interval of the median."""
+    picks = np.random.default_rng(0).integers(len(values), size=(draws, len(values)))
+    low, high = np.quantile(np.median(values[picks], axis=1), (0.025, 0.975))
+    return float(low), float(high)
+
+
+def tokens(model: AdaptedModel, batch: Batch) -> int:
+    """Tokens that the adapted layers read, padding left out."""
+    packed = model.ranker.prompt.pack(batch.histories, batch.candidates)  # type: ignore[union-attr]
+    return int((packed.branch >= 0).sum())
+
+
+def main() -> None:
+    """Measures and prints."""
+    options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    options.add_argument("--steps", type=int, default=40, help="measured rounds")
+    options.add_argument("--batch", type=int, default=4, help="samples in a step")
+    options.add_argument("--layers", type=int, default=None, help="adapted upper layers; 0 for all")
+    options.add_argument("--quantize", default=None, help="nf4, int8 or none")
+    options.add_argument(
+        "--threads", type=int, default=None, help="CPU threads; PyTorch's choice if left out"
+    )
+    given = options.parse_args()
+    if given.threads is not None:
+        torch.set_num_threads(given.threads)
+
+    config = preset_config("quick")
+    if given.layers is not None:
+        config = with_overrides(config, adapter={"layers": given.layers})
+    if given.quantize is not None:
+        config = with_overrides(config, model={"quantize": given.quantize})
+    dataset, samples = load_task_data(config.data)
+    torch.manual_seed(0)
+    encoder = SASRec(len(dataset.catalogue), config.encoder).freeze()
+    prompts = load_card(dataset.name).prompts
+    lora, ilora = (
+        Stepper(
+            AdaptedModel(
+                load_llm(config.model, silent), encoder, dataset.catalogue.titles, prompts, config, gated, 0
+            )
+        )
+        for gated in (False, True)
+    )
+    batches = make_batches(dataset, samples, given.batch, WARM_UP + given.steps)
+    alternate(lora, ilora, batches[:WARM_UP])
+    measured = batches[WARM_UP:]
+    seconds = alternate(lora, ilora, measured)
+    read = np.array([tokens(lora.model, batch) for batch in measured])
+    ratios = seconds[:, 1] / seconds[:, 0]
+    low, high = interval(ratios)
+    print(f"{describe()}, {torch.get_num_threads()} threads, torch {torch.__version__}")
+    print(
+        f"{config.model.name} {config.model.quantize}, {config.adapter.layers or 'all'} adapted layers, "
+        f"rank {config.adapter.rank}, {config.adapter.experts} experts, batch {given.batch}, "
+        f"{given.steps} rounds"
+    )
+    for name, column in (("LoRA", 0), ("iLoRA", 1)):
+        median = float(np.median(seconds[:, column]))
+        speed = float(np.median(read / seconds[:, column]))
+        print(f"{name:6} {median:.4f} s a step (median), {speed:,.0f} tokens/s")
+    print(f"iLoRA / LoRA: {np.median(ratios):.4f}  (95 % interval {low:.4f} to {high:.4f})")
+
+
+if __name__ == "__main__":
+    main()
