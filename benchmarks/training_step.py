@@ -5,9 +5,10 @@
 Both methods are built from the same settings (the quick preset's, on MovieLens-100K with the embedded model,
 fetched on first use) around one untrained encoder. A step is what the training loop does between two batches:
 forward, loss, backward, clipping, AdamW. Each round gives both methods the same batch, and who goes first
-changes every round, so that whatever slows the machine slows both. Printed: median seconds of each, tokens per
-second, and the median of the rounds' ratios iLoRA / LoRA with a 95 % bootstrap interval. Run it on a quiet
-machine; on a busy one, `--threads 1` suffers least.
+changes every round, so that whatever slows the machine slows both.
+
+Printed: median seconds of each, tokens per second, and the median of the rounds' ratios iLoRA / LoRA with a
+95 % bootstrap interval. Run it on a quiet machine; on a busy one, `--threads 1` suffers least.
 """
 
 from __future__ import annotations
