@@ -39,6 +39,7 @@ class Pauses:
         self.own: dict[str, float] = {}
         """The longest stretch of the screen's own work: what is left of a pause on a quiet machine."""
         self.phase = "start"
+        self.all: dict[str, list[float]] = {}
         self._task: asyncio.Task[None] | None = None
 
     async def _watch(self) -> None:
@@ -48,6 +49,7 @@ class Pauses:
             pause, work = time.perf_counter() - before - NAP, time.thread_time() - worked
             self.longest[self.phase] = max(self.longest.get(self.phase, 0.0), pause)
             self.own[self.phase] = max(self.own.get(self.phase, 0.0), work)
+            self.all.setdefault(self.phase, []).append(work)
 
     def __enter__(self) -> Pauses:
         self._task = asyncio.create_task(self._watch())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable
 from datetime import datetime
@@ -79,6 +80,7 @@ class IloraTui(App[None]):
             self._stage_changed()
 
     def _stage_changed(self) -> None:
+        gc.freeze()  # what lives as long as the screen is not searched again: that would hold it for 60 ms
         if self.desk.stage is Stage.MISSING:
             self.action_first_run()
         if self.desk.stage is Stage.READY:

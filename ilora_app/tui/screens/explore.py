@@ -51,6 +51,7 @@ class ExploreScreen(Place):
         self.asked = self.asked_base = self.asked_why = self.asked_beside = -1
         self.replaying = self.paused = False
         self._next: Timer | None = None
+        self._keys: tuple[bool, ...] = ()
 
     def content(self) -> ComposeResult:
         """Three columns; two where it is narrow."""
@@ -192,7 +193,10 @@ class ExploreScreen(Place):
         ranking.show(world, scene, self._other(), None)
         ranking.border_title = self._ranking_title()
         ranking.border_subtitle = self._verdict()
-        self.refresh_bindings()
+        keys = (scene.edited, self.replaying, scene.user is None)
+        if keys != self._keys:  # making the footer anew is the dearest thing here
+            self._keys = keys
+            self.refresh_bindings()
 
     def _other(self) -> str:
         opened = self.desk.beside_opened

@@ -49,6 +49,7 @@ class TrainScreen(Place):
         self.estimate_problem = ""
         self._asked = -1
         self._asking: Timer | None = None
+        self._offered = False
         self._drawn = -1
         """1 while the job runs, 0 once its end is drawn, -1 before anything is."""
 
@@ -255,7 +256,7 @@ class TrainScreen(Place):
     def _draw(self, curves: bool = True) -> None:
         progress, job = self.progress, self.job
         running = job is not None and job.running
-        self.set_class(running or bool(progress.done), "-working")
+        self.set_class(running, "-working")
         form = self.query_one(Form)
         form.button = "running …" if running else "Go on" if "stopped" in progress.ending else "Start"
         form.refresh()
@@ -283,7 +284,9 @@ class TrainScreen(Place):
         room = max(1, log.content_size.height)
         log.update(Text("\n".join(progress.said[-room:]), no_wrap=True, overflow="ellipsis"))
         log.border_subtitle = job.shown if job else ""
-        self.refresh_bindings()
+        if running != self._offered:
+            self._offered = running
+            self.refresh_bindings()
 
     def _facts(self, memory: int) -> Text:
         progress = self.progress

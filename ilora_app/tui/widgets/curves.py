@@ -26,6 +26,7 @@ class CurvePlot(PlotWidget, can_focus=False):
         """Follows the theme."""
         self.margin_top = 0
         self.margin_left = 6
+        self.margin_bottom = 2
         self.app.theme_changed_signal.subscribe(self, self._recolour)
 
     def _recolour(self, theme: Theme) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from rich.segment import Segment
 from rich.style import Style
@@ -75,6 +75,10 @@ class Rows(ScrollView, can_focus=True):
             """The list."""
             return self.rows
 
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._inks: dict[str, Style] = {}
+
     # --- for subclasses ---------------------------------------------------------------------------------
 
     def head(self, width: int) -> str:
@@ -112,7 +116,9 @@ class Rows(ScrollView, can_focus=True):
         return 1 if self.head(max(1, self.size.width)) else 0
 
     def _measure(self) -> None:
-        self.virtual_size = Size(0, self.count * self.tall + self._top)
+        wanted = Size(0, self.count * self.tall + self._top)
+        if self.virtual_size != wanted:  # setting it makes Textual lay out the whole screen
+            self.virtual_size = wanted
 
     def validate_cursor(self, cursor: int) -> int:
         """Within the rows."""
@@ -151,11 +157,24 @@ class Rows(ScrollView, can_focus=True):
 
     def ink(self, name: str) -> Style:
         """A style by its name in `INKS`."""
-        return ink(self, f"rows--{name}") if name else Style.null()
+        if name not in self._inks:
+            self._inks[name] = ink(self, f"rows--{name}") if name else Style.null()
+        return self._inks[name]
+
+    def _base(self) -> Style:
+        """The list's own style."""
+        if "base" not in self._inks:
+            self._inks["base"] = self.rich_style
+        return self._inks["base"]
+
+    def notify_style_update(self) -> None:
+        """Another theme, or focus: styles are looked up anew."""
+        super().notify_style_update()
+        self._inks.clear()
 
     def render_line(self, y: int) -> Strip:
         """One line in sight."""
-        width, base = self.scrollable_content_region.width, self.rich_style
+        width, base = self.scrollable_content_region.width, self._base()
         top = self._top
         if self.count == 0:
             return self._empty_line(y, width, base)
