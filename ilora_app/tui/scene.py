@@ -143,9 +143,7 @@ class Scene:
 
     def answer(self, ranked: Ranked) -> None:
         """Takes the answer to the question as it stands."""
-        self.ranked = ranked
-        if self.beside is not None and self.beside.items != ranked.items:
-            self.beside = None
+        self.ranked, self.beside = ranked, None
         if not self.edited or self.base is None:
             self.base = ranked
 
