@@ -11,7 +11,17 @@ from textual.containers import Container, Vertical
 from textual.timer import Timer
 from textual.widgets import Input
 
-from core.conversation import BENCHMARK, Explained, GatesListed, Rank, Ranked, RequestFailed, WarmedUp, Why
+from core.conversation import (
+    BENCHMARK,
+    Estimated,
+    Explained,
+    GatesListed,
+    Rank,
+    Ranked,
+    RequestFailed,
+    WarmedUp,
+    Why,
+)
 from core.events import Event
 from ilora_app.render.figures import method_name
 from ilora_app.tui.desk import BESIDE, Stage
@@ -98,6 +108,8 @@ class ExploreScreen(Place):
         match event:
             case GatesListed() | WarmedUp():
                 self.catch_up()
+            case Estimated():
+                self.refresh_state()
             case Ranked() if event.request == self.asked_base:
                 self.scene.base = event
                 self._draw()

@@ -128,7 +128,7 @@ class ResultsScreen(Place):
         finally:
             if process.returncode is None:
                 process.kill()
-                await process.wait()
+                await process.communicate()
         self.take(process.returncode or 0, said.decode("utf-8"), complained.decode("utf-8", errors="replace"))
 
     def take(self, code: int, said: str, complained: str) -> None:
