@@ -255,7 +255,7 @@ class Desk:
         if opened is None:
             return "no run"
         took = f" · {self.milliseconds:.0f} ms" if self.milliseconds is not None else ""
-        return f"{method_name(opened.method)} · {opened.title}{took}"
+        return f"{method_name(opened.method)}{took} · {opened.title}"
 
     def invitation(self) -> str:
         """What an empty pane says: what goes on, and the key that fills it."""

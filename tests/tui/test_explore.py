@@ -178,6 +178,7 @@ async def test_the_whole_catalogue_can_be_ranked_and_a_target_that_was_not_found
         await settle(pilot)
         assert asked(app, Rank)[-1].question["source"] == "catalogue"
         assert "catalogue's best 100" in text_of(app)
+        assert " enc" in text_of(app)
         target = scene(app).target
         if target not in scene(app).ranked.items:
             assert "not retrieved" in text_of(app)
@@ -282,3 +283,14 @@ async def test_without_a_run_sasrec_ranks_and_the_key_to_train_is_named(drive: D
         assert "SASRec ranks" in shown
         assert "No trained run yet" in shown
         assert "3 trains iLoRA and LoRA (quick, about 12m 30s here)" in shown
+
+
+async def test_reasons_that_come_late_are_not_shown_beside_another_question(drive: Drive) -> None:
+    async with drive() as (app, pilot):
+        app.screen.query_one(RankingList).focus()
+        app.desk.main.held = (Why,)
+        await pilot.press("w", "c")
+        app.desk.main.release()
+        await settle(pilot)
+        assert scene(app).why is None
+        assert "what each item does" not in text_of(app)

@@ -11,7 +11,7 @@ from tests.tui.stand_in import with_options
 
 
 async def test_sizes_and_licences_come_before_any_byte(drive: Drive) -> None:
-    async with drive(engine=with_options(cached=False)) as (app, pilot):
+    async with drive(engine=with_options(cached=False, runs=False)) as (app, pilot):
         await settle(pilot)
         assert isinstance(app.screen, FirstRun)
         shown = text_of(app)
@@ -27,7 +27,7 @@ async def test_sizes_and_licences_come_before_any_byte(drive: Drive) -> None:
 
 
 async def test_fetching_shows_progress_and_then_the_screen_fills(drive: Drive) -> None:
-    async with drive(engine=with_options(cached=False)) as (app, pilot):
+    async with drive(engine=with_options(cached=False, runs=False)) as (app, pilot):
         await settle(pilot)
         app.desk.main.held = (Fetch,)
         await pilot.press("f")
@@ -45,7 +45,7 @@ async def test_fetching_shows_progress_and_then_the_screen_fills(drive: Drive) -
 
 
 async def test_a_fetch_that_fails_says_so_and_can_be_tried_again(drive: Drive) -> None:
-    async with drive(engine=with_options(cached=False)) as (app, pilot):
+    async with drive(engine=with_options(cached=False, runs=False)) as (app, pilot):
         await settle(pilot)
         app.desk.main.held = (Fetch,)
         await pilot.press("f")
@@ -62,7 +62,7 @@ async def test_a_fetch_that_fails_says_so_and_can_be_tried_again(drive: Drive) -
 
 
 async def test_put_off_the_panes_name_the_key(drive: Drive) -> None:
-    async with drive(engine=with_options(cached=False)) as (app, pilot):
+    async with drive(engine=with_options(cached=False, runs=False)) as (app, pilot):
         await settle(pilot)
         await pilot.press("escape")
         await settle(pilot)

@@ -273,6 +273,7 @@ class ExploreScreen(Place):
         user = self.query_one(UserList).at(message.index)
         if user is not None and user is not self.scene.user:
             self._stop_replay()
+            self.asked_why = -1
             if self.scene.own:
                 self.scene.source = BENCHMARK
             self.scene.choose(user)
@@ -341,7 +342,8 @@ class ExploreScreen(Place):
     # --- edits ------------------------------------------------------------------------------------------
 
     def _edited(self, cursor: int | None = None) -> None:
-        """Something about the question changed."""
+        """Something about the question changed: reasons on their way are reasons for something else."""
+        self.asked_why = -1
         self._stop_replay()
         self._draw(cursor)
         self.refresh_state()

@@ -55,11 +55,15 @@ class Place(Screen[None]):
         """Begins to listen."""
         self.ilora.said.subscribe(self, self._hear, immediate=True)
         self.set_interval(0.5, self.refresh_state)
+        self.watch(
+            self.app, "app_focus", self.refresh_bindings, init=False
+        )  # a browser's tab comes unfocused
         self.refresh_state()
 
     def on_screen_resume(self) -> None:
         """Catches up with what was said meanwhile."""
         self.refresh_state()
+        self.refresh_bindings()
         self.catch_up()
 
     @property

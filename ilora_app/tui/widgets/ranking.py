@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 from textual.binding import Binding, BindingType
 
+from core.conversation import CATALOGUE
 from ilora_app.tui.bars import bar, fit, movement
 from ilora_app.tui.scene import Scene
 from ilora_app.tui.widgets.rows import Cell, Rows
@@ -64,7 +65,7 @@ class RankingList(Rows):
         """Cells for the title, the bar, and whether the encoder's score has room."""
         ranks = sum(len(head) for head, _ in self._columns())
         room = width - 6 - 5 - 6 - ranks - 1  # place and mark, movement, score
-        encoder = room >= 46
+        encoder = room >= (25 if self.scene.source == CATALOGUE else 46)  # what retrieved them must show
         room -= 7 if encoder else 0
         gauge = min(14, max(0, room - 24))
         return max(6, room - gauge), gauge, encoder
