@@ -117,7 +117,7 @@ class TrainingConfig:
 
     objective: str = "listwise"
     """listwise: cross-entropy over packed candidates; language-model: the answer's tokens (paper §3.1)."""
-    samples: int = 960
+    samples: int = 800
     """Training samples seen, with repetition once the training set is exhausted."""
     batch_size: int = 16
     """Samples in one optimizer step."""

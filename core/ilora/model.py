@@ -20,6 +20,7 @@ from core.answers import AnswerRanker
 from core.assets import home
 from core.config import AdapterConfig, RunConfig
 from core.errors import ModelError
+from core.events import Emit, Notice, silent
 from core.ilora.gate import SoftmaxGate
 from core.ilora.layers import ADAPTER, ExpertWeights, adapt_layers
 from core.llm import LanguageModel, disable_cpu_packing, quiet
@@ -49,6 +50,7 @@ class AdaptedModel:
         config: the run's settings.
         gated: iLoRA if true, plain LoRA if false.
         seed: initializes adapter, gate, projector and head.
+        emit: told when the catalogue's titles have to be read first.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class AdaptedModel:
         config: RunConfig,
         gated: bool,
         seed: int,
+        emit: Emit = silent,
     ) -> None:
         self.llm, self.config, self.gated = llm, config, gated
         self.encoder = encoder.to(llm.device).freeze()
@@ -73,7 +76,7 @@ class AdaptedModel:
         )
         if config.training.checkpointing:
             recompute_in_backward(llm.model)
-        self.ranker = self._ranker(decoder, titles, prompts).to(llm.device)
+        self.ranker = self._ranker(decoder, titles, prompts, emit).to(llm.device)
         self.gate: SoftmaxGate | None = None
         if gated:  # last, so that everything before starts the same in LoRA and iLoRA
             self.gate = SoftmaxGate(encoder.config.width, config.adapter.experts).to(llm.device)
@@ -81,7 +84,7 @@ class AdaptedModel:
         self._gate_count = 0
 
     def _ranker(
-        self, decoder: nn.Module, titles: Sequence[str], prompts: Prompts
+        self, decoder: nn.Module, titles: Sequence[str], prompts: Prompts, emit: Emit
     ) -> ListwiseRanker | AnswerRanker:
         upper = decoder_view(decoder, self.lower, self.llm.depth, norm=True)
         vectors = self.encoder.item_vectors()
@@ -91,6 +94,8 @@ class AdaptedModel:
             return AnswerRanker(self.llm, prompt, lower, upper, vectors)
         packed = ListwisePrompt(self.llm.tokenizer, titles, prompts.history, prompts.ask)
         store = home() / "states" / f"{states_key(self.llm, packed, self.lower)}.safetensors"
+        if self.lower and not store.is_file():
+            emit(Notice(f"reading {packed.items:,} titles through the frozen layers, once"))
         states = SegmentStates(self.llm, packed, self.lower, store)
         states.ensure(np.arange(packed.items))
         return ListwiseRanker(states, upper, vectors, self.config.training.encoder_prior)

@@ -177,9 +177,8 @@ class AdapterRecommender(Recommender):
         """The untrained model of a task around a trained encoder."""
         card = load_card(task.dataset.name)
         llm = load_llm(task.config.model, task.emit)
-        return AdaptedModel(
-            llm, encoder, task.dataset.catalogue.titles, card.prompts, task.config, self.gated, task.seed
-        )
+        titles = task.dataset.catalogue.titles
+        return AdaptedModel(llm, encoder, titles, card.prompts, task.config, self.gated, task.seed, task.emit)
 
     def fit(self, task: Task) -> FitReport:
         """Trains adapter, projector and head; validation chooses among the checkpoints."""

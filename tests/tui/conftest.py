@@ -18,9 +18,17 @@ Drive = Callable[..., AbstractAsyncContextManager[Driven]]
 
 
 async def settle(pilot: Pilot[None]) -> None:
-    """Until everything that was posted has been handled and painted."""
-    for _ in range(4):
+    """Until everything that was posted has been handled and painted: the screen no longer changes.
+
+    A busy machine paints late, so the number of rounds depends on what is seen and not on a clock.
+    """
+    still, shown = 0, ""
+    for _ in range(60):
         await pilot.pause()
+        before, shown = shown, text_of(pilot.app)
+        still = still + 1 if shown == before else 0
+        if still == 4:
+            return
 
 
 @pytest.fixture
