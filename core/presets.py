@@ -12,7 +12,7 @@ PRESETS = ("quick", "standard", "paper", "auto")
 def preset_config(name: str) -> RunConfig:
     """The settings of a preset, on MovieLens with the embedded model until told otherwise.
 
-    quick: all methods within fifteen minutes on two CPU cores; 3 test positions per user.
+    quick: all methods in about a quarter of an hour on two CPU cores; 3 test positions per user.
     standard: the same with more samples and 10 test positions per user; about an hour on two cores.
     paper: the paper's hyper-parameters (its code: rank 8, alpha 32, dropout 0.1, all layers, batch 128,
         gate rate 0.3x, language-model objective); meant for a GPU.
