@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import http.client
 import json
 import os
@@ -25,7 +24,7 @@ from typing import Any
 
 from core.errors import AssetError
 from core.events import Emit, Fetching, Notice
-from core.files import atomic_path, atomic_write, remove_leftovers, temporary_folder
+from core.files import atomic_path, atomic_write, remove_leftovers, sha256_of_file, temporary_folder
 
 HOME_VARIABLE = "ILORA_APP_HOME"
 MIRROR_VARIABLE = "ILORA_APP_MIRROR"
@@ -34,7 +33,7 @@ TIMEOUT = 15.0
 """Seconds without a byte after which an address counts as unreachable."""
 _CHUNK = 1 << 20
 _EVENT_INTERVAL = 0.1  # seconds between two `Fetching` events of one file
-SOURCE_KINDS = ("url", "wheel")
+SOURCE_KINDS = ("url", "wheel", "local")
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,7 @@ class RemoteFile:
     name: str
     """Its original file name, which is also its name in a mirror folder."""
     address: str
-    """The URL, or for a wheel the pinned requirement, such as `recbole==1.2.1`."""
+    """The URL; for a wheel the pinned requirement, such as `recbole==1.2.1`; for a local file its path."""
     sha256: str
     """Checksum of the file as served, 64 hexadecimal digits."""
     size: int
@@ -91,7 +90,7 @@ class Source:
     name: str
     """What to call it in messages."""
     kind: str
-    """`url` or `wheel`."""
+    """`url`, `wheel` or `local`."""
     files: tuple[RemoteFile, ...]
 
     def __post_init__(self) -> None:
@@ -188,7 +187,7 @@ def verify(asset: Asset) -> bool:
     if stored is None:
         return False
     source = next(source for source in asset.sources if source.name == stored.source)
-    return all(_sha256(asset.folder / name) == sha for name, sha in source.stored().items())
+    return all(sha256_of_file(asset.folder / name) == sha for name, sha in source.stored().items())
 
 
 def obtain(asset: Asset, emit: Emit, thorough: bool = False) -> Stored:
@@ -257,7 +256,7 @@ def _rehash(asset: Asset) -> Stored | None:
     """Accepts files that are there with the right checksum, such as after a copied or touched cache."""
     for source in asset.sources:
         paths = {asset.folder / name: sha for name, sha in source.stored().items()}
-        if all(path.is_file() and _sha256(path) == sha for path, sha in paths.items()):
+        if all(path.is_file() and sha256_of_file(path) == sha for path, sha in paths.items()):
             return _note(asset, source)
     return None
 
@@ -322,7 +321,7 @@ def _take_file(asset: Asset, source: Source, file: RemoteFile, take: Take, emit:
         report = _reporter(asset.name, source.name, file.size, emit)
         report(0)
         arrived = take(file, workspace, report)
-        if _sha256(arrived) != file.sha256:
+        if sha256_of_file(arrived) != file.sha256:
             raise _Unavailable(f"{source.name}: {arrived.name} has the wrong checksum")
         report(file.size)
         if not file.members:
@@ -392,7 +391,14 @@ def _from_wheel(file: RemoteFile, workspace: Path, report: Report) -> Path:
     return workspace / file.name
 
 
-_TAKES: dict[str, Take] = {"url": _from_url, "wheel": _from_wheel}
+def _from_path(file: RemoteFile, workspace: Path, report: Report) -> Path:
+    """A file of the user's own, where it was when its card was written."""
+    if not Path(file.address).is_file():
+        raise _Unavailable(f"{file.address} is not there")
+    return Path(file.address)
+
+
+_TAKES: dict[str, Take] = {"url": _from_url, "wheel": _from_wheel, "local": _from_path}
 
 
 def _still_running(child: subprocess.Popen[bytes]) -> bool:
@@ -429,7 +435,7 @@ def _unpack(archive: Path, member: Member, final: Path) -> None:
         with zipfile.ZipFile(archive) as unzipped, atomic_path(final) as temporary:
             with unzipped.open(member.path) as inside, temporary.open("wb") as sink:
                 shutil.copyfileobj(inside, sink, _CHUNK)
-            if _sha256(temporary) != member.sha256:
+            if sha256_of_file(temporary) != member.sha256:
                 raise _Unavailable(f"{member.path} in {archive.name} has the wrong checksum")
     except (zipfile.BadZipFile, KeyError, EOFError, NotImplementedError, zlib.error) as error:
         raise _Unavailable(f"{archive.name} cannot be unpacked ({error})") from error
@@ -461,11 +467,6 @@ def _where_to_put(asset: Asset) -> str:
 
 
 # --- checks ----------------------------------------------------------------------------------------------
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def _check_sha256(text: str, what: str) -> None:
@@ -538,6 +539,13 @@ EMBEDDED_MODEL = KnownModel(
     file="SmolLM2-135M-Instruct.Q4_1.gguf",
 )
 MODELS = {EMBEDDED_MODEL.name: EMBEDDED_MODEL}
+HUB = "https://huggingface.co/"
+
+
+def base_model(name: str) -> str:
+    """What other programs call a model: its hub name where it is one that is fetched by name here."""
+    known = MODELS.get(name.lower())
+    return known.homepage.removeprefix(HUB) if known else name
 
 
 def embedded_model_file(emit: Emit) -> Path:

@@ -21,6 +21,9 @@ Column = int | str
 
 SPLITS = ("paper", "leave-one-out")
 TITLE_STYLES = ("as-is", "trailing-article")
+TABLE_FORMATS = ("text", "parquet", "pickle")
+TIME_FORMATS = ("seconds", "decimal", "date")
+REPEATS = ("keep", "first")
 _NAME = "[a-z0-9][a-z0-9-]{0,63}"
 _EXAMPLE = "datasets/movielens.toml shows every key"
 
@@ -50,17 +53,49 @@ class InteractionsTable:
     rating: Column | None = None
     """Column of the rating; without one every interaction counts as liked."""
     timestamp: Column | None = None
-    """Column of the time, whole seconds since 1970; without one the file's order is the order in time."""
+    """Column of the time; without one the file's order is the order in time."""
+    time_format: str = "seconds"
+    """`seconds`: whole ones since 1970; `decimal`: the same with a fraction; `date`: ISO 8601, such as
+    2014-07-01 or 2014-07-01T12:30:00Z, without a zone taken as UTC."""
     separator: str = "\t"
-    """One character between columns."""
+    """What is between columns: one character, or `::`."""
     header: bool = False
     """Whether the first line names the columns."""
+    quoted: bool = False
+    """Whether fields may stand in double quotes, which then may hold separators and line breaks."""
     encoding: str = "utf-8"
     """Text encoding: `utf-8` or `latin-1`."""
+    format: str = "text"
+    """`text`, `parquet`, or `pickle`: a pandas table with one row per user, lists in its other columns."""
 
     def __post_init__(self) -> None:
-        _check_table(self.file, self.separator, self.encoding)
+        _check_table(self)
         _check_columns(self.header, self.user, self.item, self.rating, self.timestamp)
+        if self.time_format not in TIME_FORMATS:
+            raise DataError(
+                f"unknown time format '{self.time_format}' of {self.file}",
+                f"known: {', '.join(TIME_FORMATS)}",
+            )
+        if self.format == "pickle" and self.rating is not None:
+            raise DataError(f"{self.file}: a pickled table of lists has no ratings", "drop 'rating'")
+
+
+@dataclass(frozen=True)
+class WindowsTable:
+    """Pickled pandas tables of published windows: what each user had met, and what came next.
+
+    A row holds `seq`, the last ids before the target, padded on the right, its length, and `next`. A user's
+    training rows follow each other, the first without any history; validation and test rows are a user each.
+    """
+
+    train: str
+    """Stored file name of the training windows."""
+    validation: str
+    """Stored file name of the validation windows."""
+    test: str
+    """Stored file name of the test windows."""
+    padding: int
+    """The id that stands for nothing."""
 
 
 @dataclass(frozen=True)
@@ -84,14 +119,18 @@ class ItemsTable:
     flag_names: tuple[str, ...] = ()
     """The tags these columns stand for, in their order."""
     separator: str = "\t"
-    """One character between columns."""
+    """What is between columns: one character, or `::`."""
     header: bool = False
     """Whether the first line names the columns."""
+    quoted: bool = False
+    """Whether fields may stand in double quotes, which then may hold separators and line breaks."""
     encoding: str = "utf-8"
     """Text encoding: `utf-8` or `latin-1`."""
+    format: str = "text"
+    """`text`, `parquet`, or `pickle`: a pandas table with one row per item."""
 
     def __post_init__(self) -> None:
-        _check_table(self.file, self.separator, self.encoding)
+        _check_table(self)
         _check_columns(self.header, self.id, self.title, self.year, self.tags)
         if (self.flags is None) != (not self.flag_names):
             raise DataError("'flags' and 'flag_names' belong together", "give both or neither")
@@ -108,22 +147,36 @@ class CardSource:
     name: str
     """What to call it in messages."""
     kind: str
-    """`url` or `wheel`."""
+    """`url`, `wheel` or `local`."""
     files: tuple[assets.RemoteFile, ...]
     """What to fetch."""
-    interactions: InteractionsTable
-    """Its table of interactions."""
     items: ItemsTable
     """Its table of items."""
+    interactions: InteractionsTable | None = None
+    """Its table of interactions."""
+    windows: WindowsTable | None = None
+    """Its published windows, in place of a table of interactions."""
 
     def __post_init__(self) -> None:
+        if (self.interactions is None) == (self.windows is None):
+            raise DataError(
+                f"the source '{self.name}' needs [sources.interactions] or [sources.windows]", "give one"
+            )
         stored = self.source.stored()
-        for table in (self.interactions.file, self.items.file):
+        for table in self.tables:
             if table not in stored:
                 raise DataError(
                     f"the source '{self.name}' reads '{table}', which is none of its files",
                     f"it has: {', '.join(stored)}",
                 )
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """Names of the files it reads."""
+        if self.windows is not None:
+            return (self.windows.train, self.windows.validation, self.windows.test, self.items.file)
+        assert self.interactions is not None
+        return (self.interactions.file, self.items.file)
 
     @property
     def source(self) -> assets.Source:
@@ -137,6 +190,8 @@ class Titles:
 
     style: str = "as-is"
     """`trailing-article` turns "Usual Suspects, The (1995)" into "The Usual Suspects"; `as-is` keeps it."""
+    entities: bool = False
+    """Whether the titles were taken from a web page, with `&amp;` for `&`."""
     unknown: tuple[str, ...] = ()
     """Titles that stand for "not known"; an empty title always does."""
     unknown_name: str = "Unknown item {id}"
@@ -154,6 +209,8 @@ class Rules:
 
     min_rating: float | None = None
     """Interactions rated below are not part of a sequence, but still count as seen."""
+    repeats: str = "keep"
+    """`keep`: an item may come again in a user's sequence; `first`: only its first time counts."""
     min_history: int = 3
     """A case needs this many earlier items."""
     max_history: int = 10
@@ -162,6 +219,8 @@ class Rules:
     def __post_init__(self) -> None:
         if self.min_rating is not None and not math.isfinite(self.min_rating):
             raise DataError("'rules.min_rating' must be a finite number", "leave it out to keep everything")
+        if self.repeats not in REPEATS:
+            raise DataError(f"unknown rules.repeats '{self.repeats}'", f"known: {', '.join(REPEATS)}")
         if not 1 <= self.min_history <= self.max_history:
             raise DataError(
                 f"rules: min_history {self.min_history} and max_history {self.max_history} do not fit",
@@ -171,14 +230,28 @@ class Rules:
 
 @dataclass(frozen=True)
 class PaperSplit:
-    """The paper's division of users; all others train."""
+    """The paper's division of users: some test, some validate, all others train.
 
-    test_users: tuple[str, ...]
+    The users are listed, or drawn 8:1:1 with a seed, or are those of the source's published windows.
+    """
+
+    test_users: tuple[str, ...] = ()
     """Users whose sequences are only ever tested on."""
-    validation_users: tuple[str, ...]
+    validation_users: tuple[str, ...] = ()
     """Users whose sequences choose epochs and settings."""
+    seed: int | None = None
+    """Seed of the draw; with it no users are listed."""
+    published: bool = False
+    """Whether the source's windows say who tests and who validates; with it no users are listed."""
 
     def __post_init__(self) -> None:
+        listed = bool(self.test_users or self.validation_users)
+        if listed + (self.seed is not None) + self.published != 1:
+            raise DataError(
+                "[split] must list different users, or give a seed, or say published = true", _EXAMPLE
+            )
+        if not listed:
+            return
         both = set(self.test_users) & set(self.validation_users)
         if both:
             raise DataError(f"user '{min(both)}' is both a test and a validation user", "list each user once")
@@ -198,7 +271,15 @@ class Expected:
     interactions: int
     """Interactions before any rule."""
     kept: int
-    """Interactions after `rules.min_rating`."""
+    """Interactions after `rules.min_rating` and `rules.repeats`."""
+    train_users: int | None = None
+    """Of published windows: users who train."""
+    train_windows: int | None = None
+    """Of published windows: rows to train on."""
+    validation_windows: int | None = None
+    """Of published windows: rows to validate on."""
+    test_windows: int | None = None
+    """Of published windows: rows to test on."""
     interactions_sha256: str = ""
     """Checksum of the lines `user<TAB>item<TAB>rating<TAB>timestamp`, in file order."""
     catalogue_sha256: str = ""
@@ -223,15 +304,24 @@ class Prompts:
     """One item; `{title}` is its title."""
     ask: str
     """What precedes a candidate."""
-    language_model: str
-    """Prompt of the language-model objective: `{history}`, `{candidates}` and, if wanted, `{count}`."""
+    language_model: str | tuple[str, ...]
+    """Prompt of the language-model objective: `{history}`, `{candidates}` and, if wanted, `{count}`. Of
+    several, training draws one for each sample; testing uses the first."""
 
     def __post_init__(self) -> None:
         _check_template("prompts.history", self.history)
         _check_template("prompts.item", self.item, required={"title"}, allowed={"title"})
         _check_template("prompts.ask", self.ask)
         wanted = {"history", "candidates"}
-        _check_template("prompts.language_model", self.language_model, wanted, wanted | {"count"})
+        if not self.answer_templates:
+            raise DataError("prompts.language_model lists no template", _EXAMPLE)
+        for template in self.answer_templates:
+            _check_template("prompts.language_model", template, wanted, wanted | {"count"})
+
+    @property
+    def answer_templates(self) -> tuple[str, ...]:
+        """All templates of the language-model objective."""
+        return (self.language_model,) if isinstance(self.language_model, str) else self.language_model
 
 
 @dataclass(frozen=True)
@@ -294,13 +384,18 @@ class DatasetCard:
             raise DataError("the card lists no [[sources]]", _EXAMPLE)
         if len({source.name for source in self.sources}) != len(self.sources):
             raise DataError("two sources have the same name", "give each [[sources]] its own name")
-        if self.rules.min_rating is not None:
-            for source in self.sources:
-                if source.interactions.rating is None:
-                    raise DataError(
-                        f"missing column 'rating' in the source '{source.name}'",
-                        "rules.min_rating needs it; name the column, or drop the rule",
-                    )
+        for source in self.sources:
+            if (source.windows is not None) != (self.split is not None and self.split.published):
+                raise DataError(
+                    f"published windows in the source '{source.name}' and split.published belong together",
+                    "give both or neither",
+                )
+            rated = source.interactions is not None and source.interactions.rating is not None
+            if self.rules.min_rating is not None and not rated:
+                raise DataError(
+                    f"missing column 'rating' in the source '{source.name}'",
+                    "rules.min_rating needs it; name the column, or drop the rule",
+                )
 
     @cached_property
     def asset(self) -> assets.Asset:
@@ -309,8 +404,10 @@ class DatasetCard:
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """The splits that this dataset can be divided by."""
-        return SPLITS if self.split else SPLITS[1:]
+        """The splits that this dataset can be divided by; published windows are kept as they are."""
+        if self.split is None:
+            return SPLITS[1:]
+        return SPLITS[:1] if self.split.published else SPLITS
 
 
 def list_cards() -> list[str]:
@@ -319,6 +416,11 @@ def list_cards() -> list[str]:
     for folder in _folders():
         names += sorted(path.stem for path in folder.glob("*.toml") if path.stem not in names)
     return names
+
+
+def shipped_cards() -> list[str]:
+    """Names of the datasets that come with the product."""
+    return sorted(path.stem for path in _folders()[0].glob("*.toml"))
 
 
 def load_card(name_or_path: str | Path) -> DatasetCard:
@@ -366,12 +468,17 @@ def card_of(table: Mapping[str, object], file_name: str) -> DatasetCard:
         raise DataError(f"{file_name}: {error.title}", error.hint or _EXAMPLE) from error
 
 
+def own_cards() -> Path:
+    """The folder of the cards that the user added."""
+    return assets.home() / "cards"
+
+
 def _folders() -> list[Path]:
     """Where cards are: beside the package, or the checkout's `datasets/`; then the user's own."""
     package = Path(__file__).resolve().parents[1]
     installed = package / "cards"
     shipped = installed if installed.is_dir() else package.parent / "datasets"
-    return [shipped, assets.home() / "cards"]
+    return [shipped, own_cards()]
 
 
 def _find(name_or_path: str | Path) -> Path:
@@ -387,11 +494,18 @@ def _find(name_or_path: str | Path) -> Path:
     raise InputError(f"unknown dataset '{name_or_path}'", f"known: {known}; or the path of a card (.toml)")
 
 
-def _check_table(file: str, separator: str, encoding: str) -> None:
-    if len(separator) != 1 or separator in '\r\n"\0':
-        raise DataError(f"the separator of {file} must be one character", 'such as "\\t", "," or "|"')
-    if encoding not in ("utf-8", "latin-1"):
-        raise DataError(f"unknown encoding '{encoding}' of {file}", "known: utf-8, latin-1")
+def _check_table(table: InteractionsTable | ItemsTable) -> None:
+    file, separator = table.file, table.separator
+    if separator != "::" and (len(separator) != 1 or separator in '\r\n"\0'):
+        raise DataError(f"the separator of {file} must be one character, or ::", 'such as "\\t", "," or "|"')
+    if table.encoding not in ("utf-8", "latin-1"):
+        raise DataError(f"unknown encoding '{table.encoding}' of {file}", "known: utf-8, latin-1")
+    if table.format not in TABLE_FORMATS:
+        raise DataError(f"unknown format '{table.format}' of {file}", f"known: {', '.join(TABLE_FORMATS)}")
+    if table.format != "text" and not table.header:
+        raise DataError(f"{file}: the columns of a {table.format} file have names", "say header = true")
+    if table.quoted and separator == "::":
+        raise DataError(f"{file}: fields between :: cannot be quoted", "drop 'quoted'")
 
 
 def _check_columns(header: bool, *columns: Column | None) -> None:

@@ -1,13 +1,11 @@
-"""Reads a dataset's files into a catalogue and one sequence per user, checking every line."""
+"""Turns a dataset's files into a catalogue and one sequence per user, and checks them against the card."""
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
-import math
+import html
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,28 +13,37 @@ import numpy as np
 import numpy.typing as npt
 
 from core.data import titles
-from core.data.cards import CardSource, Column, DatasetCard, InteractionsTable, ItemsTable, Rules
+from core.data.cards import CardSource, DatasetCard, Expected, InteractionsTable, ItemsTable, Rules
 from core.data.cards import Titles as TitleRules
+from core.data.columns import Columns, code, code_column, read_columns, read_parquet
+from core.data.lines import CONTROL, WHOLE, Lines, broken, short
+from core.data.pickles import read_frame
 from core.data.types import Catalogue, Dataset, UserSequence
+from core.data.windows import check_counts, read_windows
 from core.errors import DataError
 
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-_WHOLE = re.compile(r"\d{1,18}", re.ASCII)
+_DIRECTION = re.compile("[\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+"""Marks that turn the direction of whatever follows them, also outside the title."""
 
 
 @dataclass(frozen=True)
 class Interactions:
     """All interactions of a dataset in file order, one entry per line."""
 
-    users: tuple[str, ...]
-    """User ids."""
+    user_ids: tuple[str, ...]
+    """The different users."""
+    user_codes: npt.NDArray[np.int64]  # (lines,) places in `user_ids`
     items: npt.NDArray[np.int64]  # (lines,) catalogue indices
     ratings: npt.NDArray[np.float64]  # (lines,) NaN where the source has none
     timestamps: npt.NDArray[np.int64]  # (lines,) seconds since 1970; zeros where the source has none
 
     def __len__(self) -> int:
-        return len(self.users)
+        return len(self.items)
+
+    @property
+    def users(self) -> tuple[str, ...]:
+        """User id of every line."""
+        return tuple(self.user_ids[place] for place in self.user_codes.tolist())
 
 
 def read_dataset(card: DatasetCard, source: CardSource, files: Mapping[str, Path]) -> Dataset:
@@ -45,11 +52,36 @@ def read_dataset(card: DatasetCard, source: CardSource, files: Mapping[str, Path
     Raises:
         DataError: a file breaks its contract (names file and line), or the data is not what the card says.
     """
-    catalogue = parse_catalogue(_read(files[source.items.file]), source.items, card.titles)
-    interactions = parse_interactions(_read(files[source.interactions.file]), source.interactions, catalogue)
-    dataset = build_dataset(card, catalogue, interactions)
+    dataset, interactions = read_parts(card, source, files)
     _check_expected(card, dataset, interactions, source)
     return dataset
+
+
+def read_parts(
+    card: DatasetCard, source: CardSource, files: Mapping[str, Path]
+) -> tuple[Dataset, Interactions]:
+    """The dataset after the card's rules, not yet compared with what the card expects.
+
+    Raises:
+        DataError: a file breaks its contract; names file and line.
+    """
+    catalogue = read_catalogue(source, files, card.titles)
+    if source.windows is not None:
+        interactions, published = _of_windows(card, source, files, catalogue)
+    else:
+        assert source.interactions is not None
+        content = _read(files[source.interactions.file])
+        interactions, published = parse_interactions(content, source.interactions, catalogue), {}
+    return build_dataset(card, catalogue, interactions, published), interactions
+
+
+def read_catalogue(source: CardSource, files: Mapping[str, Path], rules: TitleRules) -> Catalogue:
+    """The catalogue from the items file of one source.
+
+    Raises:
+        DataError: names the file and the line.
+    """
+    return parse_catalogue(_read(files[source.items.file]), source.items, rules)
 
 
 def parse_catalogue(content: bytes, table: ItemsTable, rules: TitleRules) -> Catalogue:
@@ -58,11 +90,15 @@ def parse_catalogue(content: bytes, table: ItemsTable, rules: TitleRules) -> Cat
     Raises:
         DataError: names the file and the line.
     """
-    lines = _Lines(content, table)
-    ids = lines.texts("id", table.id)
-    _refuse_repeats(ids, lines)
-    names, years = _names(_raw_titles(lines, table), ids, rules)
-    tags = _tags(lines, table)
+    if table.format == "text":
+        lines = Lines(content, table)
+        ids, raw, tags = lines.texts("id", table.id), _raw_titles(lines, table), _tags(lines, table)
+        _refuse_repeats(ids, lines.broken)
+    else:
+        ids, raw = _framed_items(content, table)
+        tags = [()] * len(ids)
+        _refuse_repeats(ids, lambda row, problem: broken(table.file, row + 1, problem, "row"))
+    names, years = _names(raw, ids, rules)
     order = sorted(range(len(ids)), key=lambda index: natural_key(ids[index]))
     shown = titles.make_unique(names, years, ids)
     return Catalogue(
@@ -78,44 +114,76 @@ def parse_interactions(content: bytes, table: InteractionsTable, catalogue: Cata
     Raises:
         DataError: names the file and the line.
     """
-    lines = _Lines(content, table)
-    users = lines.texts("user", table.user)
+    return _with_catalogue(read_columns(content, table), catalogue)
+
+
+def _with_catalogue(columns: Columns, catalogue: Catalogue) -> Interactions:
+    """Interactions whose items are catalogue indices."""
     places = {item: place for place, item in enumerate(catalogue.ids)}
-    items = lines.texts("item", table.item)
-    unknown = next((row for row, item in enumerate(items) if item not in places), None)
-    if unknown is not None:
-        raise lines.broken(unknown, f"unknown item id {_short(items[unknown])}")
-    ratings, times = np.full(len(lines), np.nan), np.zeros(len(lines), np.int64)
-    if table.rating is not None:
-        ratings = lines.numbers("rating", table.rating)
-    if table.timestamp is not None:
-        times = lines.times("timestamp", table.timestamp)
-    return Interactions(tuple(users), np.array([places[item] for item in items], np.int64), ratings, times)
+    known = np.array([places.get(item, -1) for item in columns.items.ids], np.int64)
+    items = known[columns.items.codes]
+    if known.min(initial=0) < 0:
+        row = int(np.argmax(items < 0))
+        unknown = columns.items.ids[columns.items.codes[row]]
+        raise columns.broken(row, f"unknown item id {short(unknown)}")
+    return Interactions(columns.users.ids, columns.users.codes, items, columns.ratings, columns.timestamps)
 
 
-def build_dataset(card: DatasetCard, catalogue: Catalogue, interactions: Interactions) -> Dataset:
+def _of_windows(
+    card: DatasetCard, source: CardSource, files: Mapping[str, Path], catalogue: Catalogue
+) -> tuple[Interactions, dict[str, str]]:
+    """The interactions that published windows tell of, and who validates and tests."""
+    assert source.windows is not None
+    names = (source.windows.train, source.windows.validation, source.windows.test)
+    windows = read_windows({name: _read(files[name]) for name in names}, source.windows)
+    check_counts(card, windows)
+    users = windows.users
+    pairs = [(user, item) for user, items in users.items() for item in items]
+    nothing = np.zeros(len(pairs))
+    columns = Columns(
+        file=source.name,
+        users=code([user for user, _ in pairs]),
+        items=code([item for _, item in pairs]),
+        ratings=np.full(len(pairs), np.nan),
+        timestamps=nothing.astype(np.int64),
+        word="interaction",
+    )
+    published = {user: part for user in users if (part := user.partition("-")[0]) in ("validation", "test")}
+    return _with_catalogue(columns, catalogue), published
+
+
+def build_dataset(
+    card: DatasetCard,
+    catalogue: Catalogue,
+    interactions: Interactions,
+    published: Mapping[str, str] | None = None,
+) -> Dataset:
     """One sequence per user: kept items by time, equal times in file order."""
-    kept = _kept(interactions, card.rules)
-    order = np.argsort(interactions.timestamps, kind="stable")
-    rows: dict[str, list[int]] = {user: [] for user in sorted(set(interactions.users), key=natural_key)}
-    for row in order.tolist():
-        rows[interactions.users[row]].append(row)
-    sequences = {}
-    for user, mine in rows.items():
-        everything = np.array(mine, np.int64)
-        chosen = everything[kept[everything]]
+    names = sorted(interactions.user_ids, key=natural_key)
+    places = {user: place for place, user in enumerate(names)}
+    ranks = np.array([places[user] for user in interactions.user_ids], np.int64)[interactions.user_codes]
+    order = np.lexsort((interactions.timestamps, ranks))  # stable: ties stay in file order
+    ranks, items, times = ranks[order], interactions.items[order], interactions.timestamps[order]
+    kept = _kept(interactions, card.rules)[order]
+    if card.rules.repeats == "first":
+        kept &= _first_times(ranks, items, kept, len(catalogue))
+    ends = np.searchsorted(ranks, np.arange(len(names)), side="right")
+    sequences, start = {}, 0
+    for user, end in zip(names, ends.tolist(), strict=True):
+        mine = kept[start:end]
         sequences[user] = UserSequence(
             user=user,
-            items=interactions.items[chosen],
-            timestamps=interactions.timestamps[chosen],
-            seen=frozenset(interactions.items[everything].tolist()),
+            items=items[start:end][mine],
+            timestamps=times[start:end][mine],
+            seen=frozenset(items[start:end].tolist()),
         )
-    return Dataset(card.name, card.title, catalogue, sequences)
+        start = end
+    return Dataset(card.name, card.title, catalogue, sequences, published or {})
 
 
 def natural_key(identifier: str) -> tuple[int, int, str]:
     """Sorts ids that are whole numbers by value, before all others by their letters."""
-    if _WHOLE.fullmatch(identifier):
+    if WHOLE.fullmatch(identifier):
         return (0, int(identifier), identifier)
     return (1, 0, identifier)
 
@@ -126,6 +194,17 @@ def _kept(interactions: Interactions, rules: Rules) -> npt.NDArray[np.bool_]:
     return np.asarray(interactions.ratings >= rules.min_rating)
 
 
+def _first_times(
+    ranks: npt.NDArray[np.int64], items: npt.NDArray[np.int64], kept: npt.NDArray[np.bool_], n_items: int
+) -> npt.NDArray[np.bool_]:
+    """Whether a kept entry is its user's first of that item."""
+    import pandas as pd
+
+    first = np.zeros(len(items), np.bool_)
+    first[kept] = ~pd.Series(ranks[kept] * n_items + items[kept]).duplicated().to_numpy()
+    return first
+
+
 # --- titles and tags -------------------------------------------------------------------------------------
 
 
@@ -133,7 +212,8 @@ def _names(raw: Sequence[str], ids: Sequence[str], rules: TitleRules) -> tuple[l
     """Repaired titles and years; both as they are, and no years, under the style `as-is`."""
     names, years = [], []
     for title, item in zip(raw, ids, strict=True):
-        name, year = title.strip(), ""
+        text = html.unescape(title) if rules.entities else title
+        name, year = " ".join(_DIRECTION.sub("", text).split()), ""
         if not name or name in rules.unknown:
             name = rules.unknown_name.format(id=item)
         elif rules.style == "trailing-article":
@@ -144,7 +224,7 @@ def _names(raw: Sequence[str], ids: Sequence[str], rules: TitleRules) -> tuple[l
     return names, years
 
 
-def _raw_titles(lines: _Lines, table: ItemsTable) -> list[str]:
+def _raw_titles(lines: Lines, table: ItemsTable) -> list[str]:
     """Titles as "Title (year)", also where the source keeps the year apart."""
     raw = [" ".join(title.split()) for title in lines.texts("title", table.title, empty=True)]
     if table.year is None:
@@ -153,7 +233,7 @@ def _raw_titles(lines: _Lines, table: ItemsTable) -> list[str]:
     return [f"{title} ({year})" if year else title for title, year in zip(raw, years, strict=True)]
 
 
-def _tags(lines: _Lines, table: ItemsTable) -> list[tuple[str, ...]]:
+def _tags(lines: Lines, table: ItemsTable) -> list[tuple[str, ...]]:
     if table.tags is not None:
         texts = lines.texts("tags", table.tags, empty=True)
         return [tuple(tag for tag in text.split(table.tag_separator) if tag) for text in texts]
@@ -166,86 +246,35 @@ def _tags(lines: _Lines, table: ItemsTable) -> list[tuple[str, ...]]:
     ]
 
 
-# --- lines and columns -----------------------------------------------------------------------------------
+def _framed_items(content: bytes, table: ItemsTable) -> tuple[list[str], list[str]]:
+    """Ids and raw titles from a parquet file or a pickled table; a missing title is an empty one."""
+    columns = (str(table.id), str(table.title))
+    if table.format == "parquet":
+        frame = read_parquet(content, table.file)
+        missing = next((column for column in columns if column not in frame.columns), None)
+        if missing is not None or not len(frame):
+            raise DataError(
+                f"{table.file}: no column '{missing}', or no rows", f"needed: {', '.join(columns)}"
+            )
+    else:
+        frame = read_frame(content, table.file, columns)
+    ids = code_column(frame[columns[0]], "id", table.file)
+    raw = ["" if title is None or title != title else str(title) for title in frame[columns[1]]]
+    for row, title in enumerate(raw):
+        raw[row] = " ".join(title.split())
+        if CONTROL.search(raw[row]):
+            raise broken(table.file, row + 1, f"title {short(raw[row])} has control characters", "row")
+    return [ids.ids[place] for place in ids.codes.tolist()], raw
 
 
-class _Lines:
-    """A file's lines cut into fields, with checks whose messages name file and line."""
-
-    def __init__(self, content: bytes, table: InteractionsTable | ItemsTable) -> None:
-        self.file = table.file
-        self._cut(_decode(content, table), table.separator)
-        self.header = self.rows.pop(0) if table.header and self.rows else []
-        self.first = 2 if table.header else 1  # number in the file of the first line with data
-        if not self.rows:
-            raise DataError(f"{table.file} has no lines", "it was cut off, or is the wrong file")
-        self._check_widths()
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def texts(self, what: str, column: Column, empty: bool = False) -> list[str]:
-        """A column of ids or titles; an empty field is refused unless `empty`."""
-        place = self._place(what, column)
-        values = [fields[place].strip() for fields in self.rows]
-        if not empty and "" in values:
-            raise self.broken(values.index(""), f"no {what}")
-        if _CONTROL.search("".join(values)):
-            row = next(row for row, value in enumerate(values) if _CONTROL.search(value))
-            raise self.broken(row, f"{what} {_short(values[row])} has control characters")
-        return values
-
-    def numbers(self, what: str, column: Column) -> npt.NDArray[np.float64]:
-        """A column of finite numbers."""
-        values = self.texts(what, column)
-        for row, value in enumerate(values):
-            if not _NUMBER.fullmatch(value) or not math.isfinite(float(value)):
-                raise self.broken(row, f"{what} {_short(value)} is not a number")
-        return np.array(values, np.float64)
-
-    def times(self, what: str, column: Column) -> npt.NDArray[np.int64]:
-        """A column of whole seconds since 1970."""
-        values = self.texts(what, column)
-        for row, value in enumerate(values):
-            if not _WHOLE.fullmatch(value):
-                raise self.broken(row, f"{what} {_short(value)} is not a whole number of seconds")
-        return np.array(values, np.int64)
-
-    def flags(self, what: str, place: int) -> list[bool]:
-        """A column of 0 and 1."""
-        values = self.texts(what, place)
-        for row, value in enumerate(values):
-            if value not in ("0", "1"):
-                raise self.broken(row, f"the flag of '{what}' is {_short(value)}, not 0 or 1")
-        return [value == "1" for value in values]
-
-    def broken(self, row: int, problem: str) -> DataError:
-        """The error to raise about a line, given its place among those with data."""
-        return _broken(self.file, self.first + row, problem)
-
-    def _cut(self, text: str, separator: str) -> None:
-        reader = csv.reader(
-            io.StringIO(text, newline=""), delimiter=separator, quoting=csv.QUOTE_NONE, strict=True
-        )
-        try:
-            self.rows = list(reader)
-        except csv.Error as error:
-            raise _broken(self.file, reader.line_num, str(error)) from error
-
-    def _check_widths(self) -> None:
-        width = len(self.header or self.rows[0])
-        for row, fields in enumerate(self.rows):
-            if len(fields) != width:
-                raise self.broken(row, f"{len(fields)} columns where {width} are due")
-
-    def _place(self, what: str, column: Column) -> int:
-        if isinstance(column, str):
-            if column not in self.header:
-                raise _broken(self.file, 1, f"no column '{column}' for the {what}")
-            return self.header.index(column)
-        if column >= len(self.rows[0]):
-            raise _broken(self.file, 1, f"no column {column} for the {what}")
-        return column
+def _refuse_repeats(ids: Sequence[str], broken_at: Callable[[int, str], DataError]) -> None:
+    if len(set(ids)) == len(ids):
+        return
+    met: set[str] = set()
+    for row, item in enumerate(ids):
+        if item in met:
+            raise broken_at(row, f"item id {short(item)} a second time")
+        met.add(item)
 
 
 def _read(path: Path) -> bytes:
@@ -253,36 +282,6 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})", "fetch the dataset again") from error
-
-
-def _decode(content: bytes, table: InteractionsTable | ItemsTable) -> str:
-    if not content.strip():
-        raise DataError(f"{table.file} is empty", "it was cut off, or is the wrong file")
-    try:
-        return content.decode(table.encoding).removeprefix("\ufeff")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise _broken(table.file, line, f"not {table.encoding} text") from error
-
-
-def _refuse_repeats(ids: Sequence[str], lines: _Lines) -> None:
-    if len(set(ids)) == len(ids):
-        return
-    met: set[str] = set()
-    for row, item in enumerate(ids):
-        if item in met:
-            raise lines.broken(row, f"item id {_short(item)} a second time")
-        met.add(item)
-
-
-def _broken(file: str, line: int, problem: str) -> DataError:
-    return DataError(
-        f"{file}, line {line}: {problem}", "the file is cut off, damaged, or not what its card says"
-    )
-
-
-def _short(text: str) -> str:
-    return repr(text if len(text) <= 40 else text[:37] + "...")
 
 
 # --- facts -----------------------------------------------------------------------------------------------
@@ -310,15 +309,23 @@ def _digest(lines: Iterable[str]) -> str:
     return hashlib.sha256("".join(f"{line}\n" for line in lines).encode()).hexdigest()
 
 
+def count(dataset: Dataset, interactions: Interactions) -> Expected:
+    """What a card may expect of this data."""
+    return Expected(
+        users=len(dataset.sequences),
+        items=len(dataset.catalogue),
+        interactions=len(interactions),
+        kept=sum(len(sequence.items) for sequence in dataset.sequences.values()),
+    )
+
+
 def _check_expected(
     card: DatasetCard, dataset: Dataset, interactions: Interactions, source: CardSource
 ) -> None:
     """Refuses data that differs from what the card says about it."""
+    counted = count(dataset, interactions)
     found: dict[str, int | str] = {
-        "users": len(dataset.sequences),
-        "items": len(dataset.catalogue),
-        "interactions": len(interactions),
-        "kept": sum(len(sequence.items) for sequence in dataset.sequences.values()),
+        name: getattr(counted, name) for name in ("users", "items", "interactions", "kept")
     }
     if card.expected.interactions_sha256:
         found["interactions_sha256"] = interactions_sha256(interactions, dataset.catalogue)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
-from typing import Any
+import operator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, overload
 
 from core.data.cards import DatasetCard, Rules
-from core.data.splits import Places, divide
+from core.data.splits import Place, Places, Stretches, divide
 from core.data.types import Dataset, Sample, Samples, UserSequence
 from core.errors import DataError
 
@@ -43,16 +45,13 @@ def make_samples(
         DataError: a user of the split is not in the data, or has seen too much to draw candidates.
     """
     division = divide(dataset, card, split, spread_positions, validation_positions)
-    test = {
-        name: _cases(dataset, card.rules, places, seed, with_candidates=True)
-        for name, places in division.test.items()
-    }
+    test = {name: _cases(dataset, card.rules, places, seed) for name, places in division.test.items()}
     return Samples(
         dataset=dataset.name,
         split=split,
         seed=seed,
-        train=_cases(dataset, card.rules, division.train, seed, with_candidates=False),
-        validation=_cases(dataset, card.rules, division.validation, seed, with_candidates=True),
+        train=TrainingCases(dataset, card.rules, division.train),
+        validation=_cases(dataset, card.rules, division.validation, seed),
         test=test,
         sha256=_checksum(dataset.name, split, seed, test),
     )
@@ -110,20 +109,58 @@ def history_of(sequence: UserSequence, position: int, rules: Rules) -> tuple[int
     return tuple(sequence.items[max(0, position - rules.max_history) : position].tolist())
 
 
-def _cases(
-    dataset: Dataset, rules: Rules, places: Places, seed: int, with_candidates: bool
-) -> tuple[Sample, ...]:
+class TrainingCases(Sequence[Sample]):
+    """Training cases, each made when it is asked for: there may be millions."""
+
+    def __init__(self, dataset: Dataset, rules: Rules, places: Stretches) -> None:
+        self.dataset, self.rules, self.places = dataset, rules, places
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    @overload
+    def __getitem__(self, index: int) -> Sample: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Sample, ...]: ...
+    def __getitem__(self, index: int | slice) -> Sample | tuple[Sample, ...]:
+        if isinstance(index, slice):
+            return tuple(_case(self.dataset, self.rules, place) for place in self.places[index])
+        return _case(self.dataset, self.rules, self.places[index])
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and len(self) == len(other) and all(map(operator.eq, self, other))
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __iter__(self) -> Iterator[Sample]:
+        return (_case(self.dataset, self.rules, place) for place in self.places)
+
+
+def last_positions(cases: Sequence[Sample]) -> dict[str, int]:
+    """User -> the last position among the cases, users in the order of their first case."""
+    if isinstance(cases, TrainingCases):
+        return {user: positions[-1] for user, positions in cases.places.ranges.items()}
+    last: dict[str, int] = {}
+    for case in cases:
+        last[case.user] = max(last.get(case.user, 0), case.position)
+    return last
+
+
+def _cases(dataset: Dataset, rules: Rules, places: Places, seed: int) -> tuple[Sample, ...]:
+    """Cases with candidates."""
     cases = []
     for user, position in places:
-        sequence = dataset.sequences[user]
-        target = int(sequence.items[position])
-        candidates: tuple[int, ...] = ()
-        if with_candidates:
-            candidates = draw_candidates(
-                dataset.name, sequence, position, target, len(dataset.catalogue), seed=seed
-            )
-        cases.append(Sample(user, position, history_of(sequence, position, rules), target, candidates))
+        case = _case(dataset, rules, (user, position))
+        sequence, n_items = dataset.sequences[user], len(dataset.catalogue)
+        drawn = draw_candidates(dataset.name, sequence, position, case.target, n_items, seed=seed)
+        cases.append(replace(case, candidates=drawn))
     return tuple(cases)
+
+
+def _case(dataset: Dataset, rules: Rules, place: Place) -> Sample:
+    user, position = place
+    sequence = dataset.sequences[user]
+    return Sample(user, position, history_of(sequence, position, rules), int(sequence.items[position]))
 
 
 def _numbers(key: str) -> Iterator[int]:

@@ -64,7 +64,7 @@ def _value(kind: Any, value: object, where: str) -> Any:
 def _union(kind: types.UnionType, value: object, where: str) -> Any:
     options = [option for option in typing.get_args(kind) if option is not type(None)]
     for option in options:
-        if type(value) is option:
+        if type(value) is option or (isinstance(value, list) and typing.get_origin(option) is tuple):
             return _value(option, value, where)
     return _value(options[0], value, where)
 

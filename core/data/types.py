@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -44,6 +44,8 @@ class Dataset:
     catalogue: Catalogue
     sequences: Mapping[str, UserSequence]
     """User id -> sequence, in the order of the users' first appearance in a sorted list of ids."""
+    published: Mapping[str, str] = field(default_factory=dict)
+    """User id -> `validation` or `test`, where the source publishes its own division."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ class Samples:
     dataset: str
     split: str
     seed: int
-    train: tuple[Sample, ...]
+    train: Sequence[Sample]
     validation: tuple[Sample, ...]
     test: Mapping[str, tuple[Sample, ...]]
     """Test-set name (`last`, `spread`) -> cases. One set may contain another's cases."""

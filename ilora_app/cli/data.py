@@ -1,4 +1,4 @@
-"""`ilora-app data`: lists datasets, fetches one, and writes its test cases for others to check."""
+"""`ilora-app data`: lists datasets, fetches one, writes its cases for others to check, adds one's own."""
 
 from __future__ import annotations
 
@@ -7,14 +7,35 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 if TYPE_CHECKING:
     from core.data import Catalogue, Dataset, DatasetCard, Sample, Samples
+    from core.data.adding import Added
+    from core.data.guessing import Guess
 
 SETS = ("test", "validation")
 
 
-def data(
+class _ShowByDefault(TyperGroup):
+    """`data NAME` means `data show NAME`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Puts `show` first where no subcommand is named."""
+        if not args or args[0] not in (*self.commands, "--help", "-h"):
+            args = ["show", *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(
+    cls=_ShowByDefault,
+    help="List the datasets; with a name, fetch one and show it. Add your own.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.command("show")
+def show(
     name: Annotated[
         str | None, typer.Argument(help="Dataset to fetch and show: a name, or the path of a card.")
     ] = None,
@@ -63,6 +84,106 @@ def _check_writable(out: Path) -> None:
     parent = next(folder for folder in out.absolute().parents if folder.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK):
         raise InputError(f"--out cannot be written: {out}", f"{parent} is not a folder that can be written")
+
+
+# --- one's own -------------------------------------------------------------------------------------------
+
+
+@app.command("add")
+def add(
+    name: Annotated[str, typer.Argument(help="What to call it: small letters, digits and '-'.")],
+    interactions: Annotated[
+        Path,
+        typer.Option(help="CSV, TSV, parquet or .inter; or a folder of MovieLens, RecBole or LLaRA files."),
+    ],
+    items: Annotated[
+        Path | None, typer.Option(help="The items' ids and titles; not needed with a folder.")
+    ] = None,
+    user_column: Annotated[str | None, typer.Option(help="The user's id: a name, or a place from 0.")] = None,
+    item_column: Annotated[str | None, typer.Option(help="The item's id.")] = None,
+    rating_column: Annotated[str | None, typer.Option(help="The rating.")] = None,
+    time_column: Annotated[str | None, typer.Option(help="The time.")] = None,
+    id_column: Annotated[str | None, typer.Option(help="The item's id in the items' file.")] = None,
+    title_column: Annotated[str | None, typer.Option(help="The title in the items' file.")] = None,
+    min_rating: Annotated[
+        float | None, typer.Option(help="Lower ratings count as seen, but not as chosen.")
+    ] = None,
+    noun: Annotated[str, typer.Option(help='What one item is, such as "book".')] = "item",
+    encoding: Annotated[
+        str | None, typer.Option(help="utf-8 or latin-1, where it is not what was guessed.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
+) -> None:
+    """Make your own files a dataset; says what it took them for."""
+    from core.data.adding import add_dataset, check_name
+    from core.data.guessing import guess
+
+    check_name(name)
+    given = {
+        "user": user_column,
+        "item": item_column,
+        "rating": rating_column,
+        "timestamp": time_column,
+        "id": id_column,
+        "title": title_column,
+    }
+    found = guess(
+        interactions, items, {key: value for key, value in given.items() if value is not None}, encoding
+    )
+    if not as_json:
+        for line in _guessed(found):
+            typer.echo(line)
+    added = add_dataset(name, found, noun, min_rating)
+    if as_json:
+        record = {**_record(added.card), "card": str(added.path), "guessed": _guessed(found)}
+        typer.echo(json.dumps(record, indent=2, ensure_ascii=False))
+    else:
+        _say_added(added)
+
+
+@app.command("remove")
+def remove(name: Annotated[str, typer.Argument(help="A dataset that you added.")]) -> None:
+    """Forget a dataset of your own; your files stay."""
+    from core.data.adding import remove_dataset
+
+    remove_dataset(name)
+    typer.echo(f"forgot {name}; your files are where they were")
+
+
+def _guessed(found: Guess) -> list[str]:
+    """What the files were taken for, one line each."""
+    items = found.items
+    lines = [f"taken for: {found.kind}"]
+    if found.windows is not None:
+        lines.append(f"windows: {found.windows.train}, padding {found.windows.padding}")
+    elif found.interactions is not None:
+        table = found.interactions
+        rating = "none" if table.rating is None else repr(table.rating)
+        dated = table.timestamp is not None
+        time = f"{table.timestamp!r} ({table.time_format})" if dated else "order of lines"
+        lines.append(
+            f"{table.file}: {_layout(table.format, table.separator, table.header)}; user {table.user!r}, "
+            f"item {table.item!r}, rating {rating}, time {time}"
+        )
+    layout = _layout(items.format, items.separator, items.header)
+    return [*lines, f"{items.file}: {layout}; id {items.id!r}, title {items.title!r}"]
+
+
+def _layout(form: str, separator: str, header: bool) -> str:
+    if form != "text":
+        return form
+    return f"{separator!r} between columns, {'with' if header else 'no'} header"
+
+
+def _say_added(added: Added) -> None:
+    expected, name = added.card.expected, added.card.name
+    typer.echo(
+        f"added {name}: {expected.users:,} users, {expected.items:,} items, "
+        f"{expected.interactions:,} interactions, of which {expected.kept:,} make the sequences"
+    )
+    split = "" if added.card.split else " --split leave-one-out"
+    typer.echo(f"card: {added.path}")
+    typer.echo(f"next: ilora-app bench --dataset {name}{split}")
 
 
 # --- listing ---------------------------------------------------------------------------------------------

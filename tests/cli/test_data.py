@@ -62,8 +62,10 @@ def test_lists_datasets_with_state_size_licence_and_counts(run: Run, own_home: P
     assert said.code == 0 and said.err == ""
     for words in ("movielens", "not fetched", "4.9 MB", "GroupLens", "943", "1,682", "100,000"):
         assert words in said.out
-    (row,) = json.loads(run("data", "--json").out)["datasets"]
-    assert row["name"] == "movielens" and row["cached"] is False and row["users"] == 943
+    rows = {row["name"]: row for row in json.loads(run("data", "--json").out)["datasets"]}
+    assert list(rows) == ["lastfm", "movielens", "steam"]
+    row = rows["movielens"]
+    assert row["cached"] is False and row["users"] == 943
     assert not own_home.exists()
 
 
@@ -73,7 +75,7 @@ def test_fetches_and_shows_a_dataset(run: Run, made_up_home: Path) -> None:
     assert "Made up" in said.out and "split leave-one-out" in said.out
     row = json.loads(run("data", "made-up", "--json").out)
     assert row["cached"] is True and {split["split"] for split in row["splits"]} == {"paper", "leave-one-out"}
-    assert [row["cached"] for row in json.loads(run("data", "--json").out)["datasets"]] == [False, True]
+    assert [row["cached"] for row in json.loads(run("data", "--json").out)["datasets"]][-2:] == [False, True]
 
 
 def test_writes_test_cases_as_json_lines(run: Run, made_up_home: Path, tmp_path: Path) -> None:
@@ -200,3 +202,39 @@ def test_stopping_says_so_and_exits_130(
 
     monkeypatch.setattr(assets, "obtain", stop)
     assert run("data", "made-up") == (130, "", "stopped\n")
+
+
+# --- one's own -------------------------------------------------------------------------------------------
+
+
+def own_files(folder: Path) -> tuple[Path, Path]:
+    lines = [line.replace("\t", ",") for line in made_up.ratings().decode().splitlines()]
+    (folder / "ratings.csv").write_text("\n".join(["reader,book,stars,when", *lines]) + "\n")
+    (folder / "books.tsv").write_text(
+        "id\tname\n" + "".join(f"{item}\tBook {item}\n" for item in range(1, made_up.ITEMS + 1))
+    )
+    return folder / "ratings.csv", folder / "books.tsv"
+
+
+def test_own_files_are_added_shown_and_forgotten(run: Run, own_home: Path, tmp_path: Path) -> None:
+    ratings, books = own_files(tmp_path)
+    columns = ("--user-column", "reader", "--item-column", "book", "--time-column", "when")
+    said = run(
+        "data", "add", "books", "--interactions", ratings, "--items", books, *columns, "--noun", "book"
+    )
+    assert said.code == 0, said.err
+    assert "user 'reader', item 'book', rating 'stars', time 'when' (seconds)" in said.out
+    assert "id 'id', title 'name'" in said.out and "added books: 12 users, 60 items" in said.out
+    row = json.loads(run("data", "books", "--json").out)
+    assert row["users"] == 12 and {split["split"] for split in row["splits"]} == {"paper", "leave-one-out"}
+    assert run("data", "remove", "books").code == 0 and ratings.exists()
+    refused(run("data", "books"), "unknown dataset 'books'")
+
+
+def test_what_cannot_be_guessed_is_asked_for_in_one_line(run: Run, own_home: Path, tmp_path: Path) -> None:
+    ratings, books = own_files(tmp_path)
+    refused(
+        run("data", "add", "books", "--interactions", ratings, "--items", books), "which column is the user?"
+    )
+    refused(run("data", "add", "add", "--interactions", ratings), "cannot be a dataset's name")
+    refused(run("data", "remove", "movielens"), "no dataset of your own")

@@ -104,7 +104,7 @@ def test_a_users_own_card_is_found_by_name_and_by_path(own_home: Path) -> None:
     (own_home / "cards").mkdir(parents=True)
     path = own_home / "cards" / "made-up.toml"
     path.write_text(TEXT)
-    assert list_cards() == ["movielens", "made-up"]
+    assert list_cards() == ["lastfm", "movielens", "steam", "made-up"]
     assert load_card("made-up") == load_card(path)
     path.rename(path.with_name("other.toml"))
     with pytest.raises(DataError, match=r"rename the file|its name is 'made-up'"):
@@ -176,3 +176,21 @@ def test_any_edited_text_is_read_or_refused(at: int, cut: int, inserted: str) ->
 def test_anything_else_is_refused(table: dict[str, Any]) -> None:
     with pytest.raises(DataError):
         card_of(table, "made-up.toml")
+
+
+def test_a_card_may_word_its_prompt_in_several_ways() -> None:
+    line = next(line for line in TEXT.splitlines() if line.startswith("language_model"))
+    one = line.removeprefix("language_model = ")
+    several = TEXT.replace(line, f'language_model = [{one}, "{{candidates}} after {{history}}"]')
+    assert parse_card(several, "made-up.toml").prompts.answer_templates[1] == "{candidates} after {history}"
+    assert len(parse_card(TEXT, "made-up.toml").prompts.answer_templates) == 1
+    assert "language_model" in refused(TEXT.replace(line, 'language_model = ["only {history}"]'))
+    assert "no template" in refused(TEXT.replace(line, "language_model = []"))
+    assert "must be text" in refused(TEXT.replace(line, "language_model = [3]"))
+
+
+@pytest.mark.parametrize("name", list_cards())
+def test_a_prompt_counts_its_candidates_itself(name: str) -> None:
+    """The published templates speak of 10 titles and list 20."""
+    for template in load_card(name).prompts.answer_templates:
+        assert not any(letter.isdigit() for letter in template)

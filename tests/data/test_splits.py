@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from core.data.cards import PaperSplit, parse_card
 from core.data.interactions import build_dataset, parse_catalogue, parse_interactions
-from core.data.splits import divide, spread
+from core.data.splits import Stretches, divide, spread
 from core.errors import DataError, InputError
 from tests.data import made_up
 
@@ -34,7 +34,7 @@ def division(lengths: dict[str, int], split: str, spread_positions: int = 4):  #
 
 def test_papers_split_holds_out_whole_users() -> None:
     made = division({"1": 5, "2": 14, "3": 4, "4": 9, "5": 3}, "paper")
-    assert made.train == (("1", 3), ("1", 4))
+    assert tuple(made.train) == (("1", 3), ("1", 4))
     assert made.validation == (("4", 3), ("4", 8))
     assert made.test["last"] == (("2", 13), ("3", 3))
     assert made.test["spread"] == (("2", 3), ("2", 6), ("2", 10), ("2", 13), ("3", 3))
@@ -42,14 +42,14 @@ def test_papers_split_holds_out_whole_users() -> None:
 
 def test_users_with_too_little_history_give_no_case() -> None:
     made = division({"1": 3, "2": 3, "3": 1, "4": 3}, "paper")
-    assert made.train == made.validation == made.test["last"] == made.test["spread"] == ()
+    assert tuple(made.train) == made.validation == made.test["last"] == made.test["spread"] == ()
 
 
 def test_leave_one_out_takes_everyones_last_items() -> None:
     made = division({"1": 3, "2": 4, "3": 5, "4": 7}, "leave-one-out")
     assert made.test == {"last": (("2", 3), ("3", 4), ("4", 6))}
     assert made.validation == (("3", 3), ("4", 5))
-    assert made.train == (("4", 3), ("4", 4))
+    assert tuple(made.train) == (("4", 3), ("4", 4))
 
 
 def test_wrong_requests_are_refused() -> None:
@@ -81,3 +81,15 @@ def test_spread_is_even_ordered_and_ends_at_the_last(first: int, last: int, coun
         gaps = [late - early for early, late in itertools.pairwise(positions)]
         assert positions[-1] == last and positions[0] >= first
         assert not gaps or (min(gaps) >= 1 and max(gaps) - min(gaps) <= 1 and positions[0] == first)
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=6))
+def test_stretches_are_a_sequence_of_their_places(bounds: list[tuple[int, int]]) -> None:
+    ranges = {str(user): range(*pair) for user, pair in enumerate(bounds)}
+    places = [(user, position) for user, positions in ranges.items() for position in positions]
+    found = Stretches(ranges)
+    assert list(found) == places and len(found) == len(places)
+    assert [found[index] for index in range(-len(places), len(places))] == places * 2
+    assert list(found[1:-1]) == places[1:-1]
+    with pytest.raises(IndexError):
+        found[len(places)]
