@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from core.files import atomic_path, remove_leftovers
+from core.files import atomic_path, remove_leftovers, sha256_of_file
 
 MANIFEST = "manifest.json"
 KEPT = 2
@@ -65,7 +64,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
             temporary / "state.pt",
         )
         (temporary / "progress.json").write_text(json.dumps(checkpoint.progress))
-        hashes = {file.name: _sha256(file) for file in sorted(temporary.iterdir())}
+        hashes = {file.name: sha256_of_file(file) for file in sorted(temporary.iterdir())}
         (temporary / MANIFEST).write_text(json.dumps({"step": checkpoint.step, "sha256": hashes}))
     for old in _folders(folder)[KEPT:]:
         shutil.rmtree(old)
@@ -104,7 +103,7 @@ def _problem(path: Path) -> str | None:
     try:
         hashes = json.loads((path / MANIFEST).read_text())["sha256"]
         for name, expected in hashes.items():
-            if _sha256(path / name) != expected:
+            if sha256_of_file(path / name) != expected:
                 return f"{name} does not match its checksum"
     except (OSError, ValueError, KeyError, TypeError) as error:
         return f"{MANIFEST}: {error}"
@@ -129,8 +128,3 @@ def _load(path: Path) -> Checkpoint:
 def _plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Contiguous copies on the CPU, each with storage of its own, as safetensors wants them."""
     return {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +13,16 @@ from core.errors import InputError
 
 QUANTIZATIONS = ("nf4", "int8", "none")
 OBJECTIVES = ("listwise", "language-model")
+PROTOCOLS = ("rank", "generate", "constrained")
 SPLITS = ("paper", "leave-one-out")
+GATES = ("softmax", "mlp", "top-k", "noisy", "resnet", "uniform", "random-fixed")
+GATE_SCOPES = ("shared", "per-layer", "per-module")
+GATE_INPUTS = ("sequence", "random", "items", "tokens")
+ENCODERS = ("sasrec", "gru4rec", "caser")
+TUNING_GRID: tuple[dict[str, float], ...] = tuple(
+    {"learning_rate": rate, "dropout": dropout} for rate in (1e-3, 2e-3) for dropout in (0.3, 0.5)
+)
+"""What `EncoderConfig.tune` tries, the same settings for every encoder; validation MRR chooses."""
 EMBEDDED = "smollm2-135m-instruct"
 
 
@@ -25,6 +35,12 @@ def check(condition: bool, title: str, hint: str = "") -> None:
 def check_choice(value: str, choices: tuple[str, ...], what: str) -> None:
     """Raises `InputError` naming the choices unless the value is one of them."""
     check(value in choices, f"unknown {what}: {value}", f"choose one of: {', '.join(choices)}")
+
+
+def check_range(value: float, low: float, high: float, what: str) -> None:
+    """Raises `InputError` unless the value is a number from `low` to `high`, both included."""
+    hint = f"give {low:g} or more" if high == math.inf else f"give {low:g} to {high:g}"
+    check(low <= value <= high and math.isfinite(value), f"{what} is {value}", hint)
 
 
 @dataclass(frozen=True)
@@ -50,16 +66,20 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """The sequential recommender (SASRec) behind the gate, the item slots and the prior."""
+    """The sequential recommenders: the one behind gate, item slots and prior, and the baselines."""
 
+    kind: str = "sasrec"
+    """sasrec, gru4rec or caser: which one the gate and the item slots read; baselines are their own kind."""
+    tune: bool = False
+    """Whether validation chooses learning rate and dropout from a grid, the same for every encoder."""
     width: int = 64
     """d, the length of item vectors and of the sequence representation (paper: 64)."""
     layers: int = 2
-    """Self-attention blocks."""
+    """Self-attention blocks (SASRec)."""
     heads: int = 2
-    """Attention heads per block."""
+    """Attention heads per block (SASRec)."""
     dropout: float = 0.3
-    """Dropout on embeddings and inside the blocks, in training only."""
+    """Dropout on embeddings and hidden states, in training only."""
     learning_rate: float = 1e-3
     """AdamW's peak rate."""
     weight_decay: float = 0.0
@@ -74,6 +94,15 @@ class EncoderConfig:
     """Items read, as for every method."""
 
     def __post_init__(self) -> None:
+        check_choice(self.kind, ENCODERS, "encoder")
+        for name in ("width", "layers", "heads", "batch_size", "patience", "max_history"):
+            check_range(getattr(self, name), 1, math.inf, f"the encoder's {name.replace('_', ' ')}")
+        check_range(self.weight_decay, 0, math.inf, "the encoder's weight decay")
+        check(
+            0 < self.learning_rate < math.inf,
+            f"the encoder's learning rate is {self.learning_rate}",
+            "give a positive number",
+        )
         check(
             self.width % self.heads == 0,
             f"{self.heads} heads do not divide width {self.width}",
@@ -108,7 +137,50 @@ class AdapterConfig:
             "choose experts that divide the rank",
         )
         check(self.layers >= 0, f"adapted layers is {self.layers}", "give 0 for all layers")
+        check(0 < self.alpha < math.inf, f"alpha is {self.alpha}", "give a positive number")
+        check(0 <= self.dropout < 1, f"the adapter's dropout {self.dropout} is not in [0, 1)", "such as 0.1")
         check(bool(self.targets), "the adapter has no targets", "name linear layers, such as q_proj")
+
+
+@dataclass(frozen=True)
+class GateConfig:
+    """How iLoRA weighs its experts; plain LoRA has none of it."""
+
+    kind: str = "softmax"
+    """softmax (the paper's linear gate), mlp, top-k, noisy, resnet (the paper's code), or one of the controls
+    uniform (plain LoRA) and random-fixed (drawn once, never trained)."""
+    scope: str = "shared"
+    """shared: one omega per sequence, as in the paper's code; per-layer or per-module: one for each."""
+    input: str = "sequence"
+    """What the gate reads: sequence (the encoder's representation), random (a vector that only the history
+    decides), items (mean of the history's item vectors), tokens (mean of its titles' token embeddings)."""
+    kept: int = 2
+    """Experts that take part under top-k."""
+    noise: float = 1.0
+    """Deviation of the noise on the logits under noisy, in training only."""
+    balance: float = 0.0
+    """Weight of the term that wants all experts used alike over a batch."""
+    entropy: float = 0.0
+    """Weight of the term that keeps each sequence's experts mixed; negative sharpens the choice."""
+
+    def __post_init__(self) -> None:
+        check_choice(self.kind, GATES, "gate")
+        check_choice(self.scope, GATE_SCOPES, "gate scope")
+        check_choice(self.input, GATE_INPUTS, "gate input")
+        check(self.kept >= 1, f"experts kept by the gate is {self.kept}", "give at least 1")
+        check_range(self.noise, 0, math.inf, "the gate's noise")
+        check_range(self.balance, 0, math.inf, "the gate's balance term")
+        check(math.isfinite(self.entropy), f"the gate's entropy term is {self.entropy}", "such as 0.01")
+
+    @property
+    def has_penalty(self) -> bool:
+        """Whether the loss has a term for how the experts are used."""
+        return self.balance != 0 or self.entropy != 0
+
+    @property
+    def sees_batch(self) -> bool:
+        """Whether a sample's gradient depends on which others share its forward pass."""
+        return self.kind == "resnet" or self.balance != 0
 
 
 @dataclass(frozen=True)
@@ -143,6 +215,10 @@ class TrainingConfig:
     """Target and negatives in a training sample."""
     encoder_prior: bool = False
     """Whether the encoder's own score is added to the LLM's with a learned weight."""
+    item_slots: bool = True
+    """Whether titles in the prompt are followed by item vectors (hybrid), or stand alone (text-only)."""
+    curriculum: bool = False
+    """Whether batches go from text-only to hybrid prompts over all of training (LLaRA)."""
     checkpointing: bool = False
     """Whether layers run again in the backward pass instead of keeping activations."""
 
@@ -160,8 +236,41 @@ class TrainingConfig:
             "the encoder's score cannot be added to the likelihood of an answer",
             "use --objective listwise, or leave --encoder-prior out",
         )
+        check(
+            (self.item_slots and not self.curriculum) or self.objective == "language-model",
+            "text-only prompts and the curriculum belong to the language-model objective",
+            "use --objective language-model",
+        )
+        check(
+            self.item_slots or not self.curriculum,
+            "a curriculum ends with item vectors, and there are none",
+            "leave out one of curriculum and text-only prompts",
+        )
         check(self.candidates >= 2, f"candidates is {self.candidates}", "give at least 2")
-        check(self.learning_rate > 0, f"learning rate is {self.learning_rate}", "give a positive number")
+        check(
+            0 < self.learning_rate < math.inf,
+            f"learning rate is {self.learning_rate}",
+            "give a positive number",
+        )
+        check(0 < self.clip < math.inf, f"the largest gradient is {self.clip}", "give a positive number")
+        check_range(self.gate_rate_multiplier, 0, math.inf, "the gate's rate multiplier")
+        check_range(self.weight_decay, 0, math.inf, "weight decay")
+        check_range(self.warmup, 0, 1, "warm-up")
+        check_range(self.final_rate, 0, 1, "the final rate")
+        check_range(self.validations, 0, math.inf, "validations")
+        check_range(self.validation_cases, 1, math.inf, "validation cases")
+
+
+@dataclass(frozen=True)
+class AnsweringConfig:
+    """How a language model is asked at test."""
+
+    protocol: str = "rank"
+    """rank: every candidate is scored; generate: the answer is written freely, and may name no candidate
+    (paper §4.1); constrained: it is written, and only the candidates' titles can be."""
+
+    def __post_init__(self) -> None:
+        check_choice(self.protocol, PROTOCOLS, "protocol")
 
 
 @dataclass(frozen=True)
@@ -192,7 +301,16 @@ class RunConfig:
     model: ModelConfig = field(default_factory=ModelConfig)
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     adapter: AdapterConfig = field(default_factory=AdapterConfig)
+    gate: GateConfig = field(default_factory=GateConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
+    answering: AnsweringConfig = field(default_factory=AnsweringConfig)
+
+    def __post_init__(self) -> None:
+        check(
+            self.answering.protocol == "rank" or self.training.objective == "language-model",
+            f"--protocol {self.answering.protocol} needs a model that was trained to write its answer",
+            "add --objective language-model, or use --preset paper",
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Nested plain values, as saved beside results."""
@@ -212,7 +330,9 @@ class RunConfig:
             "model": ModelConfig,
             "encoder": EncoderConfig,
             "adapter": AdapterConfig,
+            "gate": GateConfig,
             "training": TrainingConfig,
+            "answering": AnsweringConfig,
         }
         check(
             set(record) == set(kinds),

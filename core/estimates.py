@@ -6,44 +6,61 @@ import math
 import time
 from collections.abc import Sequence
 
-from core.config import RunConfig
+from core.config import TUNING_GRID, RunConfig
 from core.data.types import Samples
+from core.recommenders import ENCODER_METHODS, LLM_METHODS, settle
 
 REFERENCE_GFLOPS = 500.0
 """bf16 matrix operations a second, in 1e9, of the machine that the figures below were measured on."""
 SECONDS = {
-    "encoder epoch": 2.0,
-    "train sample": 0.17,
+    "encoder epoch": 2.4,
+    "morec epoch": 3.6,
+    "read titles": 7.0,
+    "train sample": 0.15,
     "train sample, full depth": 0.75,
+    "train sample, words": 0.3,
     "rank case": 0.06,
-    "rank case, full depth": 0.25,
+    "rank case, full depth": 0.29,
+    "answer case": 0.42,
     "load": 6.0,
 }
-"""Measured with the embedded model in NF4: ten adapted layers of thirty, and all thirty."""
+"""Measured with the embedded model in NF4: ten adapted layers of thirty, and all thirty; words: the
+language-model objective on ten layers."""
 
 
 def minutes(config: RunConfig, jobs: Sequence[tuple[str, int]], samples: Samples) -> float:
     """Estimated minutes for these (method, seed) jobs, from the budget and the machine's speed."""
-    return sum(_seconds(config, method, samples) for method, _ in jobs) / 60 / speed()
+    return sum(seconds(config, method, samples) for method, _ in jobs) / 60 / speed()
 
 
-def _seconds(config: RunConfig, method: str, samples: Samples) -> float:
+def seconds(config: RunConfig, method: str, samples: Samples) -> float:
+    """Seconds for one run of a method on the machine that `SECONDS` was measured on."""
     if method == "popularity":
         return 0.0
+    config = settle(config, method)
     cases = len({(case.user, case.position) for cases in samples.test.values() for case in cases})
-    if method == "sasrec":
-        return SECONDS["encoder epoch"] * config.encoder.epochs
+    if method in ENCODER_METHODS:
+        epochs = config.encoder.epochs * (len(TUNING_GRID) if config.encoder.tune else 1)
+        read = SECONDS["load"] + SECONDS["read titles"] if method in LLM_METHODS else 0.0
+        return read + SECONDS["morec epoch" if method == "morec" else "encoder epoch"] * epochs
     if method == "zero-shot":
-        return SECONDS["load"] + (cases + 48) * SECONDS["rank case, full depth"]
+        return SECONDS["load"] + 48 * SECONDS["rank case, full depth"] + cases * _case_seconds(config)
     training = config.training
-    deep = config.adapter.layers == 0 or training.objective == "language-model"
-    suffix = ", full depth" if deep else ""
-    ranked = cases + training.validations * min(training.validation_cases, len(samples.validation))
+    words = training.objective == "language-model"
+    train = ", full depth" if config.adapter.layers == 0 else ", words" if words else ""
+    rank = ", full depth" if config.adapter.layers == 0 or words else ""
+    validated = training.validations * min(training.validation_cases, len(samples.validation))
     return (
         SECONDS["load"]
-        + training.samples * SECONDS[f"train sample{suffix}"]
-        + ranked * SECONDS[f"rank case{suffix}"]
+        + training.samples * SECONDS[f"train sample{train}"]
+        + validated * SECONDS[f"rank case{rank}"]
+        + cases * (_case_seconds(config) if words else SECONDS[f"rank case{rank}"])
     )
+
+
+def _case_seconds(config: RunConfig) -> float:
+    """Seconds for a test case of a method that reads the paper's prompt."""
+    return SECONDS["rank case, full depth" if config.answering.protocol == "rank" else "answer case"]
 
 
 def speed() -> float:

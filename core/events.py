@@ -105,6 +105,8 @@ class StepLogged(Event):
     learning_rate: float | None = None
     gate: list[float] | None = None
     """Mean weight of each expert over the latest steps (K values), for gated methods."""
+    gpu_memory: int | None = None
+    """Peak bytes of GPU memory so far, where there is a GPU."""
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import secrets
 from collections.abc import Iterator
@@ -71,6 +72,12 @@ def sync(path: Path) -> None:
         return
     with path.open("rb+") as handle:
         os.fsync(handle.fileno())
+
+
+def sha256_of_file(path: Path) -> str:
+    """Checksum of a file's content, 64 hexadecimal digits."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def remove_leftovers(folder: Path) -> None:

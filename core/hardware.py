@@ -50,11 +50,17 @@ class PeakMemory:
 
     def __init__(self) -> None:
         self.bytes = 0
+        self.gpu_bytes = 0
+        """What PyTorch allocated on the GPU in use; 0 without one."""
         self._process = psutil.Process()
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="peak-memory", daemon=True)
 
     def __enter__(self) -> PeakMemory:
+        import torch
+
+        if torch.cuda.is_available():
+            torch.cuda.reset_peak_memory_stats()
         self._look()
         self._thread.start()
         return self
@@ -62,9 +68,13 @@ class PeakMemory:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        import torch
+
         self._done.set()
         self._thread.join()
         self._look()
+        if torch.cuda.is_available():
+            self.gpu_bytes = torch.cuda.max_memory_allocated()
 
     def _watch(self) -> None:
         while not self._done.wait(self.INTERVAL):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import logging
 import os
 import warnings
 from collections.abc import Iterator
@@ -27,9 +26,6 @@ from core.files import atomic_path
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-for chatty in ("bitsandbytes", "huggingface_hub"):  # what matters of their warnings is said as an error here
-    logging.getLogger(chatty).setLevel(logging.ERROR)
 
 BYTES_PER_WEIGHT = {"nf4": 0.55, "int8": 1.05, "none": 2.0}
 """Memory of a quantized linear weight with its statistics; embeddings stay in 16 bit."""
@@ -70,8 +66,10 @@ class LanguageModel:
 
 
 def pick_device() -> torch.device:
-    """The first CUDA device where there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """The CUDA device of this process, where there is one, else the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda", torch.cuda.current_device())
+    return torch.device("cpu")
 
 
 def pick_dtype(device: torch.device) -> torch.dtype:

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
 from core.errors import ModelError
+from core.statistics import Estimate, bootstrap_all, bootstrap_ratio
 
 Floats = npt.NDArray[np.floating]
 Ranks = npt.NDArray[np.int64]
 
 METRICS = ("HR@1", "HR@5", "NDCG@10", "MRR")
 """Names of all metrics, in the order they are shown; each is between 0 and 1, higher is better."""
+
+
+ANSWER_METRICS = (
+    "HR@1",
+    "HR@1 of valid",
+    "ValidRatio",
+    "HR@1 of valid (substring)",
+    "ValidRatio (substring)",
+)
+"""Names of all metrics of a method that answers in words; "of valid" is over the valid answers only."""
 
 
 def ranks_from_scores(scores: Floats, target_index: npt.NDArray[np.integer]) -> Ranks:
@@ -70,6 +83,24 @@ def per_case(ranks: npt.NDArray[np.integer], metric: str) -> npt.NDArray[np.floa
     if metric == "MRR":
         return 1.0 / places
     raise ValueError(f"unknown metric {metric!r}; known: {', '.join(METRICS)}")
+
+
+def estimate_answers(
+    hits: Floats, valid: Floats, substring_hit: Floats, substring_valid: Floats, users: Sequence[str]
+) -> dict[str, Estimate]:
+    """Metrics of answers in words, with intervals; all arguments (seeds, n) of 0 and 1 but the users (n,).
+
+    HR@1 and ValidRatio are over all cases (paper §4.1). What is "of valid" divides by the valid answers, and
+    is left out where there are none; "(substring)" is the official code's rule for what is valid.
+    """
+    found = bootstrap_all(
+        {"HR@1": hits, "ValidRatio": valid, "ValidRatio (substring)": substring_valid}, users
+    )
+    ratios = {"HR@1 of valid": (hits, valid), "HR@1 of valid (substring)": (substring_hit, substring_valid)}
+    for name, (part, whole) in ratios.items():
+        if whole.any():
+            found[name] = bootstrap_ratio(part, whole, users)
+    return {name: found[name] for name in ANSWER_METRICS if name in found}
 
 
 def summarize(ranks: npt.NDArray[np.integer]) -> dict[str, float]:

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from core.config import AdapterConfig, DataConfig, EncoderConfig, RunConfig, TrainingConfig, check_choice
+from core.config import (
+    AdapterConfig,
+    AnsweringConfig,
+    DataConfig,
+    EncoderConfig,
+    RunConfig,
+    TrainingConfig,
+    check_choice,
+)
 
 PRESETS = ("quick", "standard", "paper", "auto")
 
@@ -15,7 +23,8 @@ def preset_config(name: str) -> RunConfig:
     quick: all methods in about a quarter of an hour on two CPU cores; 3 test positions per user.
     standard: the same with more samples and 10 test positions per user; about an hour on two cores.
     paper: the paper's hyper-parameters (its code: rank 8, alpha 32, dropout 0.1, all layers, batch 128,
-        gate rate 0.3x, language-model objective); meant for a GPU.
+        gate rate 0.3x, language-model objective) and protocol: hybrid prompts with the curriculum, answers
+        generated; meant for a GPU.
 
     Raises:
         InputError: there is no such preset.
@@ -41,8 +50,10 @@ def preset_config(name: str) -> RunConfig:
             final_rate=0.01,
             weight_decay=1e-5,
             validations=5,
+            curriculum=True,
             checkpointing=True,
         ),
+        answering=AnsweringConfig(protocol="generate"),
     )
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -115,7 +117,7 @@ class ListwisePrompt:
     def __init__(
         self, tokenizer: PreTrainedTokenizerBase, titles: Sequence[str], preamble: str, question: str
     ) -> None:
-        encoded = tokenizer(list(titles), add_special_tokens=False)["input_ids"]
+        encoded = encode_titles(tokenizer, titles)
         slot = slot_token(tokenizer)
         segments = [
             [*beginning(tokenizer), *encode(tokenizer, preamble + SLOT)],
@@ -156,15 +158,21 @@ class AnswerPrompt:
     Args:
         tokenizer: the language model's.
         titles: display title per item.
-        template: text with `{history}`, `{candidates}` and, optionally, `{count}`.
+        templates: texts with `{history}`, `{candidates}` and, optionally, `{count}`; or one such text.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, titles: Sequence[str], template: str) -> None:
-        self.tokenizer, self.template = tokenizer, template
-        slot = slot_token(tokenizer)
-        spoken = tokenizer([f" {title}" for title in titles], add_special_tokens=False)["input_ids"]
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, titles: Sequence[str], templates: str | Sequence[str]
+    ) -> None:
+        self.tokenizer = tokenizer
+        self.templates = (templates,) if isinstance(templates, str) else tuple(templates)
+        self.end = slot_token(tokenizer)
+        # On one line, for a line's end is the end of an answer.
+        lines = [f" {' '.join(title.split())}" for title in titles]
+        # No title may say that the text ends.
+        spoken = encode_titles(tokenizer, lines)
         self._items = [
-            Piece(np.array([*ids[:MAX_TITLE_TOKENS], slot], dtype=np.int64), item)
+            Piece(np.array([*ids[:MAX_TITLE_TOKENS], self.end], dtype=np.int64), item)
             for item, ids in enumerate(spoken)
         ]
         self._texts: dict[str, Piece] = {}
@@ -182,9 +190,30 @@ class AnswerPrompt:
         """The tokens that name an item: its title and the end of the line; no vector is added."""
         return Piece(self._items[item].tokens)
 
-    def prefix(self, history: Sequence[int], candidates: Sequence[int]) -> list[Piece]:
-        """Everything before the answer."""
-        text = self.template.replace("{count}", str(len(candidates)))
+    def title(self, item: int) -> str:
+        """An item's title as the prompt shows it: on one line, over-long ones cut."""
+        said: str = self.tokenizer.decode(self._items[item].tokens[:-1])  # type: ignore[assignment]
+        return said.strip()
+
+    @cached_property
+    def line_ends(self) -> list[int]:
+        """Every token that ends an answer: those that only break the line, and the end of text."""
+        ids = range(len(self.tokenizer))
+        texts = self.tokenizer.batch_decode([[token] for token in ids])
+        ends = [token for token, text in zip(ids, texts, strict=True) if "\n" in text and not text.strip()]
+        own = self.tokenizer.eos_token_id
+        return sorted({self.end, *ends, *([] if own is None else [int(own)])})
+
+    def read(self, tokens: Sequence[int]) -> str:
+        """The text of an answer's tokens, up to the end of its line."""
+        ends = set(self.line_ends)
+        kept = list(takewhile(lambda token: token not in ends, tokens))
+        said: str = self.tokenizer.decode(kept, skip_special_tokens=True)  # type: ignore[assignment]
+        return said.strip().split("\n")[0].strip()
+
+    def prefix(self, history: Sequence[int], candidates: Sequence[int], template: int = 0) -> list[Piece]:
+        """Everything before the answer, in the words of a template."""
+        text = self.templates[template].replace("{count}", str(len(candidates)))
         pieces: list[Piece] = []
         for part in _split(text, ("{history}", "{candidates}")):
             if part == "{history}":
@@ -200,10 +229,12 @@ class AnswerPrompt:
         histories: Sequence[Sequence[int]],
         candidates: Sequence[Sequence[int]],
         answers: Sequence[Sequence[int]],
+        templates: Sequence[int] | None = None,
     ) -> Packed:
-        """Rows of n prompts with the answers to be scored as branches."""
+        """Rows of n prompts, in the first template unless told, with the answers to be scored as branches."""
+        asked = zip(histories, candidates, templates or [0] * len(histories), strict=True)
         return pack(
-            [self.prefix(history, row) for history, row in zip(histories, candidates, strict=True)],
+            [self.prefix(history, row, template) for history, row, template in asked],
             [list(map(self.answer, row)) for row in answers],
         )
 
@@ -223,6 +254,14 @@ def _split(text: str, marks: Sequence[str]) -> list[str]:
 def encode(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     """Token ids of a text, without special tokens."""
     return list(tokenizer.encode(text, add_special_tokens=False))
+
+
+def encode_titles(tokenizer: PreTrainedTokenizerBase, titles: Sequence[str]) -> list[list[int]]:
+    """Token ids of each title; one that spells a special token, such as "</s>", is read as plain text."""
+    found: list[list[int]] = tokenizer(list(titles), add_special_tokens=False, split_special_tokens=True)[
+        "input_ids"
+    ]
+    return found
 
 
 def slot_token(tokenizer: PreTrainedTokenizerBase) -> int:

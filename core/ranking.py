@@ -145,6 +145,14 @@ class SegmentStates:
 
 def states_key(llm: LanguageModel, prompt: ListwisePrompt, lower: int) -> str:
     """Names the states of a (model, quantization, precision, prompt, depth): equal keys, equal states."""
+    digest = weights_digest(llm, lower)
+    digest.update(prompt.ids.tobytes())
+    digest.update(prompt.starts.tobytes())
+    return digest.hexdigest()[:16]
+
+
+def weights_digest(llm: LanguageModel, lower: int) -> hashlib._Hash:
+    """A digest of what decides the states after a model's `lower` lowest layers, apart from their input."""
     digest = hashlib.sha256()
     weight: Tensor = llm.model.get_input_embeddings().get_parameter("weight").detach()
     for part in (llm.name, llm.quantization, str(llm.dtype), llm.device.type, str(lower), str(weight.shape)):
@@ -153,9 +161,7 @@ def states_key(llm: LanguageModel, prompt: ListwisePrompt, lower: int) -> str:
     for layer in list(llm.decoder.layers)[:lower]:  # type: ignore[arg-type]
         for parameter in layer.parameters():
             digest.update(parameter.detach().flatten()[:32].float().cpu().numpy().tobytes())
-    digest.update(prompt.ids.tobytes())
-    digest.update(prompt.starts.tobytes())
-    return digest.hexdigest()[:16]
+    return digest
 
 
 class ItemSlots(nn.Module):

@@ -7,6 +7,7 @@ interval from a result file's cases gets the same digits.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -113,6 +114,46 @@ def bootstrap_all(
     return estimates
 
 
+def bootstrap_ratio(
+    part: npt.ArrayLike,
+    whole: npt.ArrayLike,
+    users: Users,
+    *,
+    resamples: int | None = None,
+    level: float = LEVEL,
+    seed: int = 0,
+) -> Estimate:
+    """sum(part) / sum(whole), such as the share of valid answers that are right, resampling users.
+
+    Args:
+        part: (n,) or (seeds, n) of 0 and 1.
+        whole: likewise; 1 where a case counts at all. The estimate's `n` is how many do, averaged over seeds.
+        users: (n,) whose case it is.
+        resamples: number of bootstrap draws; `default_resamples` of the users if not given.
+        level: coverage of the interval; it is NaN where a draw leaves no case that counts.
+        seed: seed of the draws.
+
+    Raises:
+        ValueError: no case counts, shapes that do not fit, or a value that is not finite.
+    """
+    parts, wholes = _runs(part, len(users)), _runs(whole, len(users))
+    if not wholes.any():
+        raise ValueError("no case counts")
+    sums, counts = _per_user(np.stack([parts.mean(axis=0), wholes.mean(axis=0)]), users)
+    drawn = _draw(sums, resamples, seed)  # (resamples, 2)
+    low = high = math.nan
+    if (drawn[:, 1] > 0).all():
+        low, high = _interval(drawn[:, 0] / drawn[:, 1], level, len(counts))
+    return Estimate(
+        value=float(parts.sum() / wholes.sum()),
+        low=low,
+        high=high,
+        n=max(1, round(float(wholes.sum()) / len(wholes))),
+        users=len(counts),
+        seeds=len(parts),
+    )
+
+
 def compare(
     a: npt.ArrayLike,
     b: npt.ArrayLike,
@@ -138,23 +179,52 @@ def compare(
     Raises:
         ValueError: no cases, shapes that do not fit, or a value that is not finite.
     """
-    case_means = np.stack([_runs(a, len(users)).mean(axis=0), _runs(b, len(users)).mean(axis=0)])
+    return compare_all([a, b], users, resamples=resamples, level=level, seed=seed)[0, 1]
+
+
+def compare_all(
+    values: Sequence[npt.ArrayLike],
+    users: Users,
+    *,
+    resamples: int | None = None,
+    level: float = LEVEL,
+    seed: int = 0,
+) -> dict[tuple[int, int], Comparison]:
+    """`compare` for every pair (i, j), i < j, of several methods, all under the same draws and signs.
+
+    The p-values are each pair's own; `holm` corrects them for their number.
+
+    Raises:
+        ValueError: no cases, shapes that do not fit, or a value that is not finite.
+    """
+    case_means = np.stack([_runs(of_method, len(users)).mean(axis=0) for of_method in values])
     sums, counts = _per_user(case_means, users)
-    sums_a, sums_b = sums[:, 0], sums[:, 1]
-    drawn = _draw(np.column_stack([sums, counts]), resamples, seed)  # (resamples, 3)
+    drawn = _draw(np.column_stack([sums, counts]), resamples, seed)  # (resamples, methods + 1)
+    pairs = list(itertools.combinations(range(len(values)), 2))
+    differences = np.column_stack([sums[:, i] - sums[:, j] for i, j in pairs]) if pairs else sums[:, :0]
+    p_values = sign_flip_ps(differences, resamples=resamples, seed=seed)
+    return {
+        (i, j): _comparison(sums[:, [i, j]], counts, drawn[:, [i, j, -1]], p, len(users), level)
+        for (i, j), p in zip(pairs, p_values, strict=True)
+    }
+
+
+def _comparison(sums: Array, counts: Array, drawn: Array, p: float, n: int, level: float) -> Comparison:
+    """One pair, from the users' sums (u, 2), and the sums and case counts drawn (resamples, 3)."""
+    total_a, total_b = sums.sum(axis=0)
     low, high = _interval((drawn[:, 0] - drawn[:, 1]) / drawn[:, 2], level, len(counts))
     relative_low = relative_high = math.nan
     if (drawn[:, 1] > 0).all():
         relative_low, relative_high = _interval(drawn[:, 0] / drawn[:, 1] - 1, level, len(counts))
     return Comparison(
-        difference=float((sums_a.sum() - sums_b.sum()) / counts.sum()),
+        difference=float((total_a - total_b) / counts.sum()),
         low=low,
         high=high,
-        relative=float(sums_a.sum() / sums_b.sum() - 1) if sums_b.sum() > 0 else math.nan,
+        relative=float(total_a / total_b - 1) if total_b > 0 else math.nan,
         relative_low=relative_low,
         relative_high=relative_high,
-        p=sign_flip_p(sums_a - sums_b, resamples=resamples, seed=seed),
-        n=len(users),
+        p=p,
+        n=n,
         users=len(counts),
     )
 
@@ -164,15 +234,20 @@ def sign_flip_p(differences: npt.ArrayLike, *, resamples: int | None = None, see
 
     The observed signs count as one of the permutations, so p is at least 1 / (resamples + 1).
     """
-    per_user = np.asarray(differences, dtype=np.float64)
-    observed = abs(per_user.sum())
-    tolerance = 1e-9 * max(1.0, float(np.abs(per_user).sum()))
-    signs = _signs(len(per_user), resamples or default_resamples(len(per_user)), seed)
-    extreme = 0
+    return sign_flip_ps(np.asarray(differences, dtype=np.float64)[:, None], resamples=resamples, seed=seed)[0]
+
+
+def sign_flip_ps(differences: Array, *, resamples: int | None = None, seed: int = 0) -> list[float]:
+    """`sign_flip_p` for several pairs under the same signs: users' summed differences (u, pairs)."""
+    users, pairs = differences.shape
+    observed = np.abs(differences.sum(axis=0))
+    tolerance = 1e-9 * np.maximum(1.0, np.abs(differences).sum(axis=0))
+    signs = _signs(users, resamples or default_resamples(users), seed)
+    extreme = np.zeros(pairs, dtype=np.int64)
     for part in np.array_split(signs, max(1, signs.size // _CELLS_AT_ONCE)):
-        flipped = np.abs(part.astype(np.float64) @ per_user)
-        extreme += int(np.count_nonzero(flipped >= observed - tolerance))
-    return (extreme + 1) / (len(signs) + 1)
+        flipped = np.abs(part.astype(np.float64) @ differences)
+        extreme += np.count_nonzero(flipped >= observed - tolerance, axis=0)
+    return [float(p) for p in (extreme + 1) / (len(signs) + 1)]
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -1,10 +1,15 @@
-"""The one training loop: AdamW, cosine with warm-up, accumulation, validation, exact resumption."""
+"""The one training loop: AdamW, cosine with warm-up, accumulation, validation, exact resumption.
+
+Several processes (see `core.parallel`) each take their share of every batch; what they learn is what one
+process would have learnt, and only the main one writes and speaks.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,11 +18,15 @@ from typing import Any, NoReturn, Protocol
 import torch
 from torch import Tensor
 
+from core import parallel
 from core.checkpoints import Checkpoint, clear_checkpoints, load_latest, save_checkpoint
 from core.errors import Interrupted, TrainingError
 from core.events import Emit, Evaluated, Notice, Saved, ShouldStop, StageStarted, StepLogged, Stopped
+from core.optimizers import make_optimizer
 
 LOG_SECONDS = 0.5
+FIRST_SCALE = 2.0**12
+"""Of the loss under fp16: far from both ends of its range, so that a short run loses no step to a search."""
 
 
 class Job(Protocol):
@@ -86,6 +95,8 @@ class Schedule:
     """The validation metric that chooses (higher is better)."""
     seed: int = 0
     checkpoint_seconds: float = 60.0
+    loss_scaling: bool = False
+    """Whether the loss is scaled up for the backward pass, as fp16 needs: its small gradients would be 0."""
 
     def rate(self, step: int) -> float:
         """The share of the peak rate at a step (0-based): linear rise, then half a cosine."""
@@ -132,15 +143,19 @@ class Loop:
         label: tuple[str, int],
         emit: Emit,
         should_stop: ShouldStop,
+        before_step: Callable[[int], None] | None = None,
     ) -> None:
+        self.before_step = before_step
         self.job, self.n, self.schedule, self.folder = job, n_samples, schedule, folder
         self.method, self.seed = label
         self.emit, self.should_stop = emit, should_stop
         self.micro_batch_size = schedule.micro_batch_size
-        self.optimizer = torch.optim.AdamW(
-            [{**group, "lr": 0.0} for group in job.parameter_groups()], betas=(0.9, 0.999), eps=1e-8
-        )
+        self.optimizer = make_optimizer([{**group, "lr": 0.0} for group in job.parameter_groups()])
         self.parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        self.scaler = torch.amp.GradScaler(
+            self.parameters[0].device.type, FIRST_SCALE, growth_interval=100, enabled=schedule.loss_scaling
+        )
+        self._optimizer_name = type(self.optimizer).__name__
         self.progress = Progress()
         self.best_state: dict[str, Tensor] | None = None
         self._order: tuple[int, list[int]] | None = None
@@ -151,6 +166,7 @@ class Loop:
         """Trains to the end, or raises `Interrupted` after saving."""
         if not self._resume():
             self._start()
+        self._align()
         schedule, progress = self.schedule, self.progress
         if progress.step and self._validation_due() and not self._validated():
             self._validate()
@@ -158,7 +174,7 @@ class Loop:
         self.emit(StageStarted(self.method, self.seed, "train", schedule.steps))
         saved_at = time.monotonic()
         while progress.step < schedule.steps and not self._exhausted():
-            if self.should_stop():
+            if parallel.anyone(self.should_stop()):
                 self._stop("train")
             started = time.monotonic()
             self._step()
@@ -198,47 +214,70 @@ class Loop:
         rate = self.schedule.rate(self.progress.step)
         for group in self.optimizer.param_groups:
             group["lr"] = self.schedule.learning_rate * rate * group["rate"]
+        if self.before_step is not None:
+            self.before_step(self.progress.step)
         pairs = self.samples_of(self.progress.step)
+        if parallel.rank():  # noise of its own, which needs no place in a checkpoint
+            torch.manual_seed(hash((self.schedule.seed, self.progress.step, parallel.rank())))
         generator_state = torch.get_rng_state()
         while True:
             try:
                 total = self._accumulate(pairs)
                 break
-            except torch.OutOfMemoryError:
+            except torch.OutOfMemoryError as error:
                 if self.micro_batch_size == 1:
-                    raise
+                    raise TrainingError(
+                        f"{self.method}: out of memory with one sample at a time",
+                        "use --quantize nf4, a smaller --model or fewer --layers",
+                    ) from error
                 self.micro_batch_size = (self.micro_batch_size + 1) // 2
                 self.emit(Notice(f"out of memory: micro-batch is now {self.micro_batch_size}", "warning"))
                 self.optimizer.zero_grad(set_to_none=True)
                 torch.set_rng_state(generator_state)
                 torch.cuda.empty_cache()
+        total = parallel.add_gradients(self.parameters, total)
+        self.scaler.unscale_(self.optimizer)
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.schedule.clip)
-        if not math.isfinite(total) or not bool(torch.isfinite(norm)):
+        too_large = not bool(torch.isfinite(norm))
+        if not math.isfinite(total) or (too_large and self.scaler.get_scale() <= 1):
             raise TrainingError(
                 f"{self.method}: the loss or its gradient is not a number at step {self.progress.step + 1}",
                 "lower --learning-rate, or use --quantize none to see whether quantization is the cause",
             )
-        self.optimizer.step()
+        self.scaler.step(self.optimizer)  # leaves out a step whose scaled gradients were too large
+        self.scaler.update()
         self._loss_sum += total
         self._loss_steps += 1
 
     def _accumulate(self, pairs: list[tuple[int, int]]) -> float:
-        """Gradients of the mean loss over all terms of a batch, however it is cut into micro-batches."""
+        """This process's part of the mean loss over all terms of a batch, and of its gradients.
+
+        However the batch is cut into shares and micro-batches, the parts add up to the same.
+        """
         self.optimizer.zero_grad(set_to_none=True)
-        pieces = []
         pairs = sorted(pairs, key=lambda pair: self.job.length(*pair))
+        terms = max(1, sum(self.job.terms(samples, epoch) for samples, epoch in self._pieces(pairs)))
+        total = 0.0
+        for samples, epoch in self._pieces(pairs[parallel.rank() :: parallel.size()]):
+            with self.job.loss(samples, epoch) as (loss, count):
+                if count:
+                    self.scaler.scale(loss / terms).backward()  # type: ignore[no-untyped-call]
+                    total += float(loss.detach()) / terms
+        return total
+
+    def _pieces(self, pairs: list[tuple[int, int]]) -> list[tuple[list[int], int]]:
+        """Micro-batches, each of one epoch."""
+        pieces = []
         for start in range(0, len(pairs), self.micro_batch_size):
             part = pairs[start : start + self.micro_batch_size]
             for epoch in sorted({epoch for _, epoch in part}):
                 pieces.append(([sample for sample, e in part if e == epoch], epoch))
-        terms = max(1, sum(self.job.terms(samples, epoch) for samples, epoch in pieces))
-        total = 0.0
-        for samples, epoch in pieces:
-            with self.job.loss(samples, epoch) as (loss, count):
-                if count:
-                    (loss / terms).backward()  # type: ignore[no-untyped-call]
-                    total += float(loss.detach()) / terms
-        return total
+        return pieces
+
+    def _align(self) -> None:
+        """Gives every process the main one's weights, and what its layers counted for themselves."""
+        if parallel.size() > 1:
+            self.job.load_state(parallel.same_for_all(self.job.state()))
 
     def _validation_due(self) -> bool:
         step, every = self.progress.step, self.schedule.validate_every
@@ -259,9 +298,11 @@ class Loop:
 
     def _validate(self) -> None:
         self.emit(StageStarted(self.method, self.seed, "validate"))
-        try:
+        self._align()
+        metrics: dict[str, float] | None = None
+        with contextlib.suppress(Interrupted):
             metrics = self.job.validate(self.should_stop)
-        except Interrupted:
+        if parallel.anyone(metrics is None) or metrics is None:
             self._stop("validate")
         self._judge(metrics, self._mean_loss())
 
@@ -308,21 +349,31 @@ class Loop:
                 seconds_left=(self.schedule.steps - progress.step) * per_step,
                 learning_rate=self.optimizer.param_groups[0]["lr"],
                 gate=self.job.gate(),
+                gpu_memory=torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None,
             )
         )
 
     def _stop(self, stage: str) -> NoReturn:
         self._save()
+        parallel.wait()  # or a launcher that sees one process gone might end the one that saves
         self.emit(Stopped(self.method, self.seed, stage, self.progress.step))
         raise Interrupted(f"{self.method} stopped at step {self.progress.step}; the same command goes on")
 
     def _save(self) -> None:
+        if not parallel.is_main():
+            return
         path = save_checkpoint(
             self.folder,
             Checkpoint(
                 step=self.progress.step,
                 validated=self._validated(),
-                progress={**vars(self.progress), "loss_sum": self._loss_sum, "loss_steps": self._loss_steps},
+                progress={
+                    **vars(self.progress),
+                    "loss_sum": self._loss_sum,
+                    "loss_steps": self._loss_steps,
+                    "loss_scale": self.scaler.state_dict(),
+                    "optimizer": self._optimizer_name,
+                },
                 weights=self.job.state(),
                 best=self.best_state or {},
                 optimizer=self.optimizer.state_dict(),
@@ -334,13 +385,20 @@ class Loop:
 
     def _resume(self) -> bool:
         """Goes back to the last complete checkpoint; says whether there was one."""
-        checkpoint, problems = load_latest(self.folder)
+        checkpoint, problems = parallel.from_main(lambda: load_latest(self.folder))
         for problem in problems:
             self.emit(Notice(problem, "warning"))
         if checkpoint is None:
             return False
         record = dict(checkpoint.progress)
         self._loss_sum, self._loss_steps = record.pop("loss_sum"), record.pop("loss_steps")
+        if scale := record.pop("loss_scale", {}):
+            self.scaler.load_state_dict(scale)
+        if (made_by := record.pop("optimizer", self._optimizer_name)) != self._optimizer_name:
+            raise TrainingError(
+                f"{self.folder} was left by a machine with {made_by}; here it is {self._optimizer_name}",
+                "go on where it was started, or remove that folder to start anew",
+            )
         self.progress = Progress(**record)
         self.job.load_state(checkpoint.weights)
         self.optimizer.load_state_dict(checkpoint.optimizer)
@@ -360,6 +418,7 @@ def train(
     label: tuple[str, int],
     emit: Emit,
     should_stop: ShouldStop,
+    before_step: Callable[[int], None] | None = None,
 ) -> TrainingReport:
     """Trains a job from the start or its last complete checkpoint; ends with the best weights loaded.
 
@@ -371,13 +430,14 @@ def train(
         label: (method, seed), carried by every event.
         emit: receives progress, at most twice a second.
         should_stop: asked before every step.
+        before_step: told the number (0-based) of every step before it, counted over all epochs and sessions.
 
     Raises:
         Interrupted: `should_stop` said so; a checkpoint is on disk.
         TrainingError: the loss is not a number.
     """
     torch.manual_seed(schedule.seed)
-    return Loop(job, n_samples, schedule, folder, label, emit, should_stop).run()
+    return Loop(job, n_samples, schedule, folder, label, emit, should_stop, before_step).run()
 
 
 __all__ = ["Job", "Schedule", "TrainingReport", "clear_checkpoints", "train"]

@@ -10,8 +10,10 @@ import pytest
 
 from core.config import (
     AdapterConfig,
+    AnsweringConfig,
     DataConfig,
     EncoderConfig,
+    GateConfig,
     ModelConfig,
     RunConfig,
     TrainingConfig,
@@ -20,7 +22,16 @@ from core.config import (
 from core.errors import InputError
 from core.presets import PRESETS, preset_config, with_overrides
 
-KINDS = (AdapterConfig, DataConfig, EncoderConfig, ModelConfig, RunConfig, TrainingConfig)
+KINDS = (
+    AdapterConfig,
+    AnsweringConfig,
+    DataConfig,
+    EncoderConfig,
+    GateConfig,
+    ModelConfig,
+    RunConfig,
+    TrainingConfig,
+)
 
 
 @pytest.mark.parametrize("preset", PRESETS[:-1])
@@ -50,7 +61,33 @@ def test_a_config_survives_json(preset: str) -> None:
         (TrainingConfig, {"learning_rate": float("nan")}, "learning rate"),
         (TrainingConfig, {"objective": "language-model", "encoder_prior": True}, "encoder's score"),
         (TrainingConfig, {"micro_batch_size": 0}, ""),
+        (TrainingConfig, {"curriculum": True}, "language-model objective"),
+        (TrainingConfig, {"item_slots": False}, "language-model objective"),
+        (
+            TrainingConfig,
+            {"objective": "language-model", "item_slots": False, "curriculum": True},
+            "ends with item vectors",
+        ),
+        (AnsweringConfig, {"protocol": "guess"}, "unknown protocol: guess"),
+        (RunConfig, {"answering": AnsweringConfig("generate")}, "--protocol generate needs"),
         (TrainingConfig, {"micro_batch_size": -8}, ""),
+        (TrainingConfig, {"learning_rate": float("inf")}, "learning rate"),
+        (TrainingConfig, {"clip": 0.0}, "largest gradient"),
+        (TrainingConfig, {"gate_rate_multiplier": -1.0}, "gate's rate"),
+        (TrainingConfig, {"weight_decay": float("nan")}, "weight decay"),
+        (TrainingConfig, {"warmup": 1.5}, "warm-up"),
+        (TrainingConfig, {"final_rate": -0.1}, "final rate"),
+        (TrainingConfig, {"validations": -1}, "validations"),
+        (TrainingConfig, {"validation_cases": 0}, "validation cases"),
+        (EncoderConfig, {"heads": 0}, "heads"),
+        (EncoderConfig, {"batch_size": 0}, "batch size"),
+        (EncoderConfig, {"learning_rate": 0.0}, "learning rate"),
+        (EncoderConfig, {"weight_decay": -1.0}, "weight decay"),
+        (AdapterConfig, {"alpha": 0.0}, "alpha"),
+        (AdapterConfig, {"dropout": 1.0}, "dropout"),
+        (GateConfig, {"noise": float("nan")}, "noise"),
+        (GateConfig, {"balance": -1.0}, "balance"),
+        (GateConfig, {"entropy": float("inf")}, "entropy"),
         (DataConfig, {"split": "random"}, "unknown split: random"),
         (DataConfig, {"spread_positions": 0}, "spread positions"),
     ],
@@ -95,9 +132,9 @@ def test_overrides_replace_what_they_name_and_are_checked() -> None:
 
 
 def test_lora_and_ilora_are_given_the_same_settings_by_every_preset() -> None:
-    """There is one adapter and one training part; nothing in them is for one method alone but K."""
+    """There is one adapter and one training part; iLoRA's alone are K, the gate and its rate."""
     parts = {field.name for field in dataclasses.fields(RunConfig)}
-    assert parts == {"data", "model", "encoder", "adapter", "training"}
+    assert parts == {"data", "model", "encoder", "adapter", "gate", "training", "answering"}
 
 
 def test_the_paper_preset_has_the_papers_hyper_parameters() -> None:
@@ -106,6 +143,9 @@ def test_the_paper_preset_has_the_papers_hyper_parameters() -> None:
     assert config.adapter.layers == 0
     assert len(config.adapter.targets) == 7
     assert config.training.objective == "language-model"
+    assert config.training.curriculum
+    assert config.training.item_slots
+    assert config.answering.protocol == "generate"
     assert config.training.batch_size == 128
     assert config.training.gate_rate_multiplier == 0.3
     assert config.encoder.width == 64

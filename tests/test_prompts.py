@@ -110,6 +110,7 @@ def test_any_title_becomes_a_segment_that_ends_in_its_slot(title: str) -> None:
     tokens = prompt.ids[prompt.item(tiny.ITEMS).tokens]
     assert 1 <= len(tokens) <= MAX_TITLE_TOKENS + 1
     assert tokens[-1] == slot_token(tiny.tokenizer())
+    assert tiny.tokenizer().eos_token_id not in tokens  # no title says that the text ends
 
 
 def test_the_answer_prompt_lists_history_and_candidates_and_counts_them() -> None:

@@ -11,7 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.statistics import bootstrap, bootstrap_all, compare, default_resamples, holm, sign_flip_p
+from core.statistics import (
+    bootstrap,
+    bootstrap_all,
+    compare,
+    compare_all,
+    default_resamples,
+    holm,
+    sign_flip_p,
+)
 
 PINNED = (0.2774140, 0.2673360, 0.2853879)
 """Value, low and high of the fixed example below, as every machine must find them."""
@@ -160,3 +168,16 @@ def test_many_users_get_fewer_draws_so_that_memory_stays_small():
     assert default_resamples(95) == default_resamples(943) == 10_000
     assert default_resamples(10_369) * 10_369 <= 20_000_000
     assert default_resamples(1_000_000) == 1_000
+
+
+def test_all_pairs_at_once_are_each_pair_by_itself():
+    stream = np.random.default_rng(8)
+    methods = [clustered(stream, users=20, mean=mean)[0] for mean in (0.3, 0.45, 0.5)]
+    users = clustered(stream, users=20)[1]
+    found = compare_all(methods, users)
+    assert list(found) == [(0, 1), (0, 2), (1, 2)]
+    for (i, j), comparison in found.items():
+        alone = compare(methods[i], methods[j], users)
+        assert comparison.p == alone.p
+        for part in ("difference", "low", "high", "relative", "relative_low", "relative_high"):
+            assert getattr(comparison, part) == pytest.approx(getattr(alone, part), abs=1e-5), part

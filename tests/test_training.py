@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import itertools
-import json
 import math
-import os
 import random
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from core.errors import Interrupted, TrainingError
@@ -228,56 +223,6 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_notice(tmp_path: Path) -> No
     assert_identical(job.state(), expected)
 
 
-def main(folder: str, result: str) -> None:
-    """What the killed process runs: a checkpoint after every step, then the final weights."""
-
-    def emit(event: Event) -> None:
-        print(event.to_json(), flush=True)
-
-    job = Toy()
-    plan = schedule(steps=150, validate_every=10, checkpoint_seconds=0.0)
-    run(job, Path(folder), plan, emit)
-    save_file(job.state(), result)
-
-
-def start(folder: Path, result: Path) -> subprocess.Popen[str]:
-    code = "import sys; from tests.test_training import main; main(*sys.argv[1:])"
-    root = Path(__file__).parents[1]
-    return subprocess.Popen(
-        [sys.executable, "-c", code, str(folder), str(result)],
-        cwd=root,
-        env={**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-
-
-@pytest.mark.slow
-def test_a_process_killed_again_and_again_ends_bit_by_bit_as_one_left_alone(tmp_path: Path) -> None:
-    expected, _ = uninterrupted(tmp_path / "whole", schedule(steps=150, validate_every=10))
-    folder, result = tmp_path / "checkpoints", tmp_path / "result.safetensors"
-    draw, went_on = random.Random(5), 0
-    for _ in range(4):
-        with start(folder, result) as process:
-            assert process.stdout is not None
-            first = (json.loads(line) for line in process.stdout)
-            for event in first:
-                went_on += "going on from step" in event.get("text", "")
-                if event["event"] == "Saved":
-                    break
-            time.sleep(draw.uniform(0, 0.25))
-            process.kill()
-        assert process.returncode == -9
-        assert not result.exists()
-    with start(folder, result) as process:
-        said, _ = process.communicate(timeout=120)
-    assert process.returncode == 0
-    assert went_on == 3
-    assert "going on from step" in said
-    assert_identical(load_file(result), expected)
-    assert not list(folder.glob(".*"))  # what the killed writers left is gone
-
-
 # --- the order of samples, and how a batch is cut ----------------------------------------------------------
 
 
@@ -331,6 +276,92 @@ def test_out_of_memory_halves_the_micro_batch_and_learns_the_same(tmp_path: Path
         torch.testing.assert_close(cramped.state()[name], tensor, rtol=1e-9, atol=1e-12)
     said = [event.text for event in events if isinstance(event, Notice) and "memory" in event.text]
     assert said == ["out of memory: micro-batch is now 4", "out of memory: micro-batch is now 2"]
+
+
+def test_one_sample_that_does_not_fit_is_one_line(tmp_path: Path) -> None:
+    class Hopeless(Toy):
+        def loss(self, samples: Sequence[int], epoch: int) -> Any:
+            raise torch.OutOfMemoryError("no room")
+
+    with pytest.raises(TrainingError, match="one sample at a time") as caught:
+        run(Hopeless(), tmp_path)
+    assert "--quantize nf4" in caught.value.hint
+
+
+# --- half precision ----------------------------------------------------------------------------------------
+
+
+class Faint(Toy):
+    """A loss whose gradient, about 1e-8, is too small for fp16."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(()))
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        return [{"params": [self.weight], "rate": 1.0, "weight_decay": 0.0}]
+
+    @contextmanager
+    def loss(self, samples: Sequence[int], epoch: int) -> Iterator[tuple[Tensor, int]]:
+        small = (self.weight.half() * 1e-4) * 1e-4
+        yield small.float() * len(samples), len(samples)
+
+
+class Explosive(Faint):
+    """A loss whose scaled gradient overflows fp16 unless the scale is small."""
+
+    @contextmanager
+    def loss(self, samples: Sequence[int], epoch: int) -> Iterator[tuple[Tensor, int]]:
+        yield (self.weight.half() * 100).float() * len(samples), len(samples)
+
+
+def test_scaling_the_loss_finds_gradients_that_fp16_would_lose(tmp_path: Path) -> None:
+    lost, found = Faint(), Faint()
+    run(lost, tmp_path / "lost", schedule(steps=4, validate_every=0, warmup_steps=0))
+    plan = schedule(steps=4, validate_every=0, warmup_steps=0, loss_scaling=True)
+    run(found, tmp_path / "found", plan)
+    assert float(lost.weight.detach()) == 1.0
+    assert float(found.weight.detach()) < 0.99
+
+
+def test_scaling_the_loss_changes_nothing_where_it_is_not_needed(tmp_path: Path) -> None:
+    """The scale is a power of two, so that not a bit is lost."""
+    plain, scaled = Toy(), Toy()
+    run(plain, tmp_path / "plain")
+    run(scaled, tmp_path / "scaled", schedule(loss_scaling=True))
+    assert_identical(scaled.state(), plain.state())
+
+
+def test_a_scale_that_is_too_large_costs_a_step_and_is_halved_also_after_a_stop(tmp_path: Path) -> None:
+    plan = schedule(steps=8, validate_every=0, warmup_steps=0, loss_scaling=True)
+    whole, parts = Explosive(), Explosive()
+    loop = Loop(whole, N, plan, tmp_path / "whole", LABEL, silent, never)
+    loop.run()
+    assert loop.scaler.get_scale() < 4096
+    assert 0 < float(whole.weight.detach()) < 1  # it went on learning
+    with pytest.raises(Interrupted):
+        run(parts, tmp_path / "parts", plan, should_stop=after(3))
+    again = Explosive()
+    with torch.no_grad():
+        again.weight.copy_(parts.weight)  # the toy's own state holds the network alone
+    going_on = Loop(again, N, plan, tmp_path / "parts", LABEL, silent, never)
+    going_on.run()
+    assert going_on.scaler.get_scale() == loop.scaler.get_scale()
+    assert torch.equal(again.weight, whole.weight)
+
+
+def test_an_optimizer_of_another_kind_does_not_go_on_with_what_this_one_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(Interrupted):
+        run(Toy(), tmp_path, should_stop=after(3))
+    monkeypatch.setattr("core.training.make_optimizer", torch.optim.Adam)
+    with pytest.raises(TrainingError, match=r"AdamW; here it is Adam") as caught:
+        run(Toy(), tmp_path)
+    assert "start anew" in caught.value.hint
+
+
+# --- the schedule ------------------------------------------------------------------------------------------
 
 
 def test_the_rate_rises_then_falls_along_a_cosine_to_its_last_share() -> None:

@@ -11,7 +11,7 @@ Plain LoRA runs through the same layer without the multiply: the two methods dif
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -27,25 +27,43 @@ class ExpertWeights:
     """Where gated layers find the omega of the batch in hand. One per adapted model.
 
     The weights must stay set until `backward()` has run, because checkpointed layers run again then.
+
+    Args:
+        experts: K.
+        layers: for each site, the number of the transformer layer it belongs to; a single site serves all.
     """
 
-    def __init__(self, experts: int) -> None:
+    def __init__(self, experts: int, layers: Sequence[int] = (0,)) -> None:
         self.experts = experts
+        self.layers = tuple(layers)
         self._omega: Tensor | None = None
+
+    @property
+    def sites(self) -> int:
+        """How many places of the model have weights of their own."""
+        return len(self.layers)
 
     @contextmanager
     def use(self, omega: Tensor) -> Iterator[None]:
-        """Sets omega, (batch, experts), for the forward and backward passes inside the block."""
-        if omega.ndim != 2 or omega.shape[1] != self.experts:
-            raise ValueError(f"omega has shape {tuple(omega.shape)}, not (batch, {self.experts})")
-        previous, self._omega = self._omega, omega
+        """Sets omega for the forward and backward passes inside the block.
+
+        Args:
+            omega: (batch, experts) for all sites alike, or (batch, sites, experts).
+        """
+        by_site = omega[:, None] if omega.ndim == 2 else omega
+        if by_site.ndim != 3 or by_site.shape[1] not in (1, self.sites) or by_site.shape[2] != self.experts:
+            raise ValueError(
+                f"omega has shape {tuple(omega.shape)}, not (batch, {self.experts})"
+                f" or (batch, {self.sites}, {self.experts})"
+            )
+        previous, self._omega = self._omega, by_site
         try:
             yield
         finally:
             self._omega = previous
 
-    def scale_for(self, batch: int, rank: int) -> Tensor:
-        """The factor of each of the r low-rank channels, (batch, rank): K * omega, every value r/K times.
+    def scale_for(self, batch: int, rank: int, site: int = 0) -> Tensor:
+        """The factor of a site's r low-rank channels, (batch, rank): K * omega, every value r/K times.
 
         Beams and repeated prompts (a batch that is a multiple) repeat the rows.
 
@@ -55,7 +73,7 @@ class ExpertWeights:
         """
         if self._omega is None:
             raise RuntimeError("a gated LoRA layer ran without expert weights; wrap the call in `use(omega)`")
-        omega = self._omega
+        omega = self._omega[:, site if self._omega.shape[1] > 1 else 0]  # (batch, K)
         if omega.shape[0] != batch:
             if batch % omega.shape[0]:
                 raise RuntimeError(f"expert weights for {omega.shape[0]} sequences met a batch of {batch}")
@@ -69,8 +87,16 @@ class ExpertLora(LoraVariant):
     Works on `Linear`, `Linear8bitLt` and `Linear4bit`. A and B stay in full precision for the optimizer.
     """
 
-    def __init__(self, weights: ExpertWeights | None) -> None:
-        self.weights = weights
+    def __init__(self, weights: ExpertWeights | None, site: int = 0) -> None:
+        self.weights, self.site = weights, site
+
+    def factors(self, batch: int, rank: int) -> Tensor | None:
+        """(batch, rank), what each low-rank channel is multiplied by in this layer; None without a gate.
+
+        Raises:
+            RuntimeError: there is a gate and no omega is set, or it is for another batch size.
+        """
+        return None if self.weights is None else self.weights.scale_for(batch, rank, self.site)
 
     def supports_lora_conversion(self) -> bool:
         """Only without a gate: a gated adapter differs from sequence to sequence."""
@@ -90,8 +116,9 @@ class ExpertLora(LoraVariant):
         down: Tensor = module.lora_A[active_adapter].get_parameter("weight").to(x.dtype)  # (rank, in)
         up: Tensor = module.lora_B[active_adapter].get_parameter("weight")  # (out, rank)
         hidden = F.linear(module.lora_dropout[active_adapter](x), down)  # (batch, tokens, rank)
-        if self.weights is not None:
-            scale = self.weights.scale_for(hidden.shape[0], hidden.shape[-1]).to(hidden.dtype)
+        factors = self.factors(hidden.shape[0], hidden.shape[-1])
+        if factors is not None:
+            scale = factors.to(hidden.dtype)
             hidden = hidden * scale.view(hidden.shape[0], *[1] * (hidden.ndim - 2), -1)
         output = F.linear(hidden, (up * module.scaling[active_adapter]).to(hidden.dtype))
         return result + output.to(result.dtype)
@@ -104,12 +131,15 @@ class ExpertLora(LoraVariant):
     merge_safe = merge_unsafe = unmerge = _refuse
 
 
-def adapt_layers(model: nn.Module, experts: int | None, adapter: str = ADAPTER) -> ExpertWeights | None:
+def adapt_layers(
+    model: nn.Module, experts: int | None, scope: str = "shared", adapter: str = ADAPTER
+) -> ExpertWeights | None:
     """Makes every LoRA layer of a peft model an `ExpertLora`.
 
     Args:
         model: a model that went through `peft.get_peft_model`.
         experts: K, which must divide the adapter's rank, or None for plain LoRA.
+        scope: which layers share their weights: shared, per-layer or per-module.
         adapter: the adapter's name inside peft.
 
     Returns:
@@ -118,16 +148,25 @@ def adapt_layers(model: nn.Module, experts: int | None, adapter: str = ADAPTER) 
     Raises:
         ValueError: there is no LoRA layer, or K does not divide the rank.
     """
-    weights = None if experts is None else ExpertWeights(experts)
-    layers = [module for module in model.modules() if isinstance(module, LoraLayer)]
-    if not layers:
+    found = [(name, module) for name, module in model.named_modules() if isinstance(module, LoraLayer)]
+    if not found:
         raise ValueError("the model has no LoRA layer to adapt")
-    for layer in layers:
-        if experts is not None and layer.r[adapter] % experts:
-            raise ValueError(f"{experts} experts do not divide rank {layer.r[adapter]}")
-        layer.lora_variant[adapter] = ExpertLora(weights)
-        layer.cast_input_dtype_enabled = False
+    numbers = [layer_number(name) for name, _ in found]
+    keys = {"shared": [0] * len(found), "per-layer": numbers, "per-module": list(range(len(found)))}[scope]
+    sites = {key: site for site, key in enumerate(dict.fromkeys(keys))}
+    layers = [numbers[keys.index(key)] for key in sites]
+    weights = None if experts is None else ExpertWeights(experts, layers)
+    for (_, module), key in zip(found, keys, strict=True):
+        if experts is not None and module.r[adapter] % experts:
+            raise ValueError(f"{experts} experts do not divide rank {module.r[adapter]}")
+        module.lora_variant[adapter] = ExpertLora(weights, sites[key])
+        module.cast_input_dtype_enabled = False
     return weights
+
+
+def layer_number(name: str) -> int:
+    """The transformer layer that a module's dotted name places it in; 0 where there is none."""
+    return next((int(part) for part in name.split(".") if part.isdigit()), 0)
 
 
 def expert_slice(tensor: Tensor, expert: int, experts: int, dim: int) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,25 +17,28 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from core.answers import AnswerRanker
-from core.assets import home
+from core.answers import AT_TEST, AnswerRanker, Wording
+from core.assets import base_model, home
 from core.config import AdapterConfig, RunConfig
 from core.errors import ModelError
 from core.events import Emit, Notice, silent
-from core.ilora.gate import SoftmaxGate
+from core.ilora.folding import Update, fold
+from core.ilora.gate import Gate, MeanInput, RandomInput, gate_penalty, make_gate
 from core.ilora.layers import ADAPTER, ExpertWeights, adapt_layers
 from core.llm import LanguageModel, disable_cpu_packing, quiet
-from core.prompts import AnswerPrompt, ListwisePrompt
+from core.prompts import AnswerPrompt, ListwisePrompt, encode_titles
 from core.ranking import ListwiseRanker, SegmentStates, decoder_view, states_key
 
 if TYPE_CHECKING:
     from core.data.cards import Prompts
-    from core.recommenders.sasrec import SASRec
+    from core.recommenders.encoders import Encoder
 
 Histories = Sequence[Sequence[int]]
 
 ADAPTER_FILE = "adapter_model.safetensors"
 """A and B under peft's names."""
+SETTINGS_FILE = "adapter_config.json"
+"""peft's settings: rank, alpha, layers."""
 REST_FILE = "ilora.safetensors"
 """Gate, projector and head."""
 
@@ -56,7 +60,7 @@ class AdaptedModel:
     def __init__(
         self,
         llm: LanguageModel,
-        encoder: SASRec,
+        encoder: Encoder,
         titles: Sequence[str],
         prompts: Prompts,
         config: RunConfig,
@@ -72,14 +76,18 @@ class AdaptedModel:
         torch.manual_seed(seed)
         self.peft = attach_adapter(llm, config.adapter, self.lower)
         self.weights: ExpertWeights | None = adapt_layers(
-            self.peft, config.adapter.experts if gated else None
+            self.peft, config.adapter.experts if gated else None, config.gate.scope
         )
         if config.training.checkpointing:
             recompute_in_backward(llm.model)
         self.ranker = self._ranker(decoder, titles, prompts, emit).to(llm.device)
-        self.gate: SoftmaxGate | None = None
-        if gated:  # last, so that everything before starts the same in LoRA and iLoRA
-            self.gate = SoftmaxGate(encoder.config.width, config.adapter.experts).to(llm.device)
+        self.gate: Gate | None = None
+        self._gate_input: RandomInput | MeanInput | None = None
+        if self.weights is not None:  # last, so that everything before starts the same in LoRA and iLoRA
+            self._gate_input = self._input(titles)
+            width = self._gate_input.width if self._gate_input else encoder.config.width
+            gate = make_gate(config.gate, width, config.adapter.experts, self.weights.sites)
+            self.gate = gate.to(llm.device)
         self._gate_sum: Tensor | None = None
         self._gate_count = 0
 
@@ -89,9 +97,10 @@ class AdaptedModel:
         upper = decoder_view(decoder, self.lower, self.llm.depth, norm=True)
         vectors = self.encoder.item_vectors()
         if self.config.training.objective == "language-model":
-            prompt = AnswerPrompt(self.llm.tokenizer, titles, prompts.language_model)
+            prompt = AnswerPrompt(self.llm.tokenizer, titles, prompts.answer_templates)
             lower = decoder_view(decoder, 0, self.lower, norm=False) if self.lower else None
-            return AnswerRanker(self.llm, prompt, lower, upper, vectors)
+            slots = vectors if self.config.training.item_slots else None
+            return AnswerRanker(self.llm, prompt, lower, upper, slots)
         packed = ListwisePrompt(self.llm.tokenizer, titles, prompts.history, prompts.ask)
         store = home() / "states" / f"{states_key(self.llm, packed, self.lower)}.safetensors"
         if self.lower and not store.is_file():
@@ -100,38 +109,87 @@ class AdaptedModel:
         states.ensure(np.arange(packed.items))
         return ListwiseRanker(states, upper, vectors, self.config.training.encoder_prior)
 
+    def _input(self, titles: Sequence[str]) -> RandomInput | MeanInput | None:
+        """What the gate reads in place of the encoder's representation, if anything."""
+        kind = self.config.gate.input
+        if kind == "random":
+            return RandomInput(self.encoder.config.width)
+        if kind == "items":
+            vectors = self.encoder.item_vectors().detach().float()
+            return MeanInput(vectors, torch.ones(len(vectors), device=vectors.device))
+        if kind == "tokens":
+            encoded = encode_titles(self.llm.tokenizer, titles)
+            table = self.llm.model.get_input_embeddings().get_parameter("weight").detach()
+            sums = torch.stack([table[torch.tensor(ids)].float().sum(0) for ids in encoded])
+            counts = torch.tensor([float(len(ids)) for ids in encoded], device=sums.device)
+            return MeanInput(sums, counts)
+        return None
+
     # --- answering --------------------------------------------------------------------------------------
 
     def scores(self, histories: Histories, candidates: Histories) -> Tensor:
         """(batch, C) scores of candidates, with gradients to everything that is trained."""
         z, prior = self._read(histories, candidates)
-        with self._gated(z):
+        with self._gated(histories, z):
             scores: Tensor = self.ranker(histories, candidates, prior)
         return scores
 
+    @torch.no_grad()
+    def answers(self, histories: Histories, candidates: Histories, constrained: bool) -> list[str]:
+        """What the model writes when it is asked for the next title, one text per history.
+
+        Raises:
+            TypeError: the model was trained to score candidates, not to write.
+        """
+        if not isinstance(self.ranker, AnswerRanker):
+            raise TypeError("a listwise ranker writes no answers")
+        with self._gated(histories):
+            return self.ranker.answer(histories, candidates, constrained)
+
     @contextmanager
-    def loss(self, histories: Histories, candidates: Histories, targets: Sequence[int]) -> Iterator[Tensor]:
+    def loss(
+        self,
+        histories: Histories,
+        candidates: Histories,
+        targets: Sequence[int],
+        wording: Wording = AT_TEST,
+    ) -> Iterator[Tensor]:
         """The summed training loss of a batch; the gate stays set inside the block, where `backward` belongs.
 
         listwise: cross-entropy of the target's column among the candidates. language-model: cross-entropy of
-        the answer's tokens, their mean per sample.
+        the answer's tokens, their mean per sample; its prompts are worded as told.
         """
         z, prior = self._read(histories, candidates)
-        with self._gated(z):
+        with self._gated(histories, z) as omega:
             if isinstance(self.ranker, AnswerRanker):
                 answers = [row[target] for row, target in zip(candidates, targets, strict=True)]
-                yield self.ranker.loss(histories, candidates, answers)
+                loss = self.ranker.loss(histories, candidates, answers, wording)
             else:
                 scores = self.ranker(histories, candidates, prior)
-                yield F.cross_entropy(scores, torch.tensor(targets, device=scores.device), reduction="sum")
+                loss = F.cross_entropy(scores, torch.tensor(targets, device=scores.device), reduction="sum")
+            if omega is not None and self.config.gate.has_penalty:
+                loss = loss + len(histories) * gate_penalty(omega, self.config.gate)
+            yield loss
 
     @torch.no_grad()
     def expert_weights(self, histories: Histories) -> npt.NDArray[np.float32] | None:
-        """omega, (batch, K), or None for plain LoRA."""
+        """omega, (batch, K), its mean over the sites where there are several; None for plain LoRA."""
         if self.gate is None:
             return None
-        omega: npt.NDArray[np.float32] = self.gate(self.encoder.represent(histories)).cpu().numpy()
+        omega: npt.NDArray[np.float32] = self._omega(self.gate, histories).mean(1).cpu().numpy()
         return omega
+
+    @torch.no_grad()
+    def expert_weights_by_layer(self, histories: Histories) -> npt.NDArray[np.float32] | None:
+        """omega, (batch, layers, K), lowest adapted layer first, its mean over a layer's modules.
+
+        None where all layers share one.
+        """
+        if self.gate is None or self.weights is None or self.weights.sites == 1:
+            return None
+        omega = self._omega(self.gate, histories).cpu().numpy()
+        layers = np.array(self.weights.layers)
+        return np.stack([omega[:, layers == layer].mean(1) for layer in sorted(set(layers))], axis=1)
 
     def mean_gate(self) -> list[float] | None:
         """Mean omega over the training samples since the last call."""
@@ -147,18 +205,29 @@ class AdaptedModel:
         ids = torch.tensor(np.asarray(candidates, dtype=np.int64), device=z.device)
         return z, self.encoder.score(z, ids)
 
+    def _omega(self, gate: Gate, histories: Histories, z: Tensor | None = None) -> Tensor:
+        """The gate's answer, (batch, sites, K); z is the encoder's representation where it is known."""
+        if self._gate_input is not None:
+            z = self._gate_input(histories).to(self.llm.device)
+        elif z is None:
+            with torch.no_grad():
+                z = self.encoder.represent(histories)
+        omega: Tensor = gate(z)
+        return omega
+
     @contextmanager
-    def _gated(self, z: Tensor) -> Iterator[None]:
+    def _gated(self, histories: Histories, z: Tensor | None = None) -> Iterator[Tensor | None]:
+        """Sets the gate for a batch and yields omega, (batch, sites, K); None for plain LoRA."""
         if self.gate is None or self.weights is None:
-            yield
+            yield None
             return
-        omega = self.gate(z)
+        omega = self._omega(self.gate, histories, z)
         if torch.is_grad_enabled():
-            total = omega.detach().sum(0)
+            total = omega.detach().mean(1).sum(0)
             self._gate_sum = total if self._gate_sum is None else self._gate_sum + total
             self._gate_count += len(omega)
         with self.weights.use(omega):
-            yield
+            yield omega
 
     # --- training ---------------------------------------------------------------------------------------
 
@@ -193,9 +262,14 @@ class AdaptedModel:
             if parameters
         ]
 
+    def kept(self) -> dict[str, Tensor]:
+        """All that a trained model is kept by: its parameters, and the gate's statistics or fixed weights."""
+        buffers = {} if self.gate is None else dict(self.gate.named_buffers())
+        return {**self.parameters(), **{f"gate.{name}": buffer for name, buffer in buffers.items()}}
+
     def state(self) -> dict[str, Tensor]:
-        """Every trained weight, by the names of `parameters`."""
-        return {name: parameter.detach() for name, parameter in self.parameters().items()}
+        """Every weight and statistic of `kept`, without gradients."""
+        return {name: tensor.detach() for name, tensor in self.kept().items()}
 
     @torch.no_grad()
     def load_state(self, state: dict[str, Tensor]) -> None:
@@ -204,7 +278,7 @@ class AdaptedModel:
         Raises:
             ModelError: a weight is missing, unknown or of another shape.
         """
-        own = self.parameters()
+        own = self.kept()
         if missing := sorted(own.keys() - state.keys()):
             raise ModelError(f"the saved adapter lacks {missing[0]} (and {len(missing) - 1} more)")
         if unknown := sorted(state.keys() - own.keys()):
@@ -229,14 +303,24 @@ class AdaptedModel:
             if not p.requires_grad
         )
         own = sum(p.numel() for p in self.parameters().values())
+        if not self.gated and self.ranker.slots is None:
+            return packed + own  # a prompt of text alone needs no encoder
         return packed + own + sum(p.numel() for p in self.encoder.parameters())
 
     # --- keeping ----------------------------------------------------------------------------------------
 
+    @torch.no_grad()
+    def folded(self, history: Sequence[int] | None) -> dict[str, Update]:
+        """The adapter that one history gets as a plain LoRA; without a history, a uniform gate's."""
+        if history is None:
+            return fold(self.peft, gated=False)
+        with self._gated([history]):
+            return fold(self.peft)
+
     def save(self, folder: Path) -> None:
         """Writes a PEFT adapter folder (A and B), and beside it what is trained outside the adapter."""
         settings = self.peft.peft_config[ADAPTER]
-        settings.base_model_name_or_path = self.llm.name
+        settings.base_model_name_or_path = base_model(self.llm.name)
         settings.inference_mode = True
         settings.save_pretrained(folder)
         parts = {"adapter": {}, "rest": {}}  # type: dict[str, dict[str, Tensor]]
@@ -253,20 +337,42 @@ class AdaptedModel:
         """Takes back what `save` wrote.
 
         Raises:
-            ModelError: a file is missing or damaged, or a weight is missing, unknown or misshapen.
+            ModelError: a file is missing or damaged, a weight is missing, unknown or misshapen, or peft's
+                settings are not this adapter's.
         """
         try:
             adapter, rest = load_file(folder / ADAPTER_FILE), load_file(folder / REST_FILE)
-        except (OSError, SafetensorError) as error:
+            written = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
+        except (OSError, ValueError, SafetensorError) as error:
             raise ModelError(
                 f"{folder} cannot be read: {error}", "train again, or copy the folder anew"
             ) from error
+        check_settings(written, self.peft.peft_config[ADAPTER], folder / SETTINGS_FILE)
         names = {
             name.removeprefix("adapter.").replace(f".{ADAPTER}.", "."): name
             for name in self.parameters()
             if name.startswith("adapter.")
         }
-        self.load_state({**{names.get(name, name): tensor for name, tensor in adapter.items()}, **rest})
+        for file, held, known in (
+            (ADAPTER_FILE, adapter, names.keys()),
+            (REST_FILE, rest, self.kept().keys() - names.values()),
+        ):
+            if unknown := sorted(held.keys() - known):
+                raise ModelError(f"{folder / file} holds the unknown weight {unknown[0]}")
+        self.load_state({**{names[name]: tensor for name, tensor in adapter.items()}, **rest})
+
+
+def check_settings(written: Any, own: Any, path: Path) -> None:
+    """Raises `ModelError` unless peft's saved settings describe the adapter that is to take its weights."""
+    for name in ("r", "lora_alpha", "target_modules", "layers_to_transform"):
+        expected, found = getattr(own, name), written.get(name) if isinstance(written, dict) else None
+        if name == "target_modules":
+            expected, found = sorted(expected), sorted(found or ())
+        if found != expected:
+            raise ModelError(
+                f"{path} says {name} = {found}, and the run's own settings {expected}",
+                "copy the folder anew, or train again",
+            )
 
 
 def recompute_in_backward(model: Any) -> None:

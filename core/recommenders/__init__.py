@@ -2,34 +2,63 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from core.errors import InputError
 
 if TYPE_CHECKING:
+    from core.config import RunConfig
     from core.recommenders.base import Recommender
 
 METHODS = {
     "popularity": "core.recommenders.popularity:Popularity",
+    "gru4rec": "core.recommenders.gru4rec:GRU4RecRecommender",
+    "caser": "core.recommenders.caser:CaserRecommender",
     "sasrec": "core.recommenders.sasrec:SASRecRecommender",
+    "morec": "core.recommenders.morec:MoRecRecommender",
     "zero-shot": "core.recommenders.llm:ZeroShot",
+    "tallrec": "core.recommenders.rivals:Tallrec",
+    "llara": "core.recommenders.rivals:Llara",
     "lora": "core.recommenders.llm:Lora",
     "ilora": "core.recommenders.llm:Ilora",
 }
 """Method -> where its class lives, in the benchmark's order: cheap first, the encoder before its users."""
 
-LLM_METHODS = ("zero-shot", "lora", "ilora")
+ENCODER_METHODS = ("gru4rec", "caser", "sasrec", "morec")
+"""Methods that are a sequence encoder, whichever kind the gate reads."""
+
+LLM_METHODS = ("morec", "zero-shot", "tallrec", "llara", "lora", "ilora")
 """Methods that load the language model."""
 
 CONFIG_PARTS: dict[str, tuple[str, ...]] = {
     "popularity": ("data",),
+    "gru4rec": ("data", "encoder"),
+    "caser": ("data", "encoder"),
     "sasrec": ("data", "encoder"),
-    "zero-shot": ("data", "model"),
-    "lora": ("data", "model", "encoder", "adapter", "training"),
-    "ilora": ("data", "model", "encoder", "adapter", "training"),
+    "morec": ("data", "model", "encoder"),
+    "zero-shot": ("data", "model", "answering"),
+    "tallrec": ("data", "model", "adapter", "training", "answering"),
+    "llara": ("data", "model", "encoder", "adapter", "training", "answering"),
+    "lora": ("data", "model", "encoder", "adapter", "training", "answering"),
+    "ilora": ("data", "model", "encoder", "adapter", "gate", "training", "answering"),
 }
 """The parts of a run's config that decide a method's result."""
+
+OWN_TRAINING: dict[str, dict[str, Any]] = {
+    "tallrec": {"objective": "language-model", "item_slots": False, "curriculum": False},
+    "llara": {"objective": "language-model", "item_slots": True, "curriculum": True},
+}
+"""What a method is by definition, whatever a run's training settings say; the budget is the run's."""
+
+
+def settle(config: RunConfig, method: str) -> RunConfig:
+    """A run's settings as they hold for one method."""
+    own = OWN_TRAINING.get(method)
+    if own is None:
+        return config
+    return replace(config, training=replace(config.training, encoder_prior=False, **own))
 
 
 def check_method(name: str) -> None:

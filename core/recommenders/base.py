@@ -14,6 +14,7 @@ import numpy.typing as npt
 from core.config import RunConfig
 from core.data.types import Dataset, Samples
 from core.events import Emit, ShouldStop, never, silent
+from core.validity import Answer
 
 Scores = npt.NDArray[np.float32]
 
@@ -79,8 +80,20 @@ class Recommender(ABC):
             (n, c) finite scores; only their order within a row means something.
         """
 
+    def answers(
+        self, histories: Sequence[Sequence[int]], candidates: Sequence[Sequence[int]]
+    ) -> list[Answer] | None:
+        """What the method says when asked in words, one answer per history; None if it scores instead."""
+        del histories, candidates
+        return None
+
     def expert_weights(self, histories: Sequence[Sequence[int]]) -> npt.NDArray[np.float32] | None:
-        """omega, (n, K), for gated methods; None for the others."""
+        """omega, (n, K), for gated methods, its mean where a gate has several sites; None for the others."""
+        del histories
+        return None
+
+    def expert_weights_by_layer(self, histories: Sequence[Sequence[int]]) -> npt.NDArray[np.float32] | None:
+        """omega, (n, layers, K), lowest adapted layer first; None unless layers have gates of their own."""
         del histories
         return None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from core.answers import AnswerRanker
+from core import parallel
+from core.answers import AT_TEST, AnswerRanker, Wording
 from core.config import sha256_of
+from core.curriculum import is_hybrid, pick_template
 from core.data import draw_candidates, load_card
 from core.data.types import Sample
 from core.errors import Interrupted
@@ -24,9 +27,10 @@ from core.llm import load_llm
 from core.metrics import ranks_from_scores, summarize
 from core.prompts import AnswerPrompt
 from core.ranking import decoder_view
+from core.recommenders import settle
 from core.recommenders.base import FitReport, Recommender, Scores, Task
-from core.recommenders.sasrec import (
-    SASRec,
+from core.recommenders.encoders import (
+    Encoder,
     fit_encoder,
     load_encoder,
     save_encoder,
@@ -34,8 +38,10 @@ from core.recommenders.sasrec import (
     target_columns,
 )
 from core.training import Schedule, clear_checkpoints, train
+from core.validity import Answer, read_answer
 
 Score = Callable[[Sequence[Sequence[int]], Sequence[Sequence[int]]], Tensor]
+Ask = Callable[[Sequence[Sequence[int]], Sequence[Sequence[int]]], list[str]]
 
 
 class AdapterJob:
@@ -46,6 +52,21 @@ class AdapterJob:
         self.samples = task.samples.train
         self.settings = task.config.training
         self.validation = spaced(task.samples.validation, self.settings.validation_cases)
+        self.steps = -(-self.settings.samples // self.settings.batch_size)
+        self.hybrid = True
+
+    def begin(self, step: int) -> None:
+        """Decides, before an optimizer step, whether its batch is hybrid; always without a curriculum."""
+        self.hybrid = not self.settings.curriculum or is_hybrid(self.task.seed, step, self.steps)
+
+    def wording(self, samples: Sequence[int], epoch: int) -> Wording:
+        """How the samples of a micro-batch are asked: a template for each, item vectors for all or none."""
+        ranker = self.model.ranker
+        if not isinstance(ranker, AnswerRanker):
+            return AT_TEST
+        count = len(ranker.prompt.templates)
+        picked = [pick_template(self.task.seed, sample, epoch, count) for sample in samples]
+        return Wording(picked, self.hybrid)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Adapter, projector and gate."""
@@ -85,21 +106,17 @@ class AdapterJob:
         cases = [self.samples[sample] for sample in samples]
         candidates = [self.candidates(sample, epoch) for sample in samples]
         targets = [row.index(case.target) for row, case in zip(candidates, cases, strict=True)]
-        with self.model.loss([case.history for case in cases], candidates, targets) as loss:
+        histories = [case.history for case in cases]
+        with self.model.loss(histories, candidates, targets, self.wording(samples, epoch)) as loss:
             yield loss, len(samples)
 
     def validate(self, should_stop: ShouldStop) -> dict[str, float]:
         """Ranking metrics over validation users."""
         self.model.train(False)
-        scores = score_in_batches(
-            self.model.scores,
-            [case.history for case in self.validation],
-            [case.candidates for case in self.validation],
-            self.settings.micro_batch_size,
-            should_stop,
-        )
+        size = self.settings.micro_batch_size
+        ranks = shared_ranks(self.model.scores, self.validation, size, should_stop)
         self.model.train()
-        metrics = summarize(ranks_from_scores(scores, target_columns(self.validation)))
+        metrics = summarize(ranks)
         return {**metrics, "n": float(len(self.validation))}
 
     def baseline(self) -> dict[str, float] | None:
@@ -130,6 +147,7 @@ def checkpoint_folder(task: Task, method: str) -> Path:
     How a batch is cut into micro-batches is no such setting: a run that had too little memory goes on.
     """
     config = task.config.to_dict()
+    del config["answering"]  # how the model is asked afterwards changes nothing in how it is trained
     del config["training"]["micro_batch_size"], config["training"]["checkpointing"]
     key = sha256_of([config, task.samples.sha256])[:12]
     return task.folder / "checkpoints" / f"{method}-seed{task.seed}-{key}"
@@ -167,13 +185,65 @@ def score_in_batches(
     return scores
 
 
+def shared_ranks(
+    score: Score, cases: Sequence[Sample], size: int, should_stop: ShouldStop
+) -> npt.NDArray[np.int64]:
+    """(n,) the target's rank in every case; each process scores its share, `size` cases at a time.
+
+    Raises:
+        Interrupted: `should_stop` said so.
+    """
+
+    def ranks(own: Sequence[Sample]) -> list[int]:
+        histories, candidates = [case.history for case in own], [case.candidates for case in own]
+        scores = score_in_batches(score, histories, candidates, size, should_stop)
+        found: list[int] = ranks_from_scores(scores, target_columns(own)).tolist()
+        return found
+
+    return np.array(parallel.share_out(cases, ranks))
+
+
+def answer_in_batches(
+    ask: Ask,
+    title: Callable[[int], str],
+    histories: Sequence[Sequence[int]],
+    candidates: Sequence[Sequence[int]],
+    size: int,
+) -> list[Answer]:
+    """Answers read against the candidates' titles, `size` at a time, rows of similar length together."""
+    order = sorted(range(len(histories)), key=lambda i: len(histories[i]))
+    found: dict[int, Answer] = {}
+    for start in range(0, len(order), size):
+        rows = order[start : start + size]
+        texts = ask([histories[i] for i in rows], [candidates[i] for i in rows])
+        for i, text in zip(rows, texts, strict=True):
+            found[i] = read_answer(text, [title(item) for item in candidates[i]])
+    return [found[i] for i in range(len(order))]
+
+
+def _notes_on_answers(task: Task) -> list[str]:
+    """What a result must say about how the model was asked."""
+    notes = {
+        "rank": "candidates are ranked by the likelihood of their titles as the answer",
+        "generate": "the answer is written freely; a case whose answer is not the target has the last rank",
+        "constrained": "the answer is written within the candidates' titles; a case whose answer is not the "
+        "target has the last rank",
+    }
+    found = [notes[task.config.answering.protocol]]
+    if task.config.training.curriculum:
+        found.append("batches went from text-only to hybrid prompts over all of training")
+    if not task.config.training.item_slots:
+        found.append("prompts were text alone")
+    return found
+
+
 class AdapterRecommender(Recommender):
     """What LoRA and iLoRA share: everything but the gate."""
 
     uses_llm = True
     gated = False
 
-    def build(self, task: Task, encoder: SASRec) -> AdaptedModel:
+    def build(self, task: Task, encoder: Encoder) -> AdaptedModel:
         """The untrained model of a task around a trained encoder."""
         card = load_card(task.dataset.name)
         llm = load_llm(task.config.model, task.emit)
@@ -182,9 +252,13 @@ class AdapterRecommender(Recommender):
 
     def fit(self, task: Task) -> FitReport:
         """Trains adapter, projector and head; validation chooses among the checkpoints."""
-        encoder, _ = fit_encoder(task)
+        task = replace(task, config=settle(task.config, self.name))
+        with parallel.main_first():
+            encoder, _ = fit_encoder(task)
         started = time.monotonic()
-        self.model = self.build(task, encoder)
+        self.protocol = task.config.answering.protocol
+        with parallel.main_first():
+            self.model = self.build(task, encoder)
         loading = time.monotonic() - started
         settings = task.config.training
         steps = -(-settings.samples // settings.batch_size)
@@ -198,16 +272,17 @@ class AdapterRecommender(Recommender):
             clip=settings.clip,
             validate_every=-(-steps // max(1, settings.validations)),
             seed=task.seed,
+            loss_scaling=self.model.llm.dtype == torch.float16,
         )
         job = AdapterJob(self.model, task)
         label, folder = (self.name, task.seed), checkpoint_folder(task, self.name)
-        report = train(job, len(job.samples), schedule, folder, label, task.emit, task.should_stop)
+        report = train(job, len(job.samples), schedule, folder, label, task.emit, task.should_stop, job.begin)
         self.checkpoints = folder
         self.batch = settings.micro_batch_size
         self.model.train(False)
         notes = []
         if isinstance(self.model.ranker, AnswerRanker):
-            notes.append("candidates are ranked by the likelihood of their titles as the answer")
+            notes += _notes_on_answers(task)
         elif settings.encoder_prior:
             notes.append("the encoder's own score is part of the score, with a learned weight")
             if report.best_step == 0:
@@ -229,9 +304,28 @@ class AdapterRecommender(Recommender):
         self.model.train(False)
         return score_in_batches(self.model.scores, histories, candidates, self.batch)
 
+    def answers(
+        self, histories: Sequence[Sequence[int]], candidates: Sequence[Sequence[int]]
+    ) -> list[Answer] | None:
+        """What the model writes, under a protocol that asks for it."""
+        ranker = self.model.ranker
+        if self.protocol == "rank" or not isinstance(ranker, AnswerRanker):
+            return None
+        self.model.train(False)
+        constrained = self.protocol == "constrained"
+
+        def ask(rows: Sequence[Sequence[int]], offered: Sequence[Sequence[int]]) -> list[str]:
+            return self.model.answers(rows, offered, constrained)
+
+        return answer_in_batches(ask, ranker.prompt.title, histories, candidates, self.batch)
+
     def expert_weights(self, histories: Sequence[Sequence[int]]) -> npt.NDArray[np.float32] | None:
         """omega, (n, K); None for LoRA."""
         return self.model.expert_weights(histories)
+
+    def expert_weights_by_layer(self, histories: Sequence[Sequence[int]]) -> npt.NDArray[np.float32] | None:
+        """omega, (n, layers, K), for an iLoRA whose layers have gates of their own."""
+        return self.model.expert_weights_by_layer(histories)
 
     def save(self, folder: Path) -> None:
         """Writes a PEFT adapter, and beside it gate, projector, head and encoder."""
@@ -240,6 +334,8 @@ class AdapterRecommender(Recommender):
 
     def load(self, folder: Path, task: Task) -> None:
         """Loads the language model and the saved weights; every weight must be there and fit."""
+        task = replace(task, config=settle(task.config, self.name))
+        self.protocol = task.config.answering.protocol
         self.model = self.build(task, load_encoder(folder, task))
         self.model.load(folder)
         self.model.train(False)
@@ -282,29 +378,33 @@ class ZeroShot(Recommender):
         prompt = AnswerPrompt(
             self.llm.tokenizer,
             task.dataset.catalogue.titles,
-            load_card(task.dataset.name).prompts.language_model,
+            load_card(task.dataset.name).prompts.answer_templates,
         )
         upper = decoder_view(self.llm.decoder, 0, self.llm.depth, norm=True)
         self.ranker = AnswerRanker(self.llm, prompt, None, upper, None)
         loading = time.monotonic() - started
+        self.protocol = task.config.answering.protocol
+        if self.protocol != "rank":
+            return self._report(loading, _notes_on_answers(task)[:1])
         self.mean = False
         cases = spaced(task.samples.validation, self.VALIDATION_CASES)
-        histories, candidates = [case.history for case in cases], [case.candidates for case in cases]
         found = {}
         for mean in (False, True):
             self.mean = mean
-            scores = score_in_batches(self._scores, histories, candidates, self.BATCH, task.should_stop)
-            found[mean] = summarize(ranks_from_scores(scores, target_columns(cases)))["MRR"]
+            found[mean] = summarize(shared_ranks(self._scores, cases, self.BATCH, task.should_stop))["MRR"]
         self.mean = found[True] > found[False]
         how = "the mean over" if self.mean else "the sum over"
         note = f"a title's likelihood is {how} its tokens (chosen on {len(cases)} validation cases)"
         task.emit(Notice(f"zero-shot: {note}"))
+        return self._report(loading, [note])
+
+    def _report(self, loading: float, notes: list[str]) -> FitReport:
         return FitReport(
             total_parameters=sum(
                 p.numel() * (2 if p.dtype == torch.uint8 else 1) for p in self.llm.model.parameters()
             ),
             load_seconds=loading,
-            notes=[note],
+            notes=notes,
         )
 
     def _scores(self, histories: Sequence[Sequence[int]], candidates: Sequence[Sequence[int]]) -> Tensor:
@@ -314,3 +414,15 @@ class ZeroShot(Recommender):
     def score(self, histories: Sequence[Sequence[int]], candidates: Sequence[Sequence[int]]) -> Scores:
         """Log-likelihoods of the candidates' titles."""
         return score_in_batches(self._scores, histories, candidates, self.BATCH)
+
+    def answers(
+        self, histories: Sequence[Sequence[int]], candidates: Sequence[Sequence[int]]
+    ) -> list[Answer] | None:
+        """What the model writes, under a protocol that asks for it."""
+        if self.protocol == "rank":
+            return None
+
+        def ask(rows: Sequence[Sequence[int]], offered: Sequence[Sequence[int]]) -> list[str]:
+            return self.ranker.answer(rows, offered, self.protocol == "constrained")
+
+        return answer_in_batches(ask, self.ranker.prompt.title, histories, candidates, self.BATCH)

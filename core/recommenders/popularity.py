@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from core.data.samples import last_positions
 from core.recommenders.base import FitReport, Recommender, Scores, Task
 
 
@@ -35,7 +36,5 @@ def item_counts(task: Task) -> Scores:
 
 def training_sequences(task: Task) -> list[np.ndarray]:
     """Each training user's items up to the last position that training may see, oldest first."""
-    last: dict[str, int] = {}
-    for sample in task.samples.train:
-        last[sample.user] = max(last.get(sample.user, 0), sample.position)
+    last = last_positions(task.samples.train)
     return [task.dataset.sequences[user].items[: end + 1] for user, end in last.items()]

@@ -256,7 +256,7 @@ def test_a_gate_for_another_batch_is_an_error(batch: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "omega", [torch.ones(EXPERTS), torch.ones(2, EXPERTS + 1), torch.ones(2, 1, EXPERTS)]
+    "omega", [torch.ones(EXPERTS), torch.ones(2, EXPERTS + 1), torch.ones(2, 2, EXPERTS)]
 )
 def test_a_gate_of_another_shape_is_an_error(omega: Tensor) -> None:
     with pytest.raises(ValueError, match="omega has shape"), ExpertWeights(EXPERTS).use(omega):

@@ -15,7 +15,7 @@ from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from core.config import RunConfig
+from core.config import ENCODERS, GATE_INPUTS, GATE_SCOPES, GATES, GateConfig, RunConfig
 from core.data import load_card
 from core.errors import ModelError
 from core.ilora.model import ADAPTER_FILE, REST_FILE, AdaptedModel
@@ -34,11 +34,12 @@ def adapted(
     settings: RunConfig | None = None,
     seed: int = 0,
     llm: LanguageModel | None = None,
+    encoder: str = "sasrec",
 ) -> AdaptedModel:
     """A fresh recommender around a random language model and a random encoder."""
     return AdaptedModel(
         llm or tiny.language_model(),
-        tiny.encoder(),
+        tiny.encoder(kind=encoder),
         tiny.TITLES,
         load_card("tiny").prompts,
         settings or tiny.config(),
@@ -106,6 +107,84 @@ def test_an_ilora_with_a_gate_of_zeros_scores_and_learns_as_lora(objective: str)
         )
 
 
+def with_gate(**settings: Any) -> RunConfig:
+    """The tiny settings with another gate."""
+    return dataclasses.replace(tiny.config(), gate=GateConfig(**settings))
+
+
+@pytest.mark.parametrize("scope", GATE_SCOPES)
+def test_an_ilora_with_a_uniform_gate_is_lora_at_every_scope(scope: str) -> None:
+    lora, ilora = stirred(adapted(False)), adapted(True, with_gate(kind="uniform", scope=scope))
+    ilora.load_state(lora.state())
+    torch.testing.assert_close(scores(ilora), scores(lora), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", GATES)
+def test_one_expert_is_lora_whatever_the_gate(kind: str) -> None:
+    settings = dataclasses.replace(
+        with_gate(kind=kind), adapter=dataclasses.replace(tiny.config().adapter, experts=1)
+    )
+    lora, ilora = stirred(adapted(False)), adapted(True, settings)
+    own = {name: value for name, value in ilora.state().items() if name.startswith("gate.")}
+    ilora.load_state({**lora.state(), **own})
+    torch.testing.assert_close(scores(ilora), scores(lora), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("scope", "sites"), [("shared", 1), ("per-layer", 2), ("per-module", 14)])
+def test_every_layer_or_module_reads_the_weights_of_its_own_site(scope: str, sites: int) -> None:
+    model = stirred(adapted(True, with_gate(scope=scope)))
+    assert model.weights is not None
+    assert model.weights.sites == sites
+    model.train(False)
+    omega = torch.full((4, sites, 4), 0.25)
+    answers = []
+    for site in [None, 0, sites - 1]:
+        changed = omega.clone()
+        if site is not None:
+            changed[:, site] = torch.tensor([1.0, 0.0, 0.0, 0.0])
+        model._omega = lambda *_, given=changed: given  # type: ignore[method-assign]
+        answers.append(scores(model))
+    assert (answers[1] - answers[0]).abs().max() > 1e-4
+    assert ((answers[2] - answers[1]).abs().max() > 1e-4) == (sites > 1)
+
+
+def test_weights_by_layer_are_those_of_its_modules_on_average() -> None:
+    model = stirred(adapted(True, with_gate(scope="per-module")))
+    by_layer, mean = model.expert_weights_by_layer(HISTORIES), model.expert_weights(HISTORIES)
+    assert by_layer is not None and by_layer.shape == (4, 2, 4)
+    assert mean is not None
+    np.testing.assert_allclose(by_layer.mean(1), mean, rtol=1e-5)
+    assert adapted(True).expert_weights_by_layer(HISTORIES) is None
+
+
+@pytest.mark.parametrize("kind", GATES)
+@pytest.mark.parametrize("source", GATE_INPUTS)
+def test_every_gate_reads_every_input_learns_and_comes_back(kind: str, source: str, tmp_path: Path) -> None:
+    settings = with_gate(kind=kind, input=source, scope="per-layer", balance=0.1, entropy=0.1)
+    model = adapted(True, settings)
+    learnt = {name for name in gradients(model) if name.startswith("gate.")}
+    assert bool(learnt) == (kind not in ("uniform", "random-fixed"))
+    stirred(model)
+    expected = scores(model)
+    model.save(tmp_path)
+    other = adapted(True, settings, seed=5)
+    other.load(tmp_path)
+    torch.testing.assert_close(scores(other), expected)
+    alone = other.scores(HISTORIES[:1], CANDIDATES[:1])
+    torch.testing.assert_close(alone, expected[:1], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("forgotten", ["gate.entry_norm.running_mean", "gate.entry_norm.num_batches_tracked"])
+def test_a_gate_without_its_running_statistics_is_refused(forgotten: str, tmp_path: Path) -> None:
+    model = adapted(True, with_gate(kind="resnet"))
+    model.save(tmp_path)
+    rest = load_file(tmp_path / REST_FILE)
+    del rest[forgotten]
+    save_file(rest, tmp_path / REST_FILE)
+    with pytest.raises(ModelError, match=f"lacks {forgotten}"):
+        model.load(tmp_path)
+
+
 def test_the_gate_makes_an_adapter_of_its_own_for_each_user() -> None:
     model = stirred(adapted())
     with torch.no_grad():
@@ -168,11 +247,14 @@ def test_only_the_upper_layers_are_adapted() -> None:
     assert layers == {"0", "1", "2", "3"}
 
 
-def test_the_encoder_reads_without_dropout_while_the_adapter_trains() -> None:
-    model = adapted()
+@pytest.mark.parametrize("kind", ENCODERS)
+def test_the_encoder_reads_without_dropout_while_the_adapter_trains(kind: str) -> None:
+    model = stirred(adapted(encoder=kind))
     dropouts = [m for m in model.encoder.modules() if isinstance(m, nn.Dropout) and m.p > 0]
     assert dropouts
     model.train()
+    assert not any(module.training for module in model.encoder.modules())
+    model.encoder.train()  # whoever asks: frozen is frozen
     assert not any(module.training for module in model.encoder.modules())
     first = model.expert_weights(HISTORIES)
     np.testing.assert_array_equal(first, model.expert_weights(HISTORIES))
@@ -329,6 +411,27 @@ def test_a_missing_weight_is_an_error(saved: Path, tmp_path: Path, file: str) ->
 def test_an_unknown_weight_is_an_error(saved: Path, tmp_path: Path, file: str) -> None:
     folder = changed(saved, tmp_path / "odd", file, lambda tensors: tensors.update(extra=torch.zeros(2)))
     refused(folder, "unknown weight extra")
+
+
+@pytest.mark.parametrize("file", [ADAPTER_FILE, REST_FILE])
+def test_a_weight_in_the_wrong_file_is_an_error(saved: Path, file: str) -> None:
+    other = REST_FILE if file == ADAPTER_FILE else ADAPTER_FILE
+    mine, theirs = load_file(saved / file), load_file(saved / other)
+    moved = next(iter(mine))
+    theirs[moved] = mine.pop(moved)
+    save_file(mine, saved / file)
+    save_file(theirs, saved / other)
+    refused(saved, f"holds the unknown weight {moved}")
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [("r", 8), ("lora_alpha", 1.0), ("target_modules", ["q_proj"]), ("layers_to_transform", [3])],
+)
+def test_pefts_settings_that_are_not_the_runs_are_an_error(saved: Path, setting: str, value: Any) -> None:
+    path = saved / "adapter_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), setting: value}))
+    refused(saved, f"says {setting} = ")
 
 
 def test_a_weight_of_another_shape_is_an_error(saved: Path, tmp_path: Path) -> None:

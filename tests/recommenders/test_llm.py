@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from core.answers import Wording
 from core.config import RunConfig
 from core.errors import Interrupted
 from core.events import Event, Notice, Saved
@@ -45,12 +46,16 @@ class Watch:
         real = AdaptedModel.loss
 
         def loss(
-            model: AdaptedModel, histories: Sequence[Any], candidates: Sequence[Any], targets: Sequence[int]
+            model: AdaptedModel,
+            histories: Sequence[Any],
+            candidates: Sequence[Any],
+            targets: Sequence[int],
+            wording: Wording,
         ) -> Any:
             if not self.batches:
                 self.first = {name: tensor.clone() for name, tensor in model.state().items()}
-            self.batches.append((list(histories), list(candidates), list(targets)))
-            return real(model, histories, candidates, targets)
+            self.batches.append((list(histories), list(candidates), list(targets), wording))
+            return real(model, histories, candidates, targets, wording)
 
         monkeypatch.setattr(AdaptedModel, "loss", loss)
 
@@ -178,6 +183,33 @@ def test_checkpoints_stay_until_the_result_is_on_disk_and_go_then(tmp_path: Path
 # --- answering --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("kind", ["gru4rec", "caser"])
+def test_the_gate_and_the_slots_read_the_encoder_that_was_chosen(
+    tmp_path: Path, tiny_model: Path, kind: str
+) -> None:
+    made = settings(tiny_model, samples=8)
+    config = dataclasses.replace(made, encoder=dataclasses.replace(made.encoder, kind=kind))
+    task = tiny.task(config, tmp_path / "work")
+    recommender = fitted("ilora", task)
+    baseline = fitted(kind, task)  # trained once, for both
+    assert [path.name.split("-")[0] for path in (tmp_path / "work" / "encoders").iterdir()] == [kind]
+    encoder = recommender.model.encoder
+    for name, tensor in encoder.state_dict().items():
+        assert torch.equal(tensor, baseline.model.state_dict()[name]), name
+    vectors = encoder.item_vectors()
+    slots = recommender.model.ranker.slots.item_vectors
+    torch.testing.assert_close(slots, vectors / vectors.square().mean().sqrt())
+    histories, candidates = tiny.histories(5), tiny.candidates(5)
+    (tmp_path / "run").mkdir()
+    recommender.save(tmp_path / "run")
+    again = method_class("ilora")()
+    again.load(tmp_path / "run", task)
+    assert again.model.encoder.kind == kind
+    np.testing.assert_array_equal(
+        again.score(histories, candidates), recommender.score(histories, candidates)
+    )
+
+
 @pytest.mark.parametrize("objective", ["listwise", "language-model"])
 def test_a_saved_recommender_scores_as_before(tmp_path: Path, tiny_model: Path, objective: str) -> None:
     task = tiny.task(settings(tiny_model, objective=objective, samples=8), tmp_path / "work")
@@ -207,7 +239,7 @@ def test_validation_cases_are_evenly_spaced_and_fixed(tmp_path: Path, tiny_model
     samples = tiny.task(tiny.config(tiny_model), tmp_path).samples.train
     kept = spaced(samples, 7)
     assert len(kept) == 7
-    assert kept[0] is samples[0]
+    assert kept[0] == samples[0]
     places = [samples.index(case) for case in kept]
     assert max(np.diff(places)) - min(np.diff(places)) <= 1
     assert spaced(samples[:5], 7) == list(samples[:5])
@@ -226,7 +258,7 @@ def test_zero_shot_never_looks_at_test_cases_and_says_what_it_chose(tmp_path: Pa
     assert np.isfinite(scores).all()
 
 
-@pytest.mark.parametrize("method", ["popularity", "sasrec", "lora", "ilora"])
+@pytest.mark.parametrize("method", ["popularity", "sasrec", "morec", "lora", "ilora"])
 def test_no_method_looks_at_a_test_case_while_it_learns(
     tmp_path: Path, tiny_model: Path, method: str
 ) -> None:

@@ -1,0 +1,179 @@
+"""What two launched processes do for the tests of `core.parallel`: `python -m tests.processes JOB DIR`."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+from core import parallel
+from core.errors import IloraError, InputError, Interrupted
+from core.training import Schedule, clear_checkpoints
+from tests.test_training import Toy, run, schedule
+
+torch.set_num_threads(1)
+
+
+class Uneven(Toy):
+    """Without dropout, in double precision; one weight gets a gradient from odd samples only, one never."""
+
+    def __init__(self) -> None:
+        super().__init__(0.0, torch.float64)
+        self.bias = torch.nn.Parameter(torch.zeros(1, dtype=torch.float64))
+        self.unused = torch.nn.Parameter(torch.ones(1, dtype=torch.float64))
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        own = {"params": [self.bias, self.unused], "rate": 1.0, "weight_decay": 0.1}
+        return [*super().parameter_groups(), own]
+
+    def loss(self, samples: Sequence[int], epoch: int) -> Any:
+        del epoch
+        return _Loss(self, samples)
+
+    def state(self) -> dict[str, torch.Tensor]:
+        return {**super().state(), "bias": self.bias.detach(), "unused": self.unused.detach()}
+
+    def load_state(self, state: dict[str, torch.Tensor]) -> None:
+        own = dict(state)
+        with torch.no_grad():
+            self.bias.copy_(own.pop("bias"))
+            self.unused.copy_(own.pop("unused"))
+        super().load_state(own)
+
+
+class _Loss:
+    def __init__(self, job: Uneven, samples: Sequence[int]) -> None:
+        self.job, self.samples = job, samples
+
+    def __enter__(self) -> tuple[torch.Tensor, int]:
+        job = self.job
+        job.net.train()
+        rows = [sample for sample in self.samples for _ in range(1 + sample % 2)]
+        found = job.net(job.x[rows])
+        if any(sample % 2 for sample in self.samples):
+            odd = torch.tensor([[sample % 2] for sample in rows], dtype=torch.float64)
+            found = found + job.bias * odd
+        return (found - job.y[rows]).square().sum(), len(rows)
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+
+PLANS: dict[str, Schedule] = {
+    "even": schedule(steps=12),
+    "uneven": schedule(steps=8, batch_size=5, micro_batch_size=2, validate_every=3),
+    "tiny": schedule(steps=6, batch_size=1, micro_batch_size=1),
+}
+
+
+def trainings(folder: Path) -> None:
+    """Several trainings, one after the other; every process saves the weights it ends with."""
+    for name, plan in PLANS.items():
+        job = Uneven()
+        if parallel.rank():
+            torch.nn.init.zeros_(job.net[0].weight)  # what only one process has wrong must not matter
+        run(job, folder / "checkpoints" / name, plan)
+        save_file(job.state(), folder / f"{name}-{parallel.rank()}.safetensors")
+        parallel.wait()
+        if parallel.is_main():
+            clear_checkpoints(folder / "checkpoints" / name)
+
+
+def stopping(folder: Path) -> dict[str, Any]:
+    """One process asks to stop; all do, and go on together afterwards."""
+    asked, place = 0, folder / "checkpoints" / "stopped"
+
+    def stop() -> bool:
+        nonlocal asked
+        asked += 1
+        return parallel.rank() == 1 and asked > 3
+
+    try:
+        run(Uneven(), place, PLANS["even"], should_stop=stop)
+        said = "finished"
+    except Interrupted as error:
+        said = str(error)
+    found = sorted(path.name for path in place.iterdir())
+    parallel.wait()
+    job = Uneven()
+    run(job, place, PLANS["even"])
+    save_file(job.state(), folder / f"resumed-{parallel.rank()}.safetensors")
+    return {"said": said, "checkpoints": found}
+
+
+def sharing() -> dict[str, Any]:
+    """What the small parts give in this process."""
+
+    def failing() -> int:
+        raise InputError("only the main process looks", "and its failure is everybody's")
+
+    def stopped(own: Sequence[int]) -> list[int]:
+        if parallel.rank() == 1:
+            raise Interrupted
+        return list(own)
+
+    found: dict[str, Any] = {
+        "squares": parallel.share_out(range(7), lambda own: [i * i for i in own]),
+        "one": parallel.share_out([5], lambda own: [i * i for i in own]),
+        "workers": parallel.share_out(range(3), lambda own: [parallel.rank()] * len(own)),
+        "largest": parallel.largest(10 * parallel.rank()),
+        "main's": parallel.from_main(parallel.rank),
+    }
+    for name, work in (("failure", failing), ("stop", lambda: parallel.share_out(range(4), stopped))):
+        try:
+            parallel.from_main(work) if name == "failure" else work()
+        except (IloraError, Interrupted) as error:
+            found[name] = [type(error).__name__, str(error), getattr(error, "hint", "")]
+    with parallel.main_first():
+        found["alone"] = [parallel.size(), parallel.is_main()]
+    try:
+        with parallel.main_first():
+            failing()
+    except InputError as error:
+        found["first failure"] = error.title
+    return found
+
+
+def parts(folder: Path) -> None:
+    with parallel.joined():
+        record = {"sharing": sharing()}
+        trainings(folder)
+        record["stopping"] = stopping(folder)
+        (folder / f"record-{parallel.rank()}.json").write_text(json.dumps(record))
+
+
+def death(folder: Path) -> None:
+    """One process ends in the middle of a training."""
+    asked = 0
+
+    def stop() -> bool:
+        nonlocal asked
+        asked += 1
+        if parallel.rank() == 1 and asked > 3:
+            os._exit(9)
+        return False
+
+    try:
+        with parallel.joined():
+            run(Uneven(), folder / "checkpoints", PLANS["even"], should_stop=stop)
+    except IloraError as error:
+        (folder / "death.json").write_text(json.dumps([error.title, error.hint]))
+
+
+def bench(folder: Path) -> None:
+    """The command line, with weights in full precision, so that the order of sums hardly matters."""
+    from core import llm
+    from ilora_app.cli import main
+
+    llm.pick_dtype = lambda device: torch.float32
+    main(json.loads((folder / "arguments.json").read_text()))
+
+
+if __name__ == "__main__":
+    {"parts": parts, "death": death, "bench": bench}[sys.argv[1]](Path(sys.argv[2]))
