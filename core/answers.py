@@ -3,16 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from core.generation import generate_answers
 from core.llm import LanguageModel
 from core.prompts import AnswerPrompt, Packed
 from core.ranking import ItemSlots, run_decoder
 
 POSITIONS_PER_PASS = 1024
 """Predicted tokens whose logits over the vocabulary are held at once."""
+
+
+@dataclass(frozen=True)
+class Wording:
+    """How a batch is asked."""
+
+    templates: Sequence[int] | None = None
+    """The template of each row; the first for all if not given."""
+    hybrid: bool = True
+    """Whether item vectors are added; without them the prompt is text alone."""
+
+
+AT_TEST = Wording()
+"""The first template, with item vectors where the ranker has them."""
 
 
 class AnswerRanker(nn.Module):
@@ -40,6 +56,11 @@ class AnswerRanker(nn.Module):
         if item_vectors is not None:
             self.slots = ItemSlots(item_vectors, llm.width, self._typical_scale())
 
+    @property
+    def prompt(self) -> AnswerPrompt:
+        """How histories and candidates become a prompt."""
+        return self._parts[1]
+
     def forward(
         self,
         histories: Sequence[Sequence[int]],
@@ -51,22 +72,36 @@ class AnswerRanker(nn.Module):
         return self.token_likelihoods(histories, candidates, candidates)[0]
 
     def loss(
-        self, histories: Sequence[Sequence[int]], candidates: Sequence[Sequence[int]], answers: Sequence[int]
+        self,
+        histories: Sequence[Sequence[int]],
+        candidates: Sequence[Sequence[int]],
+        answers: Sequence[int],
+        wording: Wording = AT_TEST,
     ) -> Tensor:
         """Summed over the batch: mean cross-entropy of the answer's tokens."""
-        total, lengths = self.token_likelihoods(histories, candidates, [[answer] for answer in answers])
+        rows = [[answer] for answer in answers]
+        total, lengths = self.token_likelihoods(histories, candidates, rows, wording)
         return -(total / lengths).sum()
+
+    def answer(
+        self, histories: Sequence[Sequence[int]], candidates: Sequence[Sequence[int]], constrained: bool
+    ) -> list[str]:
+        """What the model writes when it is asked; see `generate_answers`."""
+        llm, prompt, _, upper = self._parts
+        entry: nn.Module = upper.layers[0]  # type: ignore[index, assignment]
+        return generate_answers(llm, prompt, self.slots, entry, histories, candidates, constrained)
 
     def token_likelihoods(
         self,
         histories: Sequence[Sequence[int]],
         candidates: Sequence[Sequence[int]],
         answers: Sequence[Sequence[int]],
+        wording: Wording = AT_TEST,
     ) -> tuple[Tensor, Tensor]:
         """(batch, A) log-likelihood of each answer's tokens, and how many tokens it has."""
         prompt = self._parts[1]
-        packed = prompt.pack(histories, candidates, answers)
-        hidden = self._read(packed)
+        packed = prompt.pack(histories, candidates, answers, wording.templates)
+        hidden = self._read(packed, wording.hybrid)
         device = hidden.device
         branch = torch.from_numpy(packed.branch).to(device)
         tokens = torch.from_numpy(packed.tokens).to(device)
@@ -83,14 +118,14 @@ class AnswerRanker(nn.Module):
         lengths = lengths.index_put((row, number - 1), torch.ones_like(likelihood), accumulate=True)
         return total, lengths
 
-    def _read(self, packed: Packed) -> Tensor:
+    def _read(self, packed: Packed, hybrid: bool) -> Tensor:
         llm, _, lower, upper = self._parts
         tokens = torch.from_numpy(packed.tokens).to(llm.device)
         with torch.no_grad():
             hidden = llm.model.get_input_embeddings()(tokens)
             if lower is not None:
                 hidden = run_decoder(lower, hidden, packed)
-        if self.slots is not None:
+        if self.slots is not None and hybrid:
             hidden = self.slots(hidden, packed.slots)
         return run_decoder(upper, hidden, packed)
 

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from core import estimates, hardware
+from core import budget, estimates, hardware, parallel
 from core.config import RunConfig, check
-from core.data.types import Sample, Samples
+from core.data.types import Dataset, Sample, Samples
 from core.errors import InputError, Interrupted, ResultError
 from core.events import (
     Emit,
     Evaluated,
     Finished,
     MethodFinished,
+    Notice,
     PlanMade,
     Saved,
     ShouldStop,
@@ -29,11 +30,22 @@ from core.events import (
     never,
     silent,
 )
+from core.facts import facts_of, facts_path, save_experts, save_facts
 from core.metrics import ranks_from_scores
-from core.recommenders import CONFIG_PARTS, LLM_METHODS, METHODS, check_method, method_class
+from core.recommenders import (
+    CONFIG_PARTS,
+    ENCODER_METHODS,
+    LLM_METHODS,
+    METHODS,
+    check_method,
+    method_class,
+    settle,
+)
 from core.recommenders.base import FitReport, Recommender, Task
+from core.recommenders.popularity import item_counts
 from core.results import (
     Case,
+    CaseAnswer,
     Parameters,
     Result,
     config_sha256,
@@ -43,6 +55,7 @@ from core.results import (
     save_result,
 )
 from core.runs import SAVED_METHODS, load_task_data, run_folder, save_run
+from core.validity import Answer
 
 CHUNK = 16
 """Test cases scored between two looks at the clock."""
@@ -58,6 +71,12 @@ class Plan:
     out: Path
     preset: str | None = None
     command: str = ""
+    budget: float | None = None
+    """Minutes that all of it may take; settings are cut to fit."""
+    cuts: tuple[str, ...] = ()
+    """What was cut to fit, in words."""
+    models: bool = False
+    """Whether a result counts as finished only with its trained model beside it."""
 
     def __post_init__(self) -> None:
         check(bool(self.methods), "no methods", f"choose from: {', '.join(METHODS)}")
@@ -72,13 +91,20 @@ class Plan:
 
 
 def method_config(config: RunConfig, method: str) -> dict[str, Any]:
-    """The settings that decide a method's result, and no others; plain LoRA has no experts."""
-    record = config.to_dict()
+    """The settings that decide a method's result, and no others; without a gate there are no experts.
+
+    A baseline is its own kind of encoder, whichever one the gate reads.
+    """
+    record = settle(config, method).to_dict()
     kept = {part: record[part] for part in CONFIG_PARTS[method]}
-    if method == "lora":
-        del kept["adapter"]["experts"]
+    if "adapter" in kept and "gate" not in kept:
+        del kept["adapter"]["experts"], kept["training"]["gate_rate_multiplier"]
+    if method in ENCODER_METHODS:
+        del kept["encoder"]["kind"]
     if "training" in kept:
-        del kept["training"]["micro_batch_size"], kept["training"]["checkpointing"]  # same result either way
+        del kept["training"]["checkpointing"]  # same result either way
+        if not ("gate" in kept and config.gate.sees_batch):
+            del kept["training"]["micro_batch_size"]
     return kept
 
 
@@ -115,20 +141,29 @@ def run_benchmark(plan: Plan, emit: Emit = silent, should_stop: ShouldStop = nev
     """
     started = time.monotonic()
     prepare_out(plan.out)
-    dataset, samples = load_task_data(plan.config.data, emit)
+    with parallel.main_first():
+        dataset, samples = load_task_data(plan.config.data, emit)
     jobs = [(method, seed) for seed in plan.seeds for method in plan.ordered]
-    known = {job: _known(plan, samples, *job) for job in jobs}
+    if plan.budget is not None:
+        asked, minutes = plan, plan.budget
+        plan = parallel.from_main(lambda: within_budget(asked, jobs, samples, minutes, emit))
+        dataset, samples = load_task_data(plan.config.data, emit)
+    known = parallel.from_main(lambda: {job: _known(plan, samples, *job) for job in jobs})
     left = [job for job in jobs if known[job] is None]
     emit(_plan_event(plan, samples, left))
     if any(method in LLM_METHODS for method, _ in left):
         from core.llm import check_model
 
-        check_model(plan.config.model, emit)  # now, not after the methods before it have trained
+        with parallel.main_first():
+            check_model(plan.config.model, emit)  # now, not after the methods before it have trained
+    if parallel.is_main():
+        _save_facts(plan, dataset, samples)
     results = []
     for method, seed in jobs:
         result = known[method, seed]
         if result is None:
-            task = Task(dataset, samples, plan.config, seed, plan.out / "work", emit, should_stop)
+            config = settle(plan.config, method)
+            task = Task(dataset, samples, config, seed, plan.out / "work", emit, should_stop)
             result = _run(plan, task, method)
         path = result_path(plan.out, *_key(plan, samples, method, seed))
         emit(MethodFinished(method, seed, str(path), known[method, seed] is not None, _means(result)))
@@ -138,19 +173,46 @@ def run_benchmark(plan: Plan, emit: Emit = silent, should_stop: ShouldStop = nev
     return results
 
 
+def within_budget(
+    plan: Plan, jobs: Sequence[tuple[str, int]], samples: Samples, minutes: float, emit: Emit
+) -> Plan:
+    """The plan with settings cut to fit its minutes: as decided before in this folder, or now.
+
+    Raises:
+        InputError: the minutes do not even suffice to load and test every method.
+    """
+    path = budget.decision_path(plan.out, plan.config, jobs, minutes)
+    cut = budget.load_decision(path)
+    if cut is None:
+        cut = budget.fit(plan.config, jobs, samples, minutes, lambda data: load_task_data(data, emit)[1])
+        budget.save_decision(path, cut)
+    for note in cut.notes or (f"all of it fits into {minutes:g} minutes, nothing is cut",):
+        emit(Notice(note))
+    return replace(plan, config=cut.config, cuts=cut.notes)
+
+
+def _save_facts(plan: Plan, dataset: Dataset, samples: Samples) -> None:
+    """Keeps what reports need to know of the cases, once for each set of them."""
+    if facts_path(plan.out, samples.dataset, samples.split, samples.sha256).exists():
+        return
+    counts = item_counts(Task(dataset, samples, plan.config, 0, plan.out))
+    save_facts(facts_of(dataset, samples, counts), samples, plan.out)
+
+
 def _key(plan: Plan, samples: Samples, method: str, seed: int) -> tuple[str, str, str, int, str]:
     sha = config_sha256(method_config(plan.config, method))
     return samples.dataset, samples.split, method, seed, sha
 
 
 def _known(plan: Plan, samples: Samples, method: str, seed: int) -> Result | None:
-    """The result on disk, if it is of these very samples.
+    """The result on disk, if it is of these very samples and, where asked for, its model is there too.
 
     Raises:
         ResultError: there is a file and it is damaged or of another version.
     """
-    path = result_path(plan.out, *_key(plan, samples, method, seed))
-    if not path.exists():
+    key = _key(plan, samples, method, seed)
+    path = result_path(plan.out, *key)
+    if not path.exists() or (plan.models and not run_folder(plan.out, *key).is_dir()):
         return None
     result = load_result(path)
     return result if result.samples_sha256 == samples.sha256 else None
@@ -185,48 +247,98 @@ def _run(plan: Plan, task: Task, method: str) -> Result:
         raise InputError(
             f"{method} ran out of memory", "lower --micro-batch, or use a smaller --model"
         ) from error
-    result = _result(plan, task, method, report, cases, test_seconds, memory.bytes)
-    key = _key(plan, task.samples, method, task.seed)
-    if method in SAVED_METHODS:
-        folder = save_run(recommender, task, run_folder(plan.out, *key), result.created, _means(result))
-        task.emit(Saved("model", str(folder)))
-    task.emit(Saved("result", str(save_result(result, plan.out))))
-    recommender.finish()
+    result = _result(plan, task, method, report, cases, test_seconds, memory)
+    if parallel.is_main():
+        _keep(plan, task, recommender, result)
     return result
 
 
-def rank_cases(recommender: Recommender, task: Task) -> tuple[list[Case], float]:
-    """The target's rank in every test case, and the seconds that scoring took.
+def _keep(plan: Plan, task: Task, recommender: Recommender, result: Result) -> None:
+    """Writes what was learnt and what it is worth; checkpoints may go then."""
+    method = recommender.name
+    key = _key(plan, task.samples, method, task.seed)
+    if method in SAVED_METHODS:
+        folder = save_run(recommender, task, run_folder(plan.out, *key), result)
+        task.emit(Saved("model", str(folder)))
+    _save_experts(recommender, task.samples, plan.out, result_path(plan.out, *key))
+    task.emit(Saved("result", str(save_result(result, plan.out))))
+    recommender.finish()
 
-    A case that belongs to several test sets is scored once.
+
+def _save_experts(recommender: Recommender, samples: Samples, out: Path, result_file: Path) -> None:
+    """Keeps the gate's weights on the test cases beside the result; methods without a gate have none."""
+    cases = _unique(samples)
+    histories = [case.history for case in cases.values()]
+    parts = [
+        weights
+        for start in range(0, len(histories), CHUNK)
+        if (weights := recommender.expert_weights(histories[start : start + CHUNK])) is not None
+    ]
+    if parts:
+        save_experts(list(cases), np.concatenate(parts), out, result_file)
+
+
+def _unique(samples: Samples) -> dict[tuple[str, int], Sample]:
+    """The test cases by user and position; one that belongs to several test sets is there once."""
+    return {(case.user, case.position): case for cases in samples.test.values() for case in cases}
+
+
+def rank_cases(recommender: Recommender, task: Task) -> tuple[list[Case], float]:
+    """The target's rank in every test case, and the seconds that asking took.
+
+    A case that belongs to several test sets is asked once. A method that answers in words gives no ranking:
+    the target has rank 1 where it is the answer, else the last.
 
     Raises:
         Interrupted: the task asked to stop.
     """
-    unique: dict[tuple[str, int], Sample] = {
-        (case.user, case.position): case for cases in task.samples.test.values() for case in cases
-    }
-    samples = list(unique.values())
+    samples = list(_unique(task.samples).values())
     task.emit(StageStarted(recommender.name, task.seed, "test", len(samples)))
-    ranks: dict[tuple[str, int], int] = {}
+    started = time.monotonic()
+    asked = parallel.share_out(samples, lambda own: _asked(recommender, task, own))
+    found = {(case.user, case.position): case for case in asked}
+    seconds = time.monotonic() - started
+    cases = [
+        replace(found[case.user, case.position], set=name)
+        for name, members in task.samples.test.items()
+        for case in members
+    ]
+    return cases, seconds
+
+
+def _asked(recommender: Recommender, task: Task, samples: Sequence[Sample]) -> list[Case]:
+    """What a method makes of each of these samples, some of them at a time."""
+    cases: list[Case] = []
     started = time.monotonic()
     for start in range(0, len(samples), CHUNK):
         if task.should_stop():
             task.emit(Stopped(recommender.name, task.seed, "test", start))
             raise Interrupted
         chunk = samples[start : start + CHUNK]
-        scores = recommender.score([case.history for case in chunk], [case.candidates for case in chunk])
-        columns = np.array([case.candidates.index(case.target) for case in chunk])
-        for case, rank in zip(chunk, ranks_from_scores(scores, columns), strict=True):
-            ranks[case.user, case.position] = int(rank)
-        _log_test(task, recommender.name, start + len(chunk), len(samples), time.monotonic() - started)
-    seconds = time.monotonic() - started
-    cases = [
-        Case(set=name, user=case.user, position=case.position, rank=ranks[case.user, case.position])
-        for name, members in task.samples.test.items()
-        for case in members
-    ]
-    return cases, seconds
+        cases += _ask(recommender, chunk)
+        _log_test(task, recommender.name, len(cases), len(samples), time.monotonic() - started)
+    return cases
+
+
+def _ask(recommender: Recommender, samples: Sequence[Sample]) -> list[Case]:
+    """Samples as cases of no set yet, each with its rank and, where the method gave one, its answer."""
+    histories, candidates = [case.history for case in samples], [case.candidates for case in samples]
+    columns = np.array([case.candidates.index(case.target) for case in samples])
+    answers = recommender.answers(histories, candidates)
+    if answers is not None:
+        return [
+            Case("", case.user, case.position, *_judge(answer, int(column), len(case.candidates)))
+            for case, answer, column in zip(samples, answers, columns, strict=True)
+        ]
+    ranks = ranks_from_scores(recommender.score(histories, candidates), columns)
+    return [Case("", case.user, case.position, int(rank)) for case, rank in zip(samples, ranks, strict=True)]
+
+
+def _judge(answer: Answer, column: int, candidates: int) -> tuple[int, CaseAnswer]:
+    """The target's rank under an answer, and what the result file keeps of the answer."""
+    rank = 1 if answer.choice == column else candidates
+    by_substring = answer.substring_choice is not None, answer.substring_choice == column
+    return rank, CaseAnswer(answer.text, answer.valid, *by_substring)
 
 
 def _log_test(task: Task, method: str, done: int, total: int, seconds: float) -> None:
@@ -242,9 +354,9 @@ def _result(
     report: FitReport,
     cases: Sequence[Case],
     test_seconds: float,
-    peak: int,
+    memory: hardware.PeakMemory,
 ) -> Result:
-    config, has_llm = plan.config, method in LLM_METHODS
+    config, has_llm = task.config, method in LLM_METHODS
     adapted = "training" in CONFIG_PARTS[method]
     metrics = measure(cases)
     scored = len({(case.user, case.position) for case in cases})
@@ -277,13 +389,19 @@ def _result(
             "samples_per_second": round(report.samples_per_second, 3),
             "ms_per_user": round(1000 * test_seconds / max(1, scored), 3),
         },
-        peak_memory_bytes=peak,
+        peak_memory_bytes=parallel.largest(memory.bytes),
+        peak_gpu_memory_bytes=parallel.largest(memory.gpu_bytes) or None,
         versions=hardware.versions(),
         command=plan.command,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         history=tuple(report.curve),
-        notes=tuple(report.notes),
+        notes=(*report.notes, *plan.cuts, *_note_on_processes()),
     )
+
+
+def _note_on_processes() -> list[str]:
+    """What a result says about a run of several processes."""
+    return [f"shared by {parallel.size()} processes"] if parallel.size() > 1 else []
 
 
 def _means(result: Result) -> dict[str, dict[str, float]]:

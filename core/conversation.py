@@ -151,6 +151,8 @@ class Estimate(Request):
     methods: list[str]
     seeds: int
     out: str
+    samples: int | None = None
+    """Training samples; the preset's if None."""
     replaceable: ClassVar[bool] = True
 
 
@@ -263,6 +265,8 @@ class Ranked(Answer):
     target_place: int | None
     """The target's place in the encoder's order of the whole catalogue, where that was asked."""
     milliseconds: float
+    gate_by_layer: list[list[float]] | None = None
+    """Where every adapted layer has a gate of its own: K weights per layer, lowest layer first."""
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,26 @@ from typing import Any, NoReturn
 import numpy as np
 
 from core.errors import ResultError
-from core.metrics import METRICS, per_case
-from core.statistics import bootstrap_all
+from core.metrics import ANSWER_METRICS, METRICS, estimate_answers, per_case
+from core.statistics import Estimate, bootstrap_all
 
 FORMAT = 1
 """Version of the file's layout; a change that old readers would misread raises it."""
 
 _RERUN = "run the benchmark again, or remove the file"
+
+
+@dataclass(frozen=True)
+class CaseAnswer:
+    """What a method wrote in answer to one test question."""
+
+    text: str
+    valid: bool
+    """Whether it is exactly a candidate's title, but for case, spacing and punctuation around it."""
+    substring_valid: bool
+    """Whether exactly one candidate's title occurs in it: the official code's rule."""
+    substring_hit: bool
+    """Whether that one is the target."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +46,10 @@ class Case:
     position: int
     """Index of the target in the user's kept sequence."""
     rank: int
-    """1 = best; ties counted against the method."""
+    """1 = best; ties counted against the method. Of a method that answers in words: 1 where the answer is the
+    target, else the number of candidates."""
+    answer: CaseAnswer | None = None
+    """What was written, by a method that answers in words."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +112,14 @@ class Result:
     history: tuple[Mapping[str, Any], ...] = ()
     """Validation curve: `step` and metric values."""
     notes: tuple[str, ...] = ()
+    peak_gpu_memory_bytes: int | None = None
+    """What was allocated on the GPU at most; None without one, and left out of the file then."""
+
+    @property
+    def protocol(self) -> str | None:
+        """How the method was asked: rank, generate or constrained; None for methods without a choice."""
+        answering = self.config.get("answering")
+        return answering.get("protocol") if isinstance(answering, Mapping) else None
 
     @property
     def config_sha256(self) -> str:
@@ -110,8 +134,11 @@ class Result:
             TypeError: something in `config` or `history` that is not plain JSON.
         """
         record = {"format": FORMAT, **dataclasses.asdict(self), "config_sha256": self.config_sha256}
+        for case in record["cases"]:
+            if case["answer"] is None:
+                del case["answer"]
         lines = []
-        for key in _CHECKS:
+        for key in _checks(record):
             if key == "cases":
                 text = "[\n  " + ",\n  ".join(_dump(case) for case in record[key]) + "\n ]"
             else:
@@ -139,7 +166,7 @@ class Result:
                     test_set: {metric: MetricValue(**value) for metric, value in values.items()}
                     for test_set, values in record["metrics"].items()
                 },
-                "cases": tuple(Case(**case) for case in record["cases"]),
+                "cases": tuple(_case(case) for case in record["cases"]),
                 "parameters": Parameters(**record["parameters"]),
                 "history": tuple(record["history"]),
                 "notes": tuple(record["notes"]),
@@ -154,22 +181,35 @@ def config_sha256(config: Mapping[str, Any]) -> str:
 
 
 def measure(cases: Sequence[Case]) -> dict[str, dict[str, MetricValue]]:
-    """All metrics with intervals from the cases' ranks: test set -> metric -> value.
+    """All metrics with intervals from the cases' ranks and answers: test set -> metric -> value.
+
+    A metric that is not defined is left out: whoever answers in words gives no ranking.
 
     The bootstrap is seeded, so that the same cases give the same intervals anywhere.
     """
     metrics = {}
     for test_set in dict.fromkeys(case.set for case in cases):
         of_set = [case for case in cases if case.set == test_set]
-        ranks = np.array([case.rank for case in of_set])
-        estimates = bootstrap_all(
-            {metric: per_case(ranks, metric) for metric in METRICS}, [case.user for case in of_set]
-        )
+        estimates = estimate([of_set])
         metrics[test_set] = {
             metric: MetricValue(found.value, _or_none(found.low), _or_none(found.high), found.n)
             for metric, found in estimates.items()
         }
     return metrics
+
+
+def estimate(runs: Sequence[Sequence[Case]]) -> dict[str, Estimate]:
+    """Every metric that is defined, with its interval, from one test set's cases, a row of them per seed."""
+    users = [case.user for case in runs[0]]
+    ranks = np.array([[case.rank for case in run] for run in runs])  # (seeds, n)
+    answers = [[case.answer for case in run if case.answer is not None] for run in runs]
+    if not any(answers):
+        return bootstrap_all({metric: per_case(ranks, metric) for metric in METRICS}, users)
+    flags = {
+        name: np.array([[float(getattr(answer, name)) for answer in row] for row in answers])
+        for name in ("valid", "substring_valid", "substring_hit")
+    }
+    return estimate_answers(per_case(ranks, "HR@1"), **flags, users=users)
 
 
 def recompute(result: Result) -> dict[str, dict[str, MetricValue]]:
@@ -185,6 +225,8 @@ def disagreement(result: Result) -> str | None:
             f"metrics for {', '.join(result.metrics) or 'no set'} but cases for {', '.join(found) or 'none'}"
         )
     for test_set, values in found.items():
+        if values.keys() != result.metrics[test_set].keys():
+            return f"{test_set} has {', '.join(result.metrics[test_set])}, its cases give {', '.join(values)}"
         for metric, value in values.items():
             stored = result.metrics[test_set][metric]
             same_ends = _close(stored.low, value.low, 1e-6) and _close(stored.high, value.high, 1e-6)
@@ -209,6 +251,11 @@ def _or_none(value: float) -> float | None:
     return None if math.isnan(value) else value
 
 
+def _case(record: Mapping[str, Any]) -> Case:
+    answer = record.get("answer")
+    return Case(**{**record, "answer": None if answer is None else CaseAnswer(**answer)})
+
+
 def _dump(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, allow_nan=False)
 
@@ -230,12 +277,16 @@ def _checked_record(text: str, name: str) -> dict[str, Any]:
     if version > FORMAT:
         hint = "update ilora-app, or remove the file"
         raise ResultError(f"{name}: made by a newer version (format {version}, known {FORMAT})", hint)
-    _same_keys(record, _CHECKS.keys(), name, "")
-    for key, check in _CHECKS.items():
+    checks = _checks(record)
+    _same_keys(record, checks.keys(), name, "")
+    for key, check in checks.items():
         check(record[key], name, key)
     if config_sha256(record["config"]) != record["config_sha256"]:
         raise ResultError(f"{name}: config_sha256 does not match the config", _RERUN)
     asked = Counter((case["set"], case["user"], case["position"]) for case in record["cases"])
+    answered = {case["set"] for case in record["cases"] if "answer" in case}
+    if mixed := [case for case in record["cases"] if case["set"] in answered and "answer" not in case]:
+        raise ResultError(f"{name}: a case of {mixed[0]['set']} lacks its answer, others have one", _RERUN)
     if twice := [case for case, times in asked.items() if times > 1]:
         raise ResultError(f"{name}: case {twice[0]} appears more than once", _RERUN)
     return {key: value for key, value in record.items() if key not in ("format", "config_sha256")}
@@ -286,6 +337,7 @@ _amount = _is("a number, 0 or more", lambda value: _number(value) and value >= 0
 _fraction = _is("a number between 0 and 1", _share)
 _optional_fraction = _is("a number between 0 and 1, or null", lambda value: value is None or _share(value))
 _object = _is("an object", lambda value: isinstance(value, dict))
+_flag = _is("true or false", lambda value: isinstance(value, bool))
 _list = _is("a list", lambda value: isinstance(value, list))
 _filled_list = _is("a list that is not empty", lambda value: isinstance(value, list) and value != [])
 
@@ -334,6 +386,33 @@ def _table(of_value: _Check) -> _Check:
 
 _metric_value = _record(value=_fraction, low=_optional_fraction, high=_optional_fraction, n=_positive)
 
+_case_keys = {"set": _filled, "user": _filled, "position": _count, "rank": _positive}
+_ranked_case = _record(**_case_keys)
+_answered_case = _record(
+    **_case_keys, answer=_record(text=_text, valid=_flag, substring_valid=_flag, substring_hit=_flag)
+)
+
+
+def _any_case(value: Any, name: str, key: str) -> None:
+    """A case, with or without an answer in words."""
+    answered = isinstance(value, dict) and "answer" in value
+    (_answered_case if answered else _ranked_case)(value, name, key)
+    if answered:
+        answer = value["answer"]
+        hits = {"valid": value["rank"] == 1, "substring_valid": answer["substring_hit"]}
+        for flag, hit in hits.items():
+            if hit and not answer[flag]:
+                raise ResultError(f"{name}: {key} is right but not {flag}", _RERUN)
+
+
+def _metrics(value: Any, name: str, key: str) -> None:
+    """One test set's metrics: all of a ranking, or those of answers that are defined."""
+    _object(value, name, key)
+    answered = "ValidRatio" in value
+    names = [metric for metric in ANSWER_METRICS if metric in value] if answered else METRICS
+    _record(**dict.fromkeys(names, _metric_value))(value, name, key)
+
+
 _CHECKS: dict[str, _Check] = {
     "format": _integer,
     "dataset": _filled,
@@ -347,8 +426,8 @@ _CHECKS: dict[str, _Check] = {
     "config": _object,
     "config_sha256": _filled,
     "samples_sha256": _filled,
-    "metrics": _table(_record(**dict.fromkeys(METRICS, _metric_value))),
-    "cases": _each(_record(set=_filled, user=_filled, position=_count, rank=_positive), _filled_list),
+    "metrics": _table(_metrics),
+    "cases": _each(_any_case, _filled_list),
     "parameters": _record(trainable=_count, adapter=_count, extra_over_lora=_count, total=_count),
     "timings": _table(_amount),
     "peak_memory_bytes": _count,
@@ -358,4 +437,12 @@ _CHECKS: dict[str, _Check] = {
     "history": _each(_object),
     "notes": _each(_text),
 }
-"""Every key of a file, in the order written, with its check."""
+"""Every key that a file must have, in the order written, with its check."""
+
+_OPTIONAL: dict[str, _Check] = {"peak_gpu_memory_bytes": _positive}
+"""Keys that are left out where they say nothing."""
+
+
+def _checks(record: Mapping[str, Any]) -> dict[str, _Check]:
+    """The checks of a record's keys, those of optional ones included where they say something."""
+    return {**_CHECKS, **{key: check for key, check in _OPTIONAL.items() if record.get(key) is not None}}

@@ -22,20 +22,24 @@ from core.metrics import METRICS, per_case
 from core.result_format import (
     FORMAT,
     Case,
+    CaseAnswer,
     MetricValue,
     Parameters,
     Result,
     config_sha256,
     disagreement,
+    estimate,
     measure,
     recompute,
 )
-from core.statistics import Comparison, Estimate, bootstrap_all, compare, holm
+from core.statistics import Comparison, Estimate, compare, compare_all, holm
 
 __all__ = [
     "FORMAT",
     "Case",
+    "CaseAnswer",
     "MetricValue",
+    "Pair",
     "Parameters",
     "Result",
     "Row",
@@ -159,12 +163,7 @@ class Row:
     @cached_property
     def metrics(self) -> Mapping[str, Mapping[str, Estimate]]:
         """Test set -> metric -> mean over cases, seeds averaged per case first."""
-        return {
-            test_set: bootstrap_all(
-                {metric: self.values(test_set, metric) for metric in METRICS}, self.users(test_set)
-            )
-            for test_set in self.first.metrics
-        }
+        return {test_set: estimate(self._cases[test_set]) for test_set in self.first.metrics}
 
     @property
     def peak_memory_bytes(self) -> int:
@@ -177,14 +176,73 @@ class Row:
         return fmean(known) if known else None
 
     def values(self, test_set: str, metric: str) -> npt.NDArray[np.float64]:
-        """One metric per seed and case: (seeds, n), cases sorted by user and position."""
-        return np.stack(
-            [per_case(np.array([case.rank for case in _of_set(run, test_set)]), metric) for run in self.runs]
-        )
+        """One metric per seed and case: (seeds, n), cases sorted by user and position.
+
+        Raises:
+            ResultError: the metric is not one that a single case has.
+        """
+        if metric not in METRICS:
+            raise ResultError(
+                f"{metric} is not a figure of single cases, so rows cannot be compared by it",
+                f"choose from: {', '.join(METRICS)}",
+            )
+        return np.stack([per_case(ranks, metric) for ranks in self._ranks[test_set]])
+
+    def estimates(self, test_set: str, members: npt.NDArray[np.bool_]) -> dict[str, Estimate]:
+        """Every metric with its interval over some of a test set's cases, (n,) in the order of `values`."""
+        kept = np.flatnonzero(members)
+        return estimate([[cases[place] for place in kept] for cases in self._cases[test_set]])
 
     def users(self, test_set: str) -> list[str]:
         """The user of each case, in the order of `values`."""
-        return [case.user for case in _of_set(self.first, test_set)]
+        return [user for user, _ in self.places[test_set]]
+
+    @cached_property
+    def places(self) -> Mapping[str, list[tuple[str, int]]]:
+        """Test set -> user and position of each case, in the order of `values`."""
+        return {
+            test_set: [(case.user, case.position) for case in self._cases[test_set][0]]
+            for test_set in self.first.metrics
+        }
+
+    @cached_property
+    def _cases(self) -> Mapping[str, list[list[Case]]]:
+        """Test set -> each seed's cases, sorted by user and position."""
+        return {test_set: [_of_set(run, test_set) for run in self.runs] for test_set in self.first.metrics}
+
+    @cached_property
+    def _ranks(self) -> Mapping[str, npt.NDArray[np.int64]]:
+        """Test set -> (seeds, n) ranks, in the order of `places`."""
+        return {
+            test_set: np.array([[case.rank for case in cases] for cases in self._cases[test_set]])
+            for test_set in self.first.metrics
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """Two rows of a table, compared on the same cases."""
+
+    a: Row
+    b: Row
+    asked: tuple[str, str]
+    """Test set and metric."""
+    found: Comparison
+    """Positive numbers favour `a`."""
+    p_holm: float
+    """The p-value after Holm's correction over all pairs of the table."""
+
+    def joins(self, one: Row, other: Row) -> bool:
+        """Whether these are the two rows, in either order."""
+        return (one is self.a and other is self.b) or (one is self.b and other is self.a)
+
+    def facing(self, row: Row) -> Pair:
+        """The same comparison, seen from one of its two rows."""
+        if row is self.a:
+            return self
+        a, b = self.b, self.a
+        found = compare(a.values(*self.asked), b.values(*self.asked), a.users(self.asked[0]))
+        return Pair(a, b, self.asked, found, self.p_holm)
 
 
 @dataclass(frozen=True)
@@ -211,6 +269,19 @@ class Table:
     def compare(self, a: Row, b: Row, test_set: str, metric: str = "HR@1") -> Comparison:
         """Paired comparison of two rows on the same cases; positive numbers favour `a`."""
         return compare(a.values(test_set, metric), b.values(test_set, metric), a.users(test_set))
+
+    def pairs(self, test_set: str, metric: str = "HR@1") -> list[Pair]:
+        """Every two rows that have the metric, the better one first; Holm corrects over them all."""
+        rows = [row for row in self.rows if metric in row.metrics[test_set]]
+        if len(rows) < 2:
+            return []
+        rows.sort(key=lambda row: -row.metrics[test_set][metric].value)
+        found = compare_all([row.values(test_set, metric) for row in rows], rows[0].users(test_set))
+        adjusted = holm([comparison.p for comparison in found.values()])
+        return [
+            Pair(rows[i], rows[j], (test_set, metric), comparison, p)
+            for ((i, j), comparison), p in zip(found.items(), adjusted, strict=True)
+        ]
 
     def best(self, test_set: str) -> Row:
         """The row with the highest HR@1 (MRR where equal)."""
@@ -283,6 +354,10 @@ def _rows(results: Sequence[Result]) -> tuple[Row, ...]:
     return tuple(sorted(rows, key=lambda row: _strength(row, deciding), reverse=True))
 
 
+SHOWN_SETTINGS = 3
+"""At most this many settings tell rows of one method apart by name; beyond, a checksum does."""
+
+
 def _labels(firsts: Sequence[Result]) -> list[str]:
     """For each row the method's name, followed by what differs from other rows of that method."""
     labels = []
@@ -293,15 +368,46 @@ def _labels(firsts: Sequence[Result]) -> list[str]:
         names = [part.rstrip("/\\").replace("\\", "/").rsplit("/", 1)[-1] for part in differing]
         labels.append(f"{result.method} ({', '.join(names)})" if names else result.method)
     twice = {label for label in labels if labels.count(label) > 1}
+    settings = {label: _differing(firsts, labels, label) for label in twice}
     return [
-        f"{label} {result.config_sha256[:8]}" if label in twice else label
+        f"{label} ({', '.join(_setting(result, key) for key in settings[label])})"
+        if settings.get(label)
+        else f"{label} {result.config_sha256[:8]}"
+        if label in twice
+        else label
         for label, result in zip(labels, firsts, strict=True)
     ]
 
 
+def _differing(firsts: Sequence[Result], labels: Sequence[str], label: str) -> list[tuple[str, str]]:
+    """The settings, as (part, key), that tell rows of one label apart; none if they are too many to show."""
+    configs = [result.config for result, own in zip(firsts, labels, strict=True) if own == label]
+    keys = {
+        (part, key)
+        for config in configs
+        for part, values in config.items()
+        if isinstance(values, dict)
+        for key in values
+    }
+    found = [
+        (part, key)
+        for part, key in sorted(keys)
+        if len({repr(config.get(part, {}).get(key)) for config in configs}) > 1
+    ]
+    return found if len(found) <= SHOWN_SETTINGS else []
+
+
+def _setting(result: Result, key: tuple[str, str]) -> str:
+    """A setting in words: `gate mlp`, `experts 8`, `learning rate 0.001`."""
+    part, name = key
+    shown = part if name == "kind" else f"{part} {name}" if name in ("scope", "input") else name
+    return f"{shown.replace('_', ' ')} {result.config.get(part, {}).get(name)}"
+
+
 def _description(result: Result) -> tuple[str, ...]:
     return tuple(
-        part or "none" for part in (result.preset, result.objective, result.model, result.quantization)
+        part or "none"
+        for part in (result.preset, result.objective, result.model, result.quantization, result.protocol)
     )
 
 
@@ -316,7 +422,8 @@ def _distance(row: Row, other: Row) -> int:
 
 
 def _strength(row: Row, test_set: str) -> tuple[float, float]:
-    return row.metrics[test_set]["HR@1"].value, row.metrics[test_set]["MRR"].value
+    found = row.metrics[test_set]
+    return found["HR@1"].value, found["MRR"].value if "MRR" in found else 0.0
 
 
 def _weight(test_set: str) -> tuple[int, str]:

@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import json
+import secrets
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from core import runfile
 from core.config import DataConfig, RunConfig
 from core.data import load_card, load_dataset, make_samples
 from core.data.types import Dataset, Samples
 from core.errors import InputError, ResultError
 from core.events import Emit, silent
-from core.files import atomic_path
+from core.files import TEMPORARY_MARK, atomic_path
+from core.metrics import METRICS, per_case
+from core.model_card import run_card
 from core.recommenders import method_class
 from core.recommenders.base import Recommender, Task
+from core.results import Result, load_result
+from core.statistics import Comparison, compare
 
 FORMAT = 1
 CARD = "run.json"
-SAVED_METHODS = ("sasrec", "lora", "ilora")
+RESULT = "result.json"
+MODEL_CARD = "README.md"
+SAVED_METHODS = ("gru4rec", "caser", "sasrec", "morec", "tallrec", "llara", "lora", "ilora")
 """Methods whose training is worth keeping."""
 
 
@@ -54,8 +64,8 @@ def run_folder(out: Path, dataset: str, split: str, method: str, seed: int, conf
     return out / "models" / f"{dataset}.{split}.{method}.seed{seed}.{config_sha256[:8]}"
 
 
-def save_run(recommender: Recommender, task: Task, path: Path, created: str, metrics: dict[str, Any]) -> Path:
-    """Writes a trained recommender whole; a folder of the same name is replaced."""
+def save_run(recommender: Recommender, task: Task, path: Path, result: Result) -> Path:
+    """Writes a trained recommender whole, with its result and a model card, in place of an older one."""
     if path.exists():
         shutil.rmtree(path)
     with atomic_path(path) as temporary:
@@ -69,10 +79,20 @@ def save_run(recommender: Recommender, task: Task, path: Path, created: str, met
             "seed": task.seed,
             "config": task.config.to_dict(),
             "samples_sha256": task.samples.sha256,
-            "created": created,
-            "metrics": metrics,
+            "created": result.created,
+            "metrics": {
+                test_set: {metric: value.value for metric, value in values.items()}
+                for test_set, values in result.metrics.items()
+            },
         }
-        (temporary / CARD).write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
+        texts = {
+            CARD: json.dumps(card, indent=1) + "\n",
+            RESULT: result.to_json(),
+            runfile.NAME: runfile.run_file_text(task.config, recommender.name, task.seed, result.preset),
+            MODEL_CARD: run_card(result, task.config, load_card(task.dataset.name)),
+        }
+        for name, text in texts.items():
+            (temporary / name).write_text(text, encoding="utf-8")
     return path
 
 
@@ -107,6 +127,20 @@ def read_run(path: Path) -> RunInfo:
         raise ResultError(f"{path / CARD} lacks or misnames {error}", "run the benchmark again") from error
 
 
+def result_of(path: Path) -> Result:
+    """The result of a run folder: its own copy, else the file in the folder that the benchmark wrote to.
+
+    Raises:
+        ResultError: it is no run folder, or its result is missing or damaged.
+    """
+    read_run(path)
+    own, beside = path / RESULT, path.absolute().parent.parent / "results" / f"{path.name}.json"
+    for file in (own, beside):
+        if file.is_file():
+            return load_result(file)
+    raise ResultError(f"{path.name} has no result file", "run the benchmark for it")
+
+
 def list_runs(out: Path) -> tuple[list[RunInfo], list[str]]:
     """All runs below an output folder, newest first, and a line for each folder that could not be read."""
     runs, problems = [], []
@@ -118,6 +152,63 @@ def list_runs(out: Path) -> tuple[list[RunInfo], list[str]]:
         except ResultError as error:
             problems.append(f"{error.title} – {error.hint}")
     return sorted(runs, key=lambda run: run.created, reverse=True), problems
+
+
+def folder_bytes(path: Path) -> int:
+    """What a run folder takes on disk."""
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+
+
+def remove_run(path: Path) -> None:
+    """Removes a run folder; killed half-way, it leaves no half of a run.
+
+    Raises:
+        ResultError: it is no run folder, or cannot be removed.
+    """
+    read_run(path)
+    try:
+        doomed = path.rename(path.with_name(f".{path.name}{TEMPORARY_MARK}{secrets.token_hex(4)}"))
+        shutil.rmtree(doomed)
+    except OSError as error:
+        raise ResultError(f"cannot remove {path}: {error.strerror}", "check its permissions") from error
+
+
+def settings_apart(a: RunInfo, b: RunInfo) -> dict[str, tuple[Any, Any]]:
+    """Method, seed and settings in which two runs differ: name -> both values."""
+    sides = []
+    for run in (a, b):
+        flat = {"method": run.method, "seed": run.seed}
+        for part, values in run.config.to_dict().items():
+            flat |= {f"{part}.{name}": value for name, value in values.items()}
+        sides.append(flat)
+    ours, theirs = sides
+    return {name: (ours[name], theirs[name]) for name in ours if ours[name] != theirs[name]}
+
+
+def compare_runs(a: Result, b: Result) -> dict[str, dict[str, Comparison]]:
+    """Test set -> metric -> paired comparison on the same cases; positive numbers favour `a`.
+
+    Raises:
+        ResultError: the two met other cases.
+    """
+    if (a.dataset, a.split, a.samples_sha256) != (b.dataset, b.split, b.samples_sha256):
+        raise ResultError("the two runs met different test cases", "compare runs of one dataset and preset")
+    found: dict[str, dict[str, Comparison]] = {}
+    for test_set in (name for name in a.metrics if name in b.metrics):
+        ranks = [
+            {(case.user, case.position): case.rank for case in side.cases if case.set == test_set}
+            for side in (a, b)
+        ]
+        cases = sorted(ranks[0])
+        if cases != sorted(ranks[1]):
+            raise ResultError("the two runs met different test cases", "run both with the same settings")
+        users = [user for user, _ in cases]
+        ours, theirs = (np.array([side[case] for case in cases]) for side in ranks)
+        found[test_set] = {
+            metric: compare(per_case(ours, metric)[None], per_case(theirs, metric)[None], users)
+            for metric in METRICS
+        }
+    return found
 
 
 def open_run(path: Path, emit: Emit = silent) -> OpenRun:

@@ -13,22 +13,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 
 from core import assets
 from core.config import DataConfig, RunConfig
 from core.conversation import BENCHMARK, CATALOGUE, SOURCES, Explained, Question, Ranked
 from core.data import draw_candidates, load_card
-from core.data.interactions import parse_catalogue
+from core.data.interactions import read_catalogue
 from core.data.titles import split_year
 from core.data.types import Dataset, Samples, UserSequence
 from core.errors import InputError
 from core.events import Emit, ShouldStop, never, silent
-from core.ilora.gate import SoftmaxGate
+from core.ilora.gate import GivenGate
 from core.profiles import Profile, describe_experts
 from core.recommenders.base import Recommender, Scores, Task
+from core.recommenders.encoders import Encoder, fit_encoder
 from core.recommenders.popularity import item_counts
-from core.recommenders.sasrec import SASRec, SASRecRecommender, fit_encoder
+from core.recommenders.sasrec import SASRecRecommender
 from core.runs import RunInfo, load_task_data, open_run
 
 if TYPE_CHECKING:
@@ -39,18 +39,6 @@ MAX_HISTORY = 10
 MIN_HISTORY = 3
 """The first target of a user's life is preceded by this many items."""
 GATE_BATCH = 512
-
-
-class GivenGate(SoftmaxGate):
-    """A gate whose answer somebody chose."""
-
-    def __init__(self, omega: Tensor) -> None:
-        super().__init__(1, len(omega))
-        self.omega = omega
-
-    def forward(self, z: Tensor) -> Tensor:
-        """The chosen weights for every row of z."""
-        return self.omega.to(z.device).expand(len(z), -1)
 
 
 @dataclass(frozen=True)
@@ -79,7 +67,7 @@ class Session:
         dataset: Dataset,
         samples: Samples,
         recommender: Recommender,
-        encoder: SASRec,
+        encoder: Encoder,
         info: RunInfo | None = None,
     ) -> None:
         self.dataset, self.samples, self.info = dataset, samples, info
@@ -105,10 +93,11 @@ class Session:
         order = np.argsort(-scores, kind="stable")
         items = [candidates[index] for index in order]
         gate = self.recommender.expert_weights([history])
+        by_layer = self.recommender.expert_weights_by_layer([history])
         natural = None if gate is None else [float(weight) for weight in gate[0]]
         beside = {
             self.recommender.name: scores,
-            "sasrec": encoder_scores,
+            self.encoder.kind: encoder_scores,
             "popularity": self.counts[np.asarray(candidates)],
         }
         return Ranked(
@@ -126,6 +115,7 @@ class Session:
             ranks={name: [ranks_of(found)[index] for index in order] for name, found in beside.items()},
             target_place=place,
             milliseconds=1000 * (time.perf_counter() - started),
+            gate_by_layer=None if by_layer is None else by_layer[0].tolist(),
         )
 
     def candidates(
@@ -175,7 +165,7 @@ class Session:
         if count < 2:
             raise InputError(f"{count} candidates cannot be ranked", "ask for at least 2")
         z = self.encoder.represent([history])
-        scores = (self.encoder.item_vectors() @ z[0]).float().cpu().numpy()
+        scores = self.encoder.logits(z)[0].float().cpu().numpy()
         scores[list(seen)] = -np.inf
         order = np.argsort(-scores, kind="stable")
         best = [int(item) for item in order[: min(count, len(order) - len(seen))]]
@@ -334,7 +324,7 @@ def open_session(path: Path, emit: Emit = silent) -> Session:
     """
     run = open_run(path, emit)
     model: Any = getattr(run.recommender, "model", None)
-    encoder = model if isinstance(model, SASRec) else model.encoder
+    encoder = model if isinstance(model, Encoder) else model.encoder
     return Session(run.dataset, run.samples, run.recommender, encoder, run.info)
 
 
@@ -365,7 +355,7 @@ def release_years(dataset: Dataset) -> list[str]:
         return [""] * len(dataset.catalogue)
     source = next(source for source in card.sources if source.name == stored.source)
     rules = dataclasses.replace(card.titles, style="as-is")
-    raw = parse_catalogue(stored.files[source.items.file].read_bytes(), source.items, rules)
+    raw = read_catalogue(source, stored.files, rules)
     years = {}
     for item, title in zip(raw.ids, raw.titles, strict=True):
         years[item] = split_year(title.removesuffix(f" [{item}]"))[1]

@@ -35,7 +35,8 @@ from core.conversation import (
 from core.data import list_cards, load_card
 from core.errors import IloraError, InputError, ResultError
 from core.events import Emit, Notice
-from core.runs import list_runs, read_run
+from core.recommenders import LLM_METHODS
+from core.runs import list_runs, result_of
 
 if TYPE_CHECKING:
     from core.config import RunConfig
@@ -125,7 +126,7 @@ class WarmEngine:
                     "created": run.created,
                     "samples_sha256": run.samples_sha256,
                     "metrics": run.metrics,
-                    "model": run.config.model.name if run.method != "sasrec" else None,
+                    "model": run.config.model.name if run.method in LLM_METHODS else None,
                 }
             )
         self.emit(Surveyed(request.request, list(_assets()), found, problems, {}))
@@ -240,7 +241,10 @@ def estimate(request: Estimate) -> Estimated:
     if preset == "auto":
         preset = "standard" if torch.cuda.is_available() else "quick"
     config = with_overrides(
-        preset_config(preset), data={"dataset": request.dataset}, model={"name": request.model}
+        preset_config(preset),
+        data={"dataset": request.dataset},
+        model={"name": request.model},
+        training={} if request.samples is None else {"samples": request.samples},
     )
     _, samples = load_task_data(config.data)
     jobs = [(method, seed) for method in request.methods for seed in range(request.seeds)]
@@ -264,7 +268,6 @@ def _memory(config: RunConfig, methods: Sequence[str], out: Path) -> tuple[int, 
     """Peak memory of the hungriest method: as measured in earlier runs of the same model, else estimated."""
     from core.assets import EMBEDDED_MODEL, find, home
     from core.llm import estimate_bytes
-    from core.recommenders import LLM_METHODS
     from core.results import load_results
 
     measured = [
@@ -292,7 +295,7 @@ def differences(request: int, run: Path, other: Path) -> Differed:
     Raises:
         ResultError: a result file is missing, or the two met other cases.
     """
-    results = [_result_of(path) for path in (run, other)]
+    results = [result_of(path) for path in (run, other)]
     if results[0].samples_sha256 != results[1].samples_sha256:
         raise ResultError("the two runs met different test cases", "compare runs of one dataset and preset")
     tested = [name for name in ("spread", "last") if all(name in found.metrics for found in results)]
@@ -302,7 +305,7 @@ def differences(request: int, run: Path, other: Path) -> Differed:
         {(case.user, case.position): case.rank for case in found.cases if case.set == tested[0]}
         for found in results
     ]
-    cases = [
+    cases: list[dict[str, Any]] = [
         {"user": user, "position": position, "rank": rank, "other": ranks[1][user, position]}
         for (user, position), rank in ranks[0].items()
         if (user, position) in ranks[1]
@@ -311,17 +314,6 @@ def differences(request: int, run: Path, other: Path) -> Differed:
     gained = sum(int(case["rank"]) < int(case["other"]) for case in cases)
     lost = sum(int(case["rank"]) > int(case["other"]) for case in cases)
     return Differed(request, str(run), str(other), tested[0], cases, gained, lost, len(cases) - gained - lost)
-
-
-def _result_of(path: Path) -> Any:
-    """The result file that belongs to a run folder."""
-    from core.results import load_result
-
-    read_run(path)
-    result = path.parent.parent / "results" / f"{path.name}.json"
-    if not result.is_file():
-        raise ResultError(f"{path.name} has no result file", "run the benchmark for it")
-    return load_result(result)
 
 
 def _assets() -> Iterable[dict[str, Any]]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from core.results import Case, Parameters, Result, measure
+from core.facts import CaseFacts
+from core.results import Case, CaseAnswer, Parameters, Result, measure
 
 STRENGTHS = {"popularity": 0.10, "sasrec": 0.50, "zero-shot": 0.05, "lora": 0.42, "ilora": 0.46}
 """Chance of ranking the target first."""
@@ -28,6 +29,15 @@ def cases(strength: float, seed: int = 0, users: int = 28, positions: int = 10) 
         for user in range(users)
         for position in places
     )
+
+
+def case_facts(places: Sequence[tuple[str, int]]) -> dict[tuple[str, int], CaseFacts]:
+    """Facts of cases: popularity without pattern, histories that grow with the position."""
+    stream = np.random.default_rng(5)
+    return {
+        place: CaseFacts(int(stream.integers(0, 300)), min(10, place[1]), bool(stream.random() < 0.1))
+        for place in places
+    }
 
 
 def _rank(stream: np.random.Generator, strength: float) -> int:
@@ -65,6 +75,24 @@ def result(method: str = "ilora", seed: int = 0, **changes: Any) -> Result:
         "notes": ("made up",),
     }
     return Result(**{**fields, **changes})
+
+
+def answered(
+    method: str = "ilora", seed: int = 0, strength: float = 0.4, valid: float = 0.8, **changes: Any
+) -> Result:
+    """A result of a method that was asked to write its answer."""
+    stream = np.random.default_rng(hash_of(method) + seed)
+    asked = []
+    for case in cases(strength, hash_of(method) + seed):
+        hit = case.rank == 1
+        exact, within = hit or bool(stream.random() < valid), bool(stream.random() < 0.9)
+        given = CaseAnswer("Fargo" if exact else "no such film", exact, within, within and hit)
+        asked.append(dataclasses.replace(case, rank=1 if hit else 20, answer=given))
+    fields = {
+        "objective": "language-model",
+        "config": {"method": method, "rank": 16, "answering": {"protocol": "generate"}},
+    }
+    return result(method, seed, cases=tuple(asked), **{**fields, **changes})
 
 
 def timings(method: str) -> Mapping[str, float]:

@@ -13,14 +13,16 @@ import torch
 
 from core import estimates
 from core.benchmark import Plan, method_config, prepare_out, rank_cases, run_benchmark
-from core.config import RunConfig
+from core.config import TUNING_GRID, RunConfig
 from core.errors import InputError, Interrupted, ModelError, ResultError
 from core.events import Event, Finished, MethodFinished, Notice, PlanMade, Saved, Stopped
+from core.facts import load_experts, load_facts
 from core.presets import with_overrides
-from core.recommenders import METHODS
+from core.recommenders import ENCODER_METHODS, LLM_METHODS, METHODS
 from core.recommenders.base import FitReport, Recommender, Task
 from core.results import load_results, result_path
 from core.runs import list_runs, open_run
+from core.validity import read_answer
 from tests import tiny
 
 pytestmark = pytest.mark.usefixtures("tiny_home")
@@ -68,7 +70,7 @@ def test_all_methods_meet_the_same_cases_and_leave_whole_results(tmp_path: Path,
             assert {"HR@1", "HR@5", "NDCG@10", "MRR"} <= set(result.metrics[test_set])
             for value in result.metrics[test_set].values():
                 assert value.n == n
-    lora, ilora = results[3], results[4]
+    lora, ilora = (result for result in results if result.method in ("lora", "ilora"))
     assert ilora.parameters.extra_over_lora == 4 * 16
     assert lora.parameters.extra_over_lora == 0
     assert ilora.parameters.trainable - lora.parameters.trainable == 4 * 16
@@ -79,8 +81,16 @@ def test_all_methods_meet_the_same_cases_and_leave_whole_results(tmp_path: Path,
     assert made.minutes > 0
     assert [event.method for event in of(MethodFinished, events)] == list(METHODS)
     assert not any(event.reused for event in of(MethodFinished, events))
+    facts = load_facts(tmp_path / "out", "tiny", "paper", results[0].samples_sha256)
+    assert facts is not None and {place[1:] for place in next(iter(places))} == set(facts)
+    for result in results:
+        path = result_path(tmp_path / "out", "tiny", "paper", result.method, 0, result.config_sha256)
+        use = load_experts(tmp_path / "out", path)
+        assert (use is not None) == (result.method == "ilora")
+        if use is not None:
+            assert set(use.places) == set(facts) and np.allclose(use.omega.sum(axis=1), 1, atol=1e-3)
     (finished,) = of(Finished, events)
-    assert [Path(path).is_file() for path in finished.paths] == [True] * 5
+    assert [Path(path).is_file() for path in finished.paths] == [True] * len(METHODS)
     assert not list((tmp_path / "out" / "work").glob("checkpoints/*/*"))  # nothing to go on from
 
 
@@ -136,12 +146,14 @@ def test_a_methods_result_depends_on_its_own_settings_alone() -> None:
     def changes(other: RunConfig) -> list[str]:
         return [method for method in METHODS if method_config(config, method) != method_config(other, method)]
 
-    assert changes(more) == ["lora", "ilora"]
+    assert changes(more) == ["tallrec", "llara", "lora", "ilora"]
     assert changes(experts) == ["ilora"]
     assert changes(smaller) == []
     assert changes(other_cases) == list(METHODS)
-    assert changes(with_overrides(config, model={"quantize": "int8"})) == ["zero-shot", "lora", "ilora"]
-    assert changes(with_overrides(config, encoder={"epochs": 7})) == ["sasrec", "lora", "ilora"]
+    assert changes(with_overrides(config, model={"quantize": "int8"})) == list(LLM_METHODS)
+    slotted = ["llara", "lora", "ilora"]  # what a prompt of text alone is asked depends on no encoder
+    assert changes(with_overrides(config, encoder={"epochs": 7})) == [*ENCODER_METHODS, *slotted]
+    assert changes(with_overrides(config, encoder={"kind": "caser"})) == slotted
 
 
 def test_results_under_other_settings_lie_beside_each_other(tmp_path: Path) -> None:
@@ -343,6 +355,10 @@ def test_the_estimate_grows_with_the_work_and_shrinks_with_the_machine(
     assert minutes(config, "lora", "ilora") == pytest.approx(2 * minutes(config, "lora"))
     assert minutes(with_overrides(config, training={"samples": 999}), "lora") > minutes(config, "lora")
     assert minutes(with_overrides(config, adapter={"layers": 0}), "lora") > minutes(config, "lora")
+    assert minutes(config, "morec") > minutes(config, "sasrec") > 0
+    assert minutes(with_overrides(config, encoder={"tune": True}), "gru4rec") == pytest.approx(
+        len(TUNING_GRID) * minutes(config, "gru4rec")
+    )
     once = minutes(config, "lora")
     monkeypatch.setattr(estimates, "speed", lambda: 2.0)
     assert minutes(config, "lora") == pytest.approx(once / 2)
@@ -363,3 +379,62 @@ def test_every_event_of_a_benchmark_survives_json(tmp_path: Path, tiny_model: Pa
         json.loads(event.to_json(), parse_constant=pytest.fail)
     assert of(Saved, events)
     assert not [event for event in of(Notice, events) if event.level == "warning"]
+
+
+# --- answers in words --------------------------------------------------------------------------------------
+
+
+def asking(
+    out: Path, model: Path, protocol: str, methods: Any = ("zero-shot", "tallrec", "ilora")
+) -> list[Any]:
+    made = plan(out, model, methods, objective="language-model")
+    config = with_overrides(made.config, answering={"protocol": protocol})
+    return run_benchmark(dataclasses.replace(made, config=config))
+
+
+def test_written_answers_are_kept_and_everything_follows_from_them(tmp_path: Path, tiny_model: Path) -> None:
+    samples = tiny.load(tiny.config())[1]
+    asked = {(case.user, case.position): case for cases in samples.test.values() for case in cases}
+    for result in asking(tmp_path, tiny_model, "generate"):
+        assert result.protocol == "generate"
+        assert result.objective == (None if result.method == "zero-shot" else "language-model")
+        assert "HR@5" not in result.metrics["last"]
+        for case in result.cases:
+            assert case.answer is not None
+            question = asked[case.user, case.position]
+            found = read_answer(case.answer.text, [tiny.TITLES[item] for item in question.candidates])
+            right = found.choice == question.candidates.index(question.target)
+            assert (case.answer.valid, case.rank) == (found.valid, 1 if right else 20)
+            assert case.answer.substring_valid == (found.substring_choice is not None)
+    assert not load_results(tmp_path)[1]
+
+
+def test_constrained_answers_are_all_valid(tmp_path: Path, tiny_model: Path) -> None:
+    for result in asking(tmp_path, tiny_model, "constrained"):
+        for values in result.metrics.values():
+            assert values["ValidRatio"].value == 1
+            assert values["HR@1 of valid"].value == values["HR@1"].value
+
+
+def test_a_saved_run_writes_the_answers_that_its_result_keeps(tmp_path: Path, tiny_model: Path) -> None:
+    (result,) = asking(tmp_path, tiny_model, "generate", ["llara"])
+    opened = open_run(list_runs(tmp_path)[0][0].path)
+    task = Task(opened.dataset, opened.samples, opened.info.config, 0, tmp_path)
+    assert tuple(rank_cases(opened.recommender, task)[0]) == result.cases
+
+
+def test_methods_that_are_an_objective_keep_it_whatever_the_run_says(
+    tmp_path: Path, tiny_model: Path
+) -> None:
+    tallrec, llara, lora = run_benchmark(plan(tmp_path, tiny_model, ["tallrec", "llara", "lora"]))
+    assert [result.objective for result in (tallrec, llara, lora)] == [
+        "language-model",
+        "language-model",
+        "listwise",
+    ]
+    assert tallrec.config["training"]["item_slots"] is False
+    assert llara.config["training"]["curriculum"] is True
+    assert tallrec.config["training"]["samples"] == lora.config["training"]["samples"]
+    projector = 16 * 64 + 64
+    assert tallrec.parameters.trainable == tallrec.parameters.adapter
+    assert llara.parameters.trainable == llara.parameters.adapter + projector

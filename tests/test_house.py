@@ -107,6 +107,7 @@ HELP = """
 import json, sys
 from ilora_app.cli import app, main
 commands = [command.name or command.callback.__name__ for command in app.registered_commands]
+commands += [group.name for group in app.registered_groups]
 arguments = [*sys.argv[1:], "--help"]
 try:
     main(arguments)

@@ -79,6 +79,14 @@ def test_the_file_has_the_promised_keys_and_a_telling_name(tmp_path):
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
 
 
+def test_gpu_memory_is_in_the_file_where_there_was_a_gpu():
+    made = dataclasses.replace(result(), peak_gpu_memory_bytes=7)
+    assert json.loads(made.to_json())["peak_gpu_memory_bytes"] == 7
+    assert Result.from_json(made.to_json()) == made
+    with pytest.raises(ResultError, match="peak_gpu_memory_bytes"):
+        Result.from_json(made.to_json().replace('"peak_gpu_memory_bytes": 7', '"peak_gpu_memory_bytes": -7'))
+
+
 def test_a_metric_carries_its_interval_and_its_cases():
     spread = result().metrics["spread"]["HR@1"]
     assert spread.n == 280
@@ -275,6 +283,17 @@ def test_two_configs_of_a_method_are_two_rows_named_by_what_differs():
     }
 
 
+def test_an_ablations_rows_are_named_by_the_settings_that_differ():
+    def with_gate(kind, experts):
+        config = {"gate": {"kind": kind, "scope": "shared"}, "adapter": {"experts": experts}}
+        return result("ilora", config=config)
+
+    grid = [with_gate(kind, experts) for kind in ("softmax", "mlp") for experts in (2, 4)]
+    assert {row.label for row in group_tables(grid)[0].rows} == {
+        f"ilora (experts {experts}, gate {kind})" for kind in ("softmax", "mlp") for experts in (2, 4)
+    }
+
+
 def test_models_are_named_by_their_last_part_unless_that_is_the_same():
     one, two = (result("ilora", model=f"/home/{who}/model-1B", config={"who": who}) for who in ("ann", "bob"))
     small = result("ilora", model="hub/model-135M", config={"who": "hub"})
@@ -343,3 +362,21 @@ def test_measures_of_nothing_are_no_measures():
 
 
 SMALL = result(cases=cases(0.4, users=3, positions=2))
+
+
+def test_all_pairs_are_corrected_for_their_number_and_put_the_better_one_first():
+    (table,) = group_tables(five_methods(seeds=2))
+    pairs = table.pairs("spread")
+    assert len(pairs) == 10
+    for pair in pairs:
+        assert pair.found.difference >= 0
+        assert pair.found.p <= pair.p_holm <= min(1.0, 10 * pair.found.p)
+        turned = pair.facing(pair.b)
+        assert (turned.a, turned.b, turned.p_holm) == (pair.b, pair.a, pair.p_holm)
+        assert turned.found.difference == -pair.found.difference
+        assert turned.found.p == pair.found.p
+
+
+def test_one_row_has_nobody_to_be_compared_with():
+    (table,) = group_tables([result("lora")])
+    assert table.pairs("spread") == []

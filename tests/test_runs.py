@@ -11,14 +11,17 @@ from typing import Any
 import numpy as np
 import pytest
 
+from core.config import ModelConfig
+from core.data import load_card
 from core.errors import IloraError, ModelError, ResultError
+from core.model_card import front_matter
 from core.recommenders import method_class
 from core.recommenders.base import Recommender
-from core.runs import SAVED_METHODS, list_runs, open_run, read_run, run_folder, save_run
-from tests import tiny
+from core.runs import SAVED_METHODS, list_runs, open_run, read_run, result_of, run_folder, save_run
+from tests import made_up, tiny
 
 pytestmark = pytest.mark.usefixtures("tiny_home")
-METRICS = {"last": {"HR@1": 0.25}}
+RESULT = made_up.result(created="2026-01-01T00:00:00+00:00")
 Saved = tuple[Path, Recommender]
 
 
@@ -30,7 +33,7 @@ def saved(tmp_path: Path, tiny_model: Path, request: pytest.FixtureRequest) -> S
     recommender = method_class(method)()
     recommender.fit(task)
     path = run_folder(tmp_path / "out", "tiny", "paper", method, 0, "ab" * 32)
-    return save_run(recommender, task, path, "2026-01-01T00:00:00+00:00", METRICS), recommender
+    return save_run(recommender, task, path, dataclasses.replace(RESULT, method=method)), recommender
 
 
 @pytest.mark.parametrize("saved", SAVED_METHODS, indirect=True)
@@ -42,7 +45,7 @@ def test_an_opened_run_scores_as_before(saved: Saved) -> None:
         opened.recommender.score(histories, candidates), recommender.score(histories, candidates)
     )
     assert opened.info.method == recommender.name
-    assert opened.info.metrics == METRICS
+    assert opened.info.metrics["last"]["HR@1"] == RESULT.metrics["last"]["HR@1"].value
     assert opened.samples.sha256 == opened.info.samples_sha256
 
 
@@ -65,7 +68,7 @@ def test_saving_again_replaces_the_folder_whole(saved: Saved, tmp_path: Path, ti
     path, recommender = saved
     (path / "stale").write_text("from before")
     task = tiny.task(tiny.config(tiny_model, samples=8), tmp_path / "work")
-    save_run(recommender, task, path, "2026-03-01T00:00:00+00:00", METRICS)
+    save_run(recommender, task, path, made_up.result(created="2026-03-01T00:00:00+00:00"))
     assert not (path / "stale").exists()
     assert read_run(path).created.startswith("2026-03")
     assert not [entry for entry in path.parent.iterdir() if entry.name.startswith(".")]
@@ -82,7 +85,7 @@ def test_a_failed_save_leaves_no_half(saved: Saved, tmp_path: Path, tiny_model: 
 
     target = tmp_path / "out" / "models" / "other"
     with pytest.raises(OSError, match="No space"):
-        save_run(Full(), task, target, "2026-01-01T00:00:00+00:00", METRICS)
+        save_run(Full(), task, target, RESULT)
     assert not target.exists()
     assert not [entry for entry in target.parent.iterdir() if entry.name.startswith(".")]
 
@@ -164,6 +167,67 @@ def test_a_run_whose_language_model_is_gone_says_which(saved: Saved, tmp_path: P
     config_with("model", name=str(tmp_path / "gone"))(path)
     with pytest.raises(ModelError, match="gone"):
         open_run(path)
+
+
+# --- what others read --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("saved", ["ilora", "lora"], indirect=True)
+def test_the_model_card_tells_figures_terms_and_what_plain_peft_makes_of_it(saved: Saved) -> None:
+    path, recommender = saved
+    text = (path / "README.md").read_text()
+    assert text.startswith("---\n")
+    assert "library_name: peft" in text
+    assert f"- {recommender.name}" in text
+    value = RESULT.metrics["spread"]["HR@1"]
+    assert f"{value.value:.3f} [{value.low:.3f}, {value.high:.3f}]" in text
+    assert "280 of 28 users" in text
+    assert "Anything goes." in text  # the data's terms
+    assert ("uniform gate" in text) == (recommender.name == "ilora")
+    assert "the figures above are not those of plain peft" in text
+    for name in ("adapter_model.safetensors", "ilora.safetensors", "encoder.safetensors", "config.toml"):
+        assert name in text
+        assert (path / name).is_file()
+
+
+@pytest.mark.parametrize("saved", ["sasrec"], indirect=True)
+def test_a_run_without_a_language_model_does_not_pose_as_an_adapter(saved: Saved) -> None:
+    text = (saved[0] / "README.md").read_text()
+    assert "peft" not in text
+    assert "Base model" not in text
+
+
+def test_a_hub_model_is_named_as_the_hub_names_it() -> None:
+    card = load_card("tiny")
+    for name, base in (("smollm2-135m-instruct", "HuggingFaceTB/SmolLM2-135M-Instruct"), ("org/m", "org/m")):
+        settings = dataclasses.replace(tiny.config(), model=ModelConfig(name))
+        assert f"\nbase_model: {base}\n" in front_matter("ilora", settings, card)
+    local = dataclasses.replace(tiny.config(), model=ModelConfig("/somewhere/on/this/disk"))
+    assert "base_model" not in front_matter("ilora", local, card)
+
+
+def test_a_run_that_was_moved_answers_and_knows_its_figures(saved: Saved, tmp_path: Path) -> None:
+    path, recommender = saved
+    moved = tmp_path / "elsewhere" / "mine"
+    moved.parent.mkdir()
+    path.rename(moved)
+    opened = open_run(moved)
+    histories, candidates = tiny.histories(2), tiny.candidates(2)
+    np.testing.assert_array_equal(
+        opened.recommender.score(histories, candidates), recommender.score(histories, candidates)
+    )
+    assert result_of(moved) == RESULT
+
+
+def test_an_older_run_finds_its_result_beside_it_and_a_lost_one_is_said(saved: Saved) -> None:
+    path, _ = saved
+    beside = path.parent.parent / "results" / f"{path.name}.json"
+    beside.parent.mkdir()
+    (path / "result.json").rename(beside)
+    assert result_of(path) == RESULT
+    beside.unlink()
+    with pytest.raises(ResultError, match="has no result file"):
+        result_of(path)
 
 
 def test_a_path_that_is_nothing_is_no_run_folder(tmp_path: Path) -> None:

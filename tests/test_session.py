@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
+from core.config import GateConfig
 from core.conversation import CATALOGUE, Open, Opened, Question, Rank, Ranked, RequestFailed, WarmedUp
+from core.data import load_card
 from core.errors import InputError
 from core.events import Event, Notice
+from core.ilora.model import AdaptedModel
+from core.llm import load_llm
 from core.metrics import ranks_from_scores
 from core.profiles import describe_experts, one_sidedness
 from core.recommenders import method_class
 from core.runs import run_folder, save_run
 from core.session import Session, log_probabilities, open_session, ranks_of
 from core.warm import Inbox, WarmEngine, listen
-from tests import tiny
+from tests import made_up, tiny
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +39,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> tuple
         recommender.fit(task)
         path = run_folder(place / "runs", "tiny", "paper", "ilora", 0, "a" * 64)
         path.parent.mkdir(parents=True)
-        save_run(recommender, task, path, "2026-01-01T00:00:00+00:00", {})
+        save_run(recommender, task, path, made_up.result())
     return path, environment
 
 
@@ -67,6 +74,23 @@ def test_the_ranking_is_the_benchmarks_own(session: Session) -> None:
         assert found.scores == sorted(found.scores, reverse=True)
 
 
+@pytest.mark.parametrize("method", ["gru4rec", "morec"])
+def test_a_baselines_run_ranks_and_retrieves_by_itself(method: str, tmp_path: Path, tiny_model: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in tiny.install(tmp_path / "home", tmp_path / "mirror").items():
+            patch.setenv(name, value)
+        recommender = method_class(method)()
+        task = tiny.task(tiny.config(tiny_model), tmp_path / "work")
+        recommender.fit(task)
+        path = save_run(recommender, task, tmp_path / "run", made_up.result())
+        session = open_session(path)
+    found = session.rank(1, a_question(session))
+    assert set(found.ranks) == {method, "popularity"}
+    assert found.scores == found.encoder_scores
+    assert found.gate is None
+    assert len(session.rank(2, a_question(session, source=CATALOGUE, retrieve=15)).items) == 15
+
+
 def test_given_weights_replace_the_gates_and_the_gate_comes_back(session: Session) -> None:
     natural = session.rank(1, a_question(session))
     assert natural.gate is not None
@@ -76,6 +100,33 @@ def test_given_weights_replace_the_gates_and_the_gate_comes_back(session: Sessio
     assert locked.gate == natural.gate
     again = session.rank(4, a_question(session))
     assert again.scores == natural.scores
+
+
+@pytest.mark.parametrize(("scope", "sites"), [("per-layer", 2), ("per-module", 14)])
+def test_gates_by_layer_arrive_and_given_weights_replace_all_of_them(
+    session: Session, scope: str, sites: int
+) -> None:
+    """The same adapter with a gate for each layer or module in the place of the one that all shared."""
+    assert session.rank(1, a_question(session)).gate_by_layer is None
+    chosen = a_question(session, omega=[0.7, 0.1, 0.1, 0.1])
+    expected = session.rank(2, chosen)
+    recommender: Any = session.recommender
+    shared = recommender.model
+    config = dataclasses.replace(shared.config, gate=GateConfig(scope=scope))
+    titles, prompts = session.dataset.catalogue.titles, load_card("tiny").prompts
+    llm = load_llm(config.model)
+    recommender.model = AdaptedModel(llm, shared.encoder, titles, prompts, config, True, seed=0)
+    own = {**shared.state(), "gate.linear.weight": torch.randn(sites * 4, 16)}
+    recommender.model.load_state(own)
+
+    natural = session.rank(3, a_question(session))
+    by_layer = np.array(natural.gate_by_layer)
+    assert by_layer.shape == (2, 4)
+    np.testing.assert_allclose(by_layer.mean(0), natural.gate, atol=1e-5)
+    assert np.abs(by_layer[0] - by_layer[1]).max() > 1e-3
+    found = session.rank(4, chosen)
+    assert found.items == expected.items
+    np.testing.assert_allclose(found.scores, expected.scores, atol=1e-4)
 
 
 @pytest.mark.parametrize("omega", [[1.0], [0.5, float("nan")], [-1.0, 2.0], [0.1] * 9])

@@ -17,7 +17,7 @@ from core.config import AdapterConfig, DataConfig, EncoderConfig, ModelConfig, R
 from core.data import Dataset, Samples
 from core.llm import LanguageModel, disable_cpu_packing
 from core.recommenders.base import Task
-from core.recommenders.sasrec import SASRec
+from core.recommenders.encoders import Encoder, new_encoder
 from core.runs import load_task_data
 
 LAYERS, WIDTH = 4, 64
@@ -248,10 +248,10 @@ def task(settings: RunConfig, folder: Path, seed: int = 0, **more: Any) -> Task:
     return Task(*load(settings), settings, seed, folder, **more)
 
 
-def encoder(seed: int = 0, items: int = ITEMS, width: int = 16) -> SASRec:
+def encoder(seed: int = 0, items: int = ITEMS, width: int = 16, kind: str = "sasrec") -> Encoder:
     """A frozen encoder that was never trained, its weights large enough to matter."""
     torch.manual_seed(seed)
-    made = SASRec(items, EncoderConfig(width=width, layers=1, heads=2))
+    made = new_encoder(kind, items, EncoderConfig(kind=kind, width=width, layers=1, heads=2))
     with torch.no_grad():
         made.items.weight[1:].normal_(std=0.5)
     return made.freeze()
