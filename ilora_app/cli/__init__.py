@@ -11,7 +11,21 @@ from typing import Any
 import typer
 
 from core.errors import IloraError, Interrupted
-from ilora_app.cli import bench, data, engine, models, recommend, results, tui
+from ilora_app.cli import (
+    analyze,
+    bench,
+    data,
+    doctor,
+    engine,
+    evaluate,
+    export,
+    models,
+    recommend,
+    results,
+    runs,
+    train,
+    tui,
+)
 
 app = typer.Typer(
     name="ilora-app",
@@ -20,12 +34,18 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command("analyze")(analyze.analyze)
 app.command("bench")(bench.bench)
-app.command("data")(data.data)
+app.add_typer(data.app, name="data")
 app.command("models")(models.models)
 app.command("recommend")(recommend.recommend)
-app.command("results")(results.results)
+app.command("train")(train.train)
+app.command("doctor")(doctor.doctor)
+app.add_typer(runs.app, name="runs")
+app.command("evaluate")(evaluate.evaluate)
+app.command("export")(export.export)
 app.command("tui")(tui.tui)
+app.add_typer(results.app, name="results")
 app.command("engine", hidden=True)(engine.engine)
 
 

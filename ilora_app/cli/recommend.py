@@ -25,6 +25,9 @@ def recommend(
         str,
         typer.Option("--from", help="benchmark (its twenty candidates) or catalogue (the encoder's best)."),
     ] = "benchmark",
+    candidates: Annotated[
+        int, typer.Option(help="How many the encoder takes from the catalogue, with --from catalogue.")
+    ] = 100,
     top: Annotated[int, typer.Option(help="How many to show.")] = 10,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
 ) -> None:
@@ -33,14 +36,16 @@ def recommend(
 
     if top < 1:
         raise InputError(f"--top is {top}", "give 1 or more")
-    info = _run(run, out)
+    from ilora_app.cli.choosing import choose_run
+
+    info = choose_run(run, out)
     from ilora_app.render.downloads import Downloads
 
     with Downloads() as emit:
         from core.session import open_session
 
         session = open_session(info.path, emit)
-    record = _answer(session, info, user, position, source, top)
+    record = _answer(session, info, user, position, source, candidates, top)
     if as_json:
         sys.stdout.write(json.dumps(record, ensure_ascii=False, indent=1) + "\n")
     else:
@@ -49,25 +54,14 @@ def recommend(
         print_recommendation(record)
 
 
-def _run(path: Path | None, out: Path) -> RunInfo:
-    """The run to ask: the given one, or the newest of iLoRA, LoRA, SASRec."""
-    from core.errors import ResultError
-    from core.runs import list_runs, read_run
-
-    if path is not None:
-        return read_run(path)
-    runs, problems = list_runs(out)
-    for problem in problems:
-        typer.echo(f"left out: {problem}", err=True)
-    for method in ("ilora", "lora", "sasrec"):
-        for run in runs:
-            if run.method == method:
-                return run
-    raise ResultError(f"no trained run in {out}", f"ilora-app bench --out {out} makes one")
-
-
 def _answer(
-    session: Session, info: RunInfo, user: str, position: int | None, source: str, top: int
+    session: Session,
+    info: RunInfo,
+    user: str,
+    position: int | None,
+    source: str,
+    candidates: int,
+    top: int,
 ) -> dict[str, Any]:
     """What was asked, as plain values with titles.
 
@@ -85,7 +79,8 @@ def _answer(
     if not 1 <= position <= last:
         raise InputError(f"user {user} has no position {position} to predict", f"choose from 1 to {last}")
     history = list(history_of(sequence, position, rules))
-    ranked = session.rank(0, Question(history=history, source=source, user=user, position=position))
+    question = Question(history, source=source, user=user, position=position, retrieve=candidates)
+    ranked = session.rank(0, question)
 
     def item(index: int) -> dict[str, Any]:
         catalogue = session.dataset.catalogue
@@ -113,6 +108,7 @@ def _answer(
                 "rank": place,
                 **item(index),
                 "score": score,
+                "encoder_score": ranked.encoder_scores[place - 1],
                 "target": index == ranked.target,
                 "other_ranks": {
                     method: ranks[place - 1]

@@ -1,4 +1,4 @@
-"""`ilora-app results`: rebuilds the leaderboards from the result files on disk, without running anything."""
+"""`ilora-app results`: leaderboards, comparisons and reports from files on disk; nothing is run."""
 
 from __future__ import annotations
 
@@ -11,24 +11,53 @@ import typer
 
 if TYPE_CHECKING:
     from core.data.cards import DatasetCard
-    from core.results import Table
+    from core.results import Row, Table
+
+app = typer.Typer(
+    help="Rebuild leaderboards, comparisons and reports from finished runs, without running anything.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 
 
+@app.callback(invoke_without_command=True)
 def results(
+    context: typer.Context,
     dataset: Annotated[str | None, typer.Option(help="Show this dataset's results only.")] = None,
-    out: Annotated[Path, typer.Option(help="Folder that `ilora-app bench` wrote to.")] = Path("runs"),
+    method: Annotated[str | None, typer.Option(help="Show these methods only (comma-separated).")] = None,
+    split: Annotated[str | None, typer.Option(help="Show this split only.")] = None,
+    test_set: Annotated[
+        str | None, typer.Option("--set", help="Show this test set only (spread, last).")
+    ] = None,
+    out: Annotated[
+        list[Path] | None,
+        typer.Option(help="Folder that `ilora-app bench` wrote to; give several to see them as one. [runs]"),
+    ] = None,
+    by: Annotated[
+        str | None, typer.Option(help="Cut the cases by popularity, history or title: where does who win?")
+    ] = None,
+    compare: Annotated[
+        tuple[str, str] | None, typer.Option(help="Two methods, compared on the same cases.")
+    ] = None,
+    pairs: Annotated[bool, typer.Option("--pairs", help="Compare every two methods.")] = False,
+    metric: Annotated[str, typer.Option(help="Metric of --by, --compare and --pairs.")] = "HR@1",
+    report: Annotated[
+        bool, typer.Option("--report", help="Write report.html, report.md, results.jsonl and results.csv.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV and nothing else.")] = False,
 ) -> None:
     """Rebuild the leaderboard from finished runs, without running anything."""
+    if context.invoked_subcommand is not None:
+        return
     from core.errors import InputError
 
     if as_json and as_csv:
         raise InputError("--json and --csv exclude each other", "give one of them")
-    tables, problems = _tables(out, dataset)
+    folders = out or [Path("runs")]
+    tables, problems = _tables(folders, dataset, method, split, test_set)
     cards = {table.dataset: _card(table.dataset) for table in tables}
     if as_json:
-        _print_json(tables, problems, cards)
+        _print_json(tables, problems, cards, folders)
         return
     for problem in problems:
         typer.echo(f"left out: {problem}", err=True)
@@ -36,32 +65,92 @@ def results(
         from ilora_app.render.export import tables_csv
 
         sys.stdout.write(tables_csv(tables, {name: card.reported for name, card in cards.items() if card}))
+    elif report:
+        for path in write_reports(tables, problems, folders):
+            typer.echo(path)
+    elif by is not None:
+        _print_groups(tables, folders, by, metric)
+    elif compare is not None or pairs:
+        _print_pairs(tables, compare, metric)
     else:
         from ilora_app.render.leaderboard import print_leaderboards
 
         print_leaderboards(tables, cards)
 
 
-def _tables(out: Path, dataset: str | None) -> tuple[list[Table], list[str]]:
+@app.command("merge")
+def merge(
+    folders: Annotated[list[Path], typer.Argument(help="Folders that `ilora-app bench` wrote to.")],
+    out: Annotated[Path, typer.Option(help="Folder to copy their results into.")],
+) -> None:
+    """Copy the results of several folders into one; models stay where they are."""
+    from core.merging import merge
+
+    merged = merge(folders, out)
+    for problem in merged.problems:
+        typer.echo(f"left out: {problem}", err=True)
+    typer.echo(f"{merged.results} results copied into {out}")
+
+
+def write_reports(tables: list[Table], problems: list[str], folders: list[Path]) -> list[Path]:
+    """Writes the report's files into the first folder and returns their paths.
+
+    Raises:
+        ResultError: the folder cannot be written, or a file beside the results is damaged.
+    """
+    from core.errors import ResultError
+    from ilora_app.render.report import write_report
+
+    cards = {table.dataset: _card(table.dataset) for table in tables}
+    try:
+        return write_report(tables, folders, cards, problems, folders[0])
+    except OSError as error:
+        raise ResultError(
+            f"cannot write the report into {folders[0]}: {error.strerror}", "choose another folder with --out"
+        ) from error
+
+
+def report_folder(out: Path) -> list[Path]:
+    """Writes the report of everything that an output folder holds, and returns the files' paths."""
+    from core.merging import load_folders
+    from core.results import group_tables
+
+    found, problems = load_folders([out])
+    return write_reports(group_tables(found), problems, [out])
+
+
+def _tables(
+    folders: list[Path], dataset: str | None, methods: str | None, split: str | None, test_set: str | None
+) -> tuple[list[Table], list[str]]:
     """The tables asked for, newest first, and one line for each file left out.
 
     Raises:
         ResultError: there is nothing to show.
     """
     from core.errors import ResultError
-    from core.results import group_tables, load_results
+    from core.merging import load_folders, restricted
+    from core.results import group_tables
 
-    found, problems = load_results(out)
-    wanted = [result for result in found if dataset in (None, result.dataset)]
+    found, problems = load_folders(folders)
+    of_dataset = [result for result in found if dataset in (None, result.dataset)]
+    names = [name.strip() for name in (methods or "").split(",") if name.strip()]
+    wanted = restricted(of_dataset, names, split, test_set)
     if wanted:
         return group_tables(wanted), problems
     for problem in problems:
         typer.echo(f"left out: {problem}", err=True)
-    hint = f"ilora-app bench --dataset {dataset or 'movielens'} --out {out} makes some"
+    where = ", ".join(map(str, folders))
+    if of_dataset:
+        asked = [f"method {methods}"] * bool(methods) + [f"split {split}"] * (split is not None)
+        asked += [f"set {test_set}"] * (test_set is not None)
+        known = sorted({(result.method, result.split, *result.metrics) for result in of_dataset})
+        hint = "there are: " + "; ".join(" · ".join(entry) for entry in known[:6])
+        raise ResultError(f"no results in {where} for {', '.join(asked)}", hint)
+    hint = f"ilora-app bench --dataset {dataset or 'movielens'} --out {folders[0]} makes some"
     if others := sorted({result.dataset for result in found}):
         hint += f"; there are results for {', '.join(others)}"
     usable = "usable results" if problems else "results"
-    raise ResultError(f"no {usable}{f' for {dataset}' if dataset else ''} in {out}", hint)
+    raise ResultError(f"no {usable}{f' for {dataset}' if dataset else ''} in {where}", hint)
 
 
 def _card(dataset: str) -> DatasetCard | None:
@@ -75,7 +164,9 @@ def _card(dataset: str) -> DatasetCard | None:
         return None
 
 
-def _print_json(tables: list[Table], problems: list[str], cards: dict[str, DatasetCard | None]) -> None:
+def _print_json(
+    tables: list[Table], problems: list[str], cards: dict[str, DatasetCard | None], folders: list[Path]
+) -> None:
     from ilora_app.render.export import table_record
 
     records = []
@@ -84,3 +175,68 @@ def _print_json(tables: list[Table], problems: list[str], cards: dict[str, Datas
         records.append(table_record(table, card.reported if card else ()))
     record = {"tables": records, "problems": problems}
     sys.stdout.write(json.dumps(record, ensure_ascii=False, allow_nan=False, indent=1) + "\n")
+
+
+def _print_groups(tables: list[Table], folders: list[Path], dimension: str, metric: str) -> None:
+    from core.breakdown import DIMENSIONS, groups
+    from core.config import check_choice
+    from core.errors import ResultError
+    from core.merging import facts_for
+    from ilora_app.render.sheets import division
+    from ilora_app.render.terminal import print_sheet
+
+    check_choice(dimension, tuple(DIMENSIONS), "way to cut the cases")
+    for table in tables:
+        _check_metric(table, metric)
+        facts = facts_for(folders, table)
+        if facts is None:
+            raise ResultError(
+                f"nothing is known of the cases of {table.dataset} in {', '.join(map(str, folders))}",
+                "run the benchmark again: finished results are reused, what is missing is added",
+            )
+        for test_set in table.sets:
+            found = groups(facts, table.rows[0].places[test_set])
+            print_sheet(division(table, test_set, found, dimension).sheet(table, test_set, metric))
+
+
+def _print_pairs(tables: list[Table], names: tuple[str, str] | None, metric: str) -> None:
+    from core.errors import InputError
+    from ilora_app.render.sheets import pair_rows
+    from ilora_app.render.terminal import print_sheet
+
+    for table in tables:
+        _check_metric(table, metric)
+        rows = [_row(table, name) for name in names] if names else []
+        if rows and rows[0] is rows[1]:
+            raise InputError(f"{rows[0].label} cannot be compared with itself", "name two methods")
+        for test_set in table.sets:
+            found = table.pairs(test_set, metric)
+            chosen = [pair.facing(rows[0]) for pair in found if pair.joins(*rows)] if rows else found
+            print_sheet(pair_rows(chosen, test_set, metric, len(found)))
+
+
+def _check_metric(table: Table, metric: str) -> None:
+    """Raises `InputError` unless every test set has the metric."""
+    from core.config import check_choice
+    from ilora_app.render.sheets import metric_names
+
+    for test_set in table.sets:
+        check_choice(metric, tuple(metric_names(table, test_set)), "metric")
+
+
+def _row(table: Table, name: str) -> Row:
+    """The row of that label, or the only row of that method.
+
+    Raises:
+        InputError: there is none, or more than one.
+    """
+    from core.errors import InputError
+
+    by_label = [row for row in table.rows if row.label.casefold() == name.casefold()]
+    found = by_label or [row for row in table.rows if row.method == name.casefold()]
+    if len(found) == 1:
+        return found[0]
+    labels = ", ".join(f"'{row.label}'" for row in found or table.rows)
+    if found:
+        raise InputError(f"{name} has {len(found)} rows in {table.dataset}", f"name one of them: {labels}")
+    raise InputError(f"no {name} in the table of {table.dataset}", f"its rows: {labels}")

@@ -58,7 +58,8 @@ def tables_csv(tables: Sequence[Table], reported: dict[str, Sequence[ReportedRow
         for row in table.rows
     ]
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(lines[0]), lineterminator="\n")
+    names = list(dict.fromkeys(name for line in lines for name in line))  # not every row has every metric
+    writer = csv.DictWriter(text, names, restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows(lines)
     return text.getvalue()
@@ -71,6 +72,7 @@ def _row_record(table: Table, row: Row, reported: Sequence[ReportedRow]) -> dict
         "method": row.method,
         "label": row.label,
         "objective": run.objective,
+        "protocol": run.protocol,
         "model": run.model,
         "quantization": run.quantization,
         "preset": run.preset,
@@ -112,7 +114,9 @@ def _flat(table: Table, row: Row, test_set: str, reported: Sequence[ReportedRow]
     record = _row_record(table, row, reported)
     hits = row.metrics[test_set]["HR@1"]
     line: dict[str, Any] = {"dataset": table.dataset, "split": table.split, "set": test_set}
-    line |= {key: record[key] for key in ("method", "objective", "model", "quantization", "preset")}
+    line |= {
+        key: record[key] for key in ("method", "objective", "protocol", "model", "quantization", "preset")
+    }
     line |= {"config_sha256": record["config_sha256"], "samples_sha256": table.samples_sha256}
     line |= {"seeds": " ".join(map(str, row.seeds)), "n": hits.n, "users": hits.users}
     for metric, found in row.metrics[test_set].items():

@@ -47,6 +47,16 @@ def signed_percent(ratio: float) -> str:
     return f"{100 * ratio:+.1f} %".replace("-", "−")
 
 
+def points(difference: float) -> str:
+    """A difference in hundredths, for columns that name the unit (points, %): +2.5."""
+    return NONE if math.isnan(difference) else f"{100 * difference:+.1f}"
+
+
+def ends(low: float, high: float) -> str:
+    """Both ends of an interval of differences, in hundredths: [-2.6, +12.6]; nothing where there is none."""
+    return "" if math.isnan(low) or math.isnan(high) else f"[{points(low)}, {points(high)}]"
+
+
 def count(value: int) -> str:
     """A number of things in three digits: 2.44M."""
     for size, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):

@@ -72,8 +72,15 @@ class Leaderboard:
             costs = self._costs() if wide and place == 0 else []
             yield from ("", self._set_heading(test_set))
             yield self._grid([self._names(test_set), *self._scores(test_set), *costs], console, options)
+            if self._answering():
+                yield from ("", Text(f"Answers in words, test set {test_set}", style="bold"))
+                yield self._grid(
+                    [self._names(), *self._answers(test_set)], console, options, self._answering()
+                )
             if headline := self.headline(test_set):
                 yield headline
+            if place == 0 and (extra := self.extra()):
+                yield extra
         if not wide:
             yield from ("", Text("What it costs", style="bold"))
             yield self._grid([self._names(), *self._costs()], console, options)
@@ -100,6 +107,14 @@ class Leaderboard:
         ]
         return line.append(", " + ", ".join(basis), style="not bold")
 
+    def extra(self) -> Text | None:
+        """One line: what iLoRA's gate adds to LoRA's parameters; None without such a pair."""
+        pair = self.table.pair("ilora", "lora")
+        percent = self.table.extra_over_lora(pair[0]) if pair else None
+        if percent is None:
+            return None
+        return Text("Trainable parameters over LoRA's adapter: ").append(f"{percent:+.2g} %")
+
     def _heading(self) -> Text:
         """The dataset, the split, and whatever all rows share."""
         runs = [row.first for row in self.table.rows]
@@ -108,6 +123,7 @@ class Leaderboard:
             {run.model for run in runs} - {None},
             {run.quantization for run in runs} - {None},
             {run.objective for run in runs} - {None},
+            {run.protocol for run in runs} - {None, "rank"},
         ]
         shared = [str(*found) for found in settings if len(found) == 1]
         heading = Text(self.title, style="bold")
@@ -151,7 +167,7 @@ class Leaderboard:
             return str(len(row.seeds)) + ("" if math.isnan(spread) else f" ±{figures.share(spread, 2)}")
 
         def mean(metric: str) -> Column:
-            return Column(metric, lambda row: figures.share(row.metrics[test_set][metric].value))
+            return Column(metric, lambda row: figures.share(_value(row, test_set, metric)))
 
         columns = [
             Column("HR@1 [95 %]", hits, left=True),
@@ -162,6 +178,38 @@ class Leaderboard:
             Column("Seeds", seeds),
         ]
         return [*columns, Column("HR@1 reported\n(paper)", self._published)] if self.reported else columns
+
+    def _answering(self) -> list[Row]:
+        """The rows that were asked to write their answer."""
+        return [row for row in self.table.rows if row.first.protocol not in (None, "rank")]
+
+    def _answers(self, test_set: str) -> list[Column]:
+        """How many of the answers count, and how many of those are right, by either rule."""
+
+        def measured(head: str, metric: str, counted: bool = False) -> Column:
+            def cell(row: Row) -> str:
+                found = row.metrics[test_set].get(metric)
+                if found is None:
+                    return figures.NONE
+                n = f" ({found.n})" if counted else ""
+                return f"{figures.share(found.value)} {figures.interval(found.low, found.high)}".rstrip() + n
+
+            return Column(head, cell, left=True)
+
+        def by_substring(row: Row) -> str:
+            names = ("ValidRatio (substring)", "HR@1 of valid (substring)")
+            return ", ".join(figures.share(_value(row, test_set, name)) for name in names)
+
+        columns = [
+            measured("Valid\n[95 %]", "ValidRatio"),
+            measured("HR@1 of valid\n[95 %] (n)", "HR@1 of valid", counted=True),
+            Column("Substring:\nvalid, HR@1", by_substring, left=True),
+        ]
+        return [*columns, Column("Valid\n(paper)", self._published_valid)] if self.reported else columns
+
+    def _published_valid(self, row: Row) -> Text:
+        found = reported_for(row.method, self.reported)
+        return Text(figures.share(found.valid_ratio if found else None), style="italic")
 
     def _published(self, row: Row) -> Text:
         found = reported_for(row.method, self.reported)
@@ -183,15 +231,22 @@ class Leaderboard:
             Column("Peak\nmemory", lambda row: figures.size(row.peak_memory_bytes)),
         ]
 
-    def _grid(self, columns: Sequence[Column], console: Console, options: ConsoleOptions) -> Grid:
-        """The rows as a table, airy where the width allows it."""
-        airy = self._spaced(columns, 1)
+    def _grid(
+        self,
+        columns: Sequence[Column],
+        console: Console,
+        options: ConsoleOptions,
+        rows: Sequence[Row] | None = None,
+    ) -> Grid:
+        """The rows (all unless told) as a table, airy where the width allows it."""
+        shown = self.table.rows if rows is None else rows
+        airy = self._spaced(columns, shown, 1)
         unbound = options.update(width=1_000)
         if Measurement.get(console, unbound, airy).maximum <= options.max_width:
             return airy
-        return self._spaced(columns, 0)
+        return self._spaced(columns, shown, 0)
 
-    def _spaced(self, columns: Sequence[Column], gap: int) -> Grid:
+    def _spaced(self, columns: Sequence[Column], rows: Sequence[Row], gap: int) -> Grid:
         grid = Grid(
             box=box.SIMPLE_HEAD, padding=(0, gap, 0, 0), pad_edge=False, show_edge=False, header_style=""
         )
@@ -200,7 +255,7 @@ class Leaderboard:
             grid.add_column(
                 column.head, justify=justify, no_wrap=not column.folds, overflow="fold", vertical="bottom"
             )
-        for row in self.table.rows:
+        for row in rows:
             grid.add_row(*(column.cell(row) for column in columns))
         return grid
 
@@ -213,6 +268,12 @@ class Leaderboard:
             ("±", "standard deviation between training seeds"),
             ("%", "iLoRA over LoRA: relative difference in HR@1 on the same cases"),
         ]
+        if self._answering():
+            entries += [
+                (figures.NONE, "not defined: a method that writes one answer gives no ranking"),
+                ("valid", "the answer is a candidate's title; HR@1 is over all cases, valid or not"),
+                ("substring", "the published rule: exactly one candidate's title occurs in the answer"),
+            ]
         legend = Grid.grid(padding=(0, 1))
         for sign, meaning in entries + (self._legend_of_reported() if self.reported else []):
             legend.add_row(Text(sign, style="bold"), Text(meaning, style="dim"))
@@ -228,6 +289,12 @@ class Leaderboard:
         )
         also = f" Also reported: {rest}." if rest else ""
         return [("paper", f"{note}{also} Source: {sources}")]
+
+
+def _value(row: Row, test_set: str, metric: str) -> float | None:
+    """A metric's mean, or None where the row has no such metric."""
+    found = row.metrics[test_set].get(metric)
+    return None if found is None else found.value
 
 
 def print_leaderboards(tables: Sequence[Table], cards: Mapping[str, DatasetCard | None]) -> None:

@@ -49,6 +49,9 @@ def _ranking(record: dict[str, Any]) -> Grid:
     )
     for column, side in (("", "left"), ("#", "right"), ("title", "left"), ("score", "right")):
         grid.add_column(column, justify=side, overflow="ellipsis", no_wrap=column != "title")  # type: ignore[arg-type]
+    retrieved = record["from"] == "catalogue"  # then the score that chose the candidates is of interest too
+    if retrieved:
+        grid.add_column("encoder", justify="right", no_wrap=True)
     for other in others:
         grid.add_column(f"# {other}", justify="right", style="dim")
     for row in record["ranking"]:
@@ -57,6 +60,7 @@ def _ranking(record: dict[str, Any]) -> Grid:
             str(row["rank"]),
             row["title"],
             f"{row['score']:.2f}",
+            *([f"{row['encoder_score']:.2f}"] if retrieved else []),
             *(str(row["other_ranks"][other]) for other in others),
             style="bold" if row["target"] else "",
         )

@@ -28,7 +28,7 @@ def datasets_table(rows: list[dict[str, Any]]) -> Table:
 
 def dataset_details(row: dict[str, Any]) -> Table:
     """One dataset with its counts, splits and terms."""
-    table = _facts(row["title"])
+    table = facts(row["title"])
     table.add_row("about", row["description"])
     table.add_row("homepage", row["homepage"])
     table.add_row("licence", f"{row['licence']['name']}: {row['licence']['redistribution']}")
@@ -62,7 +62,7 @@ def models_table(rows: list[dict[str, Any]]) -> Table:
 
 def model_details(row: dict[str, Any]) -> Table:
     """One model with its file and its terms."""
-    table = _facts(row["title"])
+    table = facts(row["title"])
     table.add_row("homepage", row["homepage"])
     table.add_row("licence", row["licence"])
     table.add_row("file", f"{row['path']} ({decimal(row['bytes'])})")
@@ -85,7 +85,8 @@ def _table(*columns: str) -> Table:
     return table
 
 
-def _facts(title: str) -> Table:
+def facts(title: str) -> Table:
+    """A table of names and what is known of them; without borders, long text folded."""
     table = Table(box=None, show_header=False, title=Text(title, style="bold"), title_justify="left")
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")

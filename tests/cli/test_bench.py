@@ -15,12 +15,13 @@ import pytest
 import torch
 
 from core.events import Event
-from core.recommenders import METHODS
 from core.results import load_results
 from ilora_app.cli import main
+from ilora_app.cli.bench import DEFAULT_METHODS
 from tests import tiny
 
 ROOT = Path(__file__).parents[2]
+METHODS = DEFAULT_METHODS.split(",")
 
 
 def options(model: Path | str, out: Path, *more: str) -> list[str]:
@@ -68,22 +69,30 @@ def event_of(line: str) -> dict[str, Any]:
 def whole(
     environment: dict[str, str], tiny_model: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, list[dict[str, Any]]]:
-    """A finished benchmark of all five methods and its events."""
+    """A finished benchmark of the default methods and its events."""
     out = tmp_path_factory.mktemp("whole") / "runs"
     events, _ = finish(options(tiny_model, out, "--json"), environment)
     return out, events
 
 
 @pytest.mark.slow
-def test_all_five_methods_print_events_only_and_leave_complete_results(
+def test_the_default_methods_print_events_only_and_leave_complete_results(
     whole: tuple[Path, list[dict[str, Any]]],
 ) -> None:
     out, events = whole
     assert events[-1]["event"] == "Finished"
     finished = [event for event in events if event["event"] == "MethodFinished"]
-    assert [event["method"] for event in finished] == list(METHODS)
+    assert [event["method"] for event in finished] == METHODS
     for event in finished:
         assert Path(event["path"]).is_file()
+    reports = [event["path"] for event in events if event["event"] == "Saved" and event["what"] == "report"]
+    assert {Path(path).name for path in reports} >= {
+        "report.html",
+        "report.md",
+        "results.jsonl",
+        "results.csv",
+    }
+    assert all(Path(path).stat().st_size for path in reports)
     results, problems = load_results(out)
     assert not problems
     assert {result.method for result in results} == set(METHODS)
@@ -107,9 +116,28 @@ def test_the_same_command_again_reuses_every_result(
     before = {path: path.stat().st_mtime_ns for path in (out / "results").iterdir()}
     events, _ = finish(options(tiny_model, out, "--json"), environment)
     finished = [event for event in events if event["event"] == "MethodFinished"]
-    assert [event["reused"] for event in finished] == [True] * 5
+    assert [event["reused"] for event in finished] == [True] * len(METHODS)
     assert not [event for event in events if event["event"] == "StageStarted"]
     assert {path: path.stat().st_mtime_ns for path in (out / "results").iterdir()} == before
+
+
+@pytest.mark.slow
+def test_a_sweep_runs_each_cell_once_and_a_uniform_gate_ranks_as_lora(
+    environment: dict[str, str], tiny_model: Path, tmp_path: Path
+) -> None:
+    sweep = ["--methods", "lora,ilora", "--samples", "64", "--sweep", "gate=softmax,uniform", "--json"]
+    arguments = options(tiny_model, tmp_path / "runs", *sweep)
+    events, _ = finish(arguments, environment)
+    finished = [(event["method"], event["reused"]) for event in events if event["event"] == "MethodFinished"]
+    assert finished == [("lora", False), ("ilora", False), ("lora", True), ("ilora", False)]
+    results, _ = load_results(tmp_path / "runs")
+    ranks = {
+        (result.method, result.config.get("gate", {}).get("kind")): [case.rank for case in result.cases]
+        for result in results
+    }
+    assert ranks["ilora", "uniform"] == ranks["lora", None]
+    again, _ = finish(arguments, environment)
+    assert all(event["reused"] for event in again if event["event"] == "MethodFinished")
 
 
 @pytest.mark.slow
@@ -222,7 +250,13 @@ def complained(outcome: tuple[int, str, str], says: str) -> None:
         (["--preset", "fast"], "unknown preset: fast"),
         (["--quantize", "nf3"], "unknown quantization: nf3"),
         (["--objective", "guess"], "unknown objective: guess"),
+        (["--protocol", "guess"], "unknown protocol: guess"),
+        (["--protocol", "generate"], "--protocol generate needs a model that was trained to write"),
+        (["--protocol", "constrained", "--objective", "listwise"], "--protocol constrained needs"),
+        (["--curriculum"], "belong to the language-model objective"),
         (["--split", "random"], "unknown split"),
+        (["--encoder", "bert"], "unknown encoder: bert"),
+        (["--methods", "all,ilora"], "unknown method: all"),
         (["--seeds", "0"], "--seeds is 0"),
         (["--seeds", "-2"], "--seeds is -2"),
         (["--seeds", "many"], "--seeds"),
@@ -238,6 +272,12 @@ def complained(outcome: tuple[int, str, str], says: str) -> None:
         (["--model", "missing.gguf"], "no such GGUF file"),
         (["--model", ""], "model's name is empty"),
         (["--invented"], "--invented"),
+        (["--sweep", "gate=softmax,magic"], "unknown gate: magic"),
+        (["--sweep", "gates=softmax"], "cannot sweep gates=softmax"),
+        (["--sweep", "experts=2,3"], "3 experts do not divide rank"),
+        (["--sweep", "quantize=none,nf3"], "unknown quantization: nf3"),
+        (["--sweep", "model=/no/such/folder,/none/either"], "no such model folder"),
+        (["--sweep", "gate=softmax", "--budget", "5"], "--budget"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -300,3 +340,10 @@ def test_json_tells_the_failure_as_an_event_too(run: Any, tmp_path: Path, tiny_m
     assert events[-1]["event"] == "Failed"
     assert "no such model folder" in events[-1]["title"]
     assert err.splitlines()[0].startswith("error: ")
+
+
+def test_all_means_every_dataset_that_comes_with_the_program() -> None:
+    from ilora_app.cli.bench import _datasets
+
+    assert _datasets("all") == ["lastfm", "movielens", "steam"]
+    assert _datasets(None) == [None] and _datasets("books") == ["books"]

@@ -12,9 +12,11 @@ import time
 
 import pytest
 
+from core.data.types import Samples
+from core.facts import save_facts
 from core.results import save_result
 from ilora_app.cli import main
-from tests.made_up import five_methods, result
+from tests.made_up import case_facts, five_methods, result
 
 
 @pytest.fixture
@@ -148,3 +150,57 @@ def test_it_is_quick_and_brings_in_no_engine(runs):
     assert done.stderr.strip() == "[]"
     assert "iLoRA over LoRA" in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 80
+
+
+def test_two_methods_are_compared_and_so_are_all(runs, capsys):
+    code, out, err = called(capsys, "--out", runs, "--compare", "ilora", "lora", "--set", "spread")
+    assert (code, err) == (0, "")
+    assert "280 cases, 28 users" in out and "10 pairs of the table" in " ".join(out.split())
+    code, out, _ = called(capsys, "--out", runs, "--pairs", "--metric", "MRR", "--set", "spread")
+    assert code == 0 and out.count("SASRec") == 4
+
+
+def test_methods_and_sets_can_be_picked(runs, capsys):
+    _, out, _ = called(capsys, "--out", runs, "--json", "--method", "lora,ilora", "--set", "last")
+    (table,) = json.loads(out)["tables"]
+    assert {row["method"] for row in table["rows"]} == {"lora", "ilora"}
+    assert set(table["sets"]) == {"last"}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--compare", "ilora", "nobody"],
+        ["--compare", "ilora", "ilora"],
+        ["--method", "nobody"],
+        ["--split", "nowhere"],
+        ["--set", "none"],
+        ["--pairs", "--metric", "HR@7"],
+        ["--by", "weather"],
+        ["--by", "popularity"],  # this folder holds no facts about its cases
+    ],
+)
+def test_what_is_not_there_is_one_line_and_a_hint(runs, capsys, arguments):
+    code, out, err = called(capsys, "--out", runs, *arguments)
+    assert (code, out) == (2, "")
+    error, hint = err.splitlines()
+    assert error.startswith("error: ") and hint.startswith("hint: ")
+
+
+def test_cases_are_cut_by_what_the_folder_knows_of_them(runs, capsys):
+    made = five_methods()[0]
+    places = [(case.user, case.position) for case in made.cases]
+    save_facts(case_facts(places), Samples("movielens", "paper", 0, (), (), {}, made.samples_sha256), runs)
+    code, out, err = called(capsys, "--out", runs, "--by", "popularity", "--set", "spread")
+    assert (code, err) == (0, "")
+    assert "rare targets" in out and "iLoRA" in out
+
+
+def test_folders_are_merged_and_seen_as_one(tmp_path, capsys):
+    for method in ("lora", "ilora"):
+        save_result(result(method), tmp_path / method)
+    both = ["--out", tmp_path / "lora", "--out", tmp_path / "ilora"]
+    assert len(json.loads(called(capsys, *both, "--json")[1])["tables"][0]["rows"]) == 2
+    code, out, _ = called(capsys, "merge", tmp_path / "lora", tmp_path / "ilora", "--out", tmp_path / "all")
+    assert code == 0 and "2 results" in out
+    assert len(json.loads(called(capsys, "--out", tmp_path / "all", "--json")[1])["tables"][0]["rows"]) == 2

@@ -13,7 +13,7 @@ from rich.console import Console
 from core.results import Table, group_tables
 from ilora_app.render.export import table_record, tables_csv
 from ilora_app.render.leaderboard import Leaderboard
-from tests.made_up import cases, five_methods, result
+from tests.made_up import answered, cases, five_methods, result
 
 
 @dataclass(frozen=True)
@@ -159,3 +159,36 @@ def test_csv_has_one_line_per_row_and_set():
     lines = tables_csv([FIVE], {"movielens": REPORTED}).splitlines()
     assert len(lines) == 1 + 5 * 2
     assert lines[0].startswith("dataset,split,set,method")
+
+
+# --- answers in words --------------------------------------------------------------------------------------
+
+WRITTEN = only_table(
+    [result("sasrec"), *(answered(name) for name in ("zero-shot", "tallrec", "llara", "ilora"))]
+)
+
+
+@pytest.mark.parametrize("width", [80, 100, 120, 160])
+def test_answers_in_words_have_dashes_for_rankings_and_figures_of_their_own(width):
+    reported = (*REPORTED, Published("TALLRec", 0.3895, 0.9263))
+    text = drawn(WRITTEN, width, reported)
+    assert max(cell_len(line) for line in text.splitlines()) <= width
+    assert "…" not in text
+    scores, answers = text.split("Test set last")[0].split("Answers in words, test set spread")
+    (line,) = [line for line in scores.splitlines() if "TALLRec" in line and "[" in line]
+    assert line.split("]")[1].split()[:3] == ["–"] * 3  # HR@5, NDCG@10, MRR
+    assert "SASRec" not in answers
+    (line,) = [line for line in answers.splitlines() if "TALLRec" in line]
+    row = next(row for row in WRITTEN.rows if row.method == "tallrec")
+    for metric in ("ValidRatio", "HR@1 of valid", "ValidRatio (substring)", "HR@1 of valid (substring)"):
+        assert f"{row.metrics['spread'][metric].value:.3f}".replace("0.", ".") in line
+    assert f"({row.metrics['spread']['HR@1 of valid'].n})" in line
+    assert ".926" in line
+    assert "HR@1 is over all cases" in " ".join(text.split())
+
+
+def test_csv_of_rankings_and_answers_has_all_their_columns():
+    lines = tables_csv([WRITTEN], {}).splitlines()
+    head = lines[0].split(",")
+    assert {"HR@5", "ValidRatio", "HR@1 of valid", "protocol"} <= set(head)
+    assert len({line.count(",") for line in lines}) == 1

@@ -1,0 +1,74 @@
+"""`ilora-app analyze`: negative transfer in a run, what its experts are for, and who gains by them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def analyze(
+    run: Annotated[Path, typer.Argument(help="Run folder of LoRA or iLoRA, below runs/models.")],
+    against: Annotated[
+        Path | None, typer.Option(help="The other method's run; found beside the run if left out.")
+    ] = None,
+    clusters: Annotated[int, typer.Option(help="Groups of users.")] = 8,
+    windows: Annotated[int, typer.Option(help="Training windows per group behind a gradient.")] = 32,
+    metric: Annotated[str, typer.Option(help="What a user gains: HR@1, HR@5, NDCG@10 or MRR.")] = "MRR",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
+) -> None:
+    """Explain a run: do users disturb each other, what are the experts for, who gains?
+
+    Tables go to the terminal, plots and figures to analysis/RUN beside the results, for the report.
+    """
+    from rich.console import Console
+
+    from core.analysis import Settings, record
+    from core.analysis import analyze as look_into
+    from core.config import check_choice
+    from core.metrics import METRICS
+    from ilora_app.cli.stopping import stoppable
+    from ilora_app.render.progress import ProgressView
+
+    check_choice(metric, METRICS, "metric")
+    settings = Settings(clusters, windows, metric)
+    with ProgressView(Console(stderr=True)) as view, stoppable() as should_stop:
+        found = look_into(run, against, settings, view, should_stop)
+    values = record(found)
+    from ilora_app.render.analysis import lines, plots_of, sheets_of
+
+    folder = _keep(run, values, plots_of(found))
+    if as_json:
+        sys.stdout.write(json.dumps(values, ensure_ascii=False, allow_nan=False, indent=1) + "\n")
+        return
+    from ilora_app.render.terminal import print_sheet
+
+    for line in lines(values):
+        typer.echo(line)
+    for sheet in sheets_of(values):
+        print_sheet(sheet)
+    typer.echo(f"plots: {folder}")
+
+
+def _keep(run: Path, values: dict[str, object], plots: dict[str, str]) -> Path:
+    """Writes the figures and plots below the output folder, and returns their folder.
+
+    Raises:
+        ResultError: it cannot be written.
+    """
+    from core.errors import ResultError
+    from core.files import atomic_write
+    from ilora_app.render.charts import standalone
+
+    folder = run.resolve().parent.parent / "analysis" / run.resolve().name
+    text = json.dumps(values, ensure_ascii=False, allow_nan=False, indent=1) + "\n"
+    try:
+        for name, svg in plots.items():
+            atomic_write(folder / name, standalone(svg))
+        atomic_write(folder / "analysis.json", text)
+    except OSError as error:
+        raise ResultError(f"cannot write {folder}: {error.strerror}", "check its permissions") from error
+    return folder

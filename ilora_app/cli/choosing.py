@@ -1,0 +1,68 @@
+"""Finds the run that somebody means: a folder, the name of one below the output folder, or the newest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from core.runs import RunInfo
+
+PREFERRED = ("ilora", "lora", "sasrec")
+"""Of which methods the newest run is taken where none is named."""
+
+
+def choose_run(name: str | Path | None, out: Path) -> RunInfo:
+    """The run of this path or name (any part of it that only one run has), or the newest one.
+
+    Raises:
+        ResultError: there is no such run, or several, or its folder cannot be read.
+    """
+    from core.errors import ResultError
+    from core.runs import read_run
+
+    if name is None:
+        return newest_run(out)
+    if Path(name).exists():
+        return read_run(Path(name))
+    runs = readable_runs(out)
+    found = [run for run in runs if run.path.name == str(name)] or [
+        run for run in runs if str(name) in run.path.name
+    ]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise ResultError(
+            f"{len(found)} runs are called {name}", f"such as {found[0].path.name} and {found[1].path.name}"
+        )
+    raise ResultError(
+        f"no run {name}, neither as a folder nor in {out}", f"ilora-app runs --out {out} lists them"
+    )
+
+
+def newest_run(out: Path) -> RunInfo:
+    """The newest run of iLoRA; where there is none, of LoRA, then of SASRec.
+
+    Raises:
+        ResultError: there is none of them.
+    """
+    from core.errors import ResultError
+
+    runs = readable_runs(out)
+    for method in PREFERRED:
+        for run in runs:
+            if run.method == method:
+                return run
+    raise ResultError(f"no trained run in {out}", f"ilora-app train --out {out} makes one")
+
+
+def readable_runs(out: Path) -> list[RunInfo]:
+    """All runs below the output folder, newest first; those that cannot be read are named on stderr."""
+    from core.runs import list_runs
+
+    runs, problems = list_runs(out)
+    for problem in problems:
+        typer.echo(f"left out: {problem}", err=True)
+    return runs

@@ -1,0 +1,88 @@
+"""`ilora-app doctor`: what this machine is, what is cached, what works here, and what a model would take."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Annotated, Any
+
+import typer
+
+
+def doctor(
+    model: Annotated[
+        str | None,
+        typer.Option(help="Estimate this model's memory; only a hub model's settings are fetched."),
+    ] = None,
+    revision: Annotated[str, typer.Option(help="Revision of a hub model.")] = "main",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
+) -> None:
+    """Say what this machine is, which quantization works on it, and what a model would take."""
+    record = examine(model, revision)
+    if as_json:
+        sys.stdout.write(json.dumps(record, ensure_ascii=False, indent=1) + "\n")
+    else:
+        _print(record)
+
+
+def examine(model: str | None, revision: str) -> dict[str, Any]:
+    """Everything that is found, as plain values.
+
+    Raises:
+        ModelError: the model that was asked for cannot be found.
+    """
+    from dataclasses import asdict
+
+    from core import assets, hardware
+    from core.config import ModelConfig
+    from core.data import list_cards, load_card
+    from core.doctor import embedded_check, model_size, try_quantizations
+    from core.llm import free_memory
+
+    wanted = asdict(model_size(ModelConfig(model, revision))) if model is not None else None
+    known = [load_card(name).asset for name in list_cards()] + [m.asset for m in assets.MODELS.values()]
+    checked = embedded_check()
+    embedded = None
+    if checked is not None:
+        estimated, measured = checked
+        off = estimated / measured - 1
+        embedded = {"estimated_bytes": estimated, "measured_bytes": measured, "off": off}
+    return {
+        "hardware": hardware.describe(),
+        "free_memory_bytes": free_memory(),
+        "versions": hardware.versions(),
+        "home": str(assets.home()),
+        "cached": {asset.name: assets.find(asset) is not None for asset in known},
+        "quantizations": [asdict(trial) for trial in try_quantizations()],
+        "embedded": embedded,
+        "model": wanted,
+    }
+
+
+def _print(record: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.filesize import decimal
+
+    from ilora_app.render.tables import facts
+
+    table = facts("This machine")
+    table.add_row("hardware", f"{record['hardware']}, {decimal(record['free_memory_bytes'])} free")
+    table.add_row("versions", ", ".join(f"{name} {version}" for name, version in record["versions"].items()))
+    table.add_row("cache", record["home"])
+    for name, cached in record["cached"].items():
+        table.add_row(f"  {name}", "here" if cached else "not fetched yet")
+    for trial in record["quantizations"]:
+        table.add_row(trial["quantize"], f"{'works' if trial['works'] else 'does not work'}: {trial['note']}")
+    found = record["embedded"]
+    table.add_row(
+        "embedded model",
+        "not fetched yet: its estimate cannot be checked"
+        if found is None
+        else f"4 bit: {decimal(found['estimated_bytes'])} estimated, {decimal(found['measured_bytes'])} "
+        f"measured ({100 * found['off']:+.1f} %)",
+    )
+    if record["model"] is not None:
+        size = record["model"]
+        each = ", ".join(f"{kind} {decimal(value)}" for kind, value in size["bytes"].items())
+        table.add_row(size["model"], f"{size['parameters']:,} parameters; weights: {each}; work comes on top")
+    Console().print(table)

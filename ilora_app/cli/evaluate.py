@@ -1,0 +1,84 @@
+"""`ilora-app evaluate`: ranks the test cases with a saved run: do its stated figures come out here, too."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from core.evaluation import Evaluation
+
+
+def evaluate(
+    run: Annotated[
+        str | None, typer.Argument(help="Run folder or part of its name; the newest iLoRA run if left out.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder that `bench` or `train` wrote to.")] = Path("runs"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
+) -> None:
+    """Rank the test cases with a saved run, and say whether its stated figures come out."""
+    from core.events import silent
+    from ilora_app.cli.choosing import choose_run
+    from ilora_app.cli.stopping import stoppable
+
+    info = choose_run(run, out)
+    from core.evaluation import evaluate_run  # torch is imported here
+
+    if as_json:
+        with stoppable() as should_stop:
+            found = evaluate_run(info.path, silent, should_stop)
+        sys.stdout.write(json.dumps(record(found), ensure_ascii=False, indent=1) + "\n")
+        return
+    from rich.console import Console
+
+    from ilora_app.render.evaluation import print_evaluation
+    from ilora_app.render.progress import ProgressView
+
+    with ProgressView(Console(stderr=True)) as view, stoppable() as should_stop:
+        found = evaluate_run(info.path, view, should_stop)
+    print_evaluation(record(found))
+
+
+def _stated(found: Evaluation, test_set: str, metric: str) -> float | None:
+    value = found.stated.get(test_set, {}).get(metric)
+    return value.value if value else None
+
+
+def record(found: Evaluation) -> dict[str, Any]:
+    """The evaluation as plain values."""
+    info = found.info
+    return {
+        "run": str(info.path),
+        "dataset": info.dataset,
+        "split": info.split,
+        "method": info.method,
+        "seed": info.seed,
+        "samples_sha256": info.samples_sha256,
+        "agrees": found.agrees,
+        "cases": found.cases,
+        "cases_ranked_otherwise": found.moved,
+        "seconds": found.seconds,
+        "sets": {
+            name: {
+                "n": next(iter(values.values())).n,
+                "users": found.users[name],
+                "metrics": {
+                    metric: {
+                        "value": value.value,
+                        "low": value.low,
+                        "high": value.high,
+                        "n": value.n,
+                        "stated": stated.value
+                        if (stated := found.stated.get(name, {}).get(metric))
+                        else None,
+                    }
+                    for metric, value in values.items()
+                },
+            }
+            for name, values in found.metrics.items()
+        },
+    }

@@ -1,0 +1,80 @@
+"""`ilora-app export`: a run's adapter, or one user's, as a plain LoRA folder for peft and servers."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from core.exporting import Exported
+
+
+def export(
+    out: Annotated[Path, typer.Option(help="Folder to write; it must not exist yet, or be empty.")],
+    run: Annotated[
+        str | None, typer.Argument(help="Run folder or part of its name; the newest iLoRA run if left out.")
+    ] = None,
+    user: Annotated[
+        str | None, typer.Option(help="Whose adapter; the whole one (uniform gate) if left out.")
+    ] = None,
+    position: Annotated[
+        int | None,
+        typer.Option(help="Fold the history before this item of the user's sequence; the last if left out."),
+    ] = None,
+    rank: Annotated[
+        int | None,
+        typer.Option(help="Largest rank; 16 if left out. What cutting loses is said."),
+    ] = None,
+    runs: Annotated[Path, typer.Option(help="Folder that `bench` or `train` wrote to.")] = Path("runs"),
+    push_to_hub: Annotated[
+        str | None, typer.Option(help="Upload the folder to this repository of the model hub.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
+) -> None:
+    """Write one user's adapter, or the whole one, as a plain LoRA that peft and servers load."""
+    from core.errors import InputError
+    from ilora_app.cli.choosing import choose_run
+    from ilora_app.render.downloads import Downloads
+
+    if position is not None and user is None:
+        raise InputError("--position needs a user", "give --user ID, or leave --position out")
+    if rank is not None and rank < 1:
+        raise InputError(f"--rank is {rank}", "give 1 or more")
+    info = choose_run(run, runs)
+    from core.exporting import check_destination, export_adapter  # torch is imported here
+    from core.llm import resolve_model
+    from core.runs import open_run
+
+    check_destination(out)
+    with Downloads() as emit:
+        exported = export_adapter(open_run(info.path, emit), out, user, position, rank)
+        base = resolve_model(info.config.model, emit)
+    address = None
+    if push_to_hub is not None:
+        from core.hub import push_folder
+
+        address = push_folder(out, push_to_hub)
+    if as_json:
+        found = {"run": str(info.path), **asdict(exported), "folder": str(out), "base_folder": str(base)}
+        sys.stdout.write(json.dumps({**found, "hub": address}, ensure_ascii=False, indent=1) + "\n")
+    else:
+        _say(exported, base, address)
+
+
+def _say(exported: Exported, base: Path, address: Any) -> None:
+    from core.exporting import size_in_words
+
+    whose = (
+        "the whole adapter, uniform gate" if exported.user is None else f"the adapter of user {exported.user}"
+    )
+    typer.echo(f"{exported.folder}: {whose}. {size_in_words(exported)}")
+    if exported.omega:
+        typer.echo(f"expert weights: {' '.join(f'{weight:.2f}' for weight in exported.omega)}")
+    typer.echo(f"base model: {exported.base_model}, on this machine in {base}")
+    if address:
+        typer.echo(f"hub: {address}")

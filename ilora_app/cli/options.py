@@ -1,0 +1,231 @@
+"""The options that describe a run, declared once: `bench` and `train` offer the same ones."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import inspect
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Optional, get_type_hints
+
+import typer
+
+if TYPE_CHECKING:
+    from core.config import RunConfig
+
+
+@dataclass(frozen=True)
+class RunOption:
+    """A setting of a run as an option of the command line."""
+
+    name: str
+    """The option, without dashes; `encoder_prior` becomes `--encoder-prior`."""
+    place: str
+    """Where the setting lives in a run's config, such as `training.samples`."""
+    kind: type
+    help: str
+
+    @property
+    def parameter(self) -> inspect.Parameter:
+        """What Typer reads; the value is None where the option was left out."""
+        flag = f"--{self.name.replace('_', '-')}"
+        flags = f"{flag}/--no-{flag[2:]}" if self.kind is bool else flag
+        annotation: Any = Annotated[Optional[self.kind], typer.Option(flags, help=self.help)]  # noqa: UP045
+        keyword = inspect.Parameter.KEYWORD_ONLY
+        return inspect.Parameter(self.name, keyword, default=None, annotation=annotation)
+
+
+RUN_OPTIONS = (
+    RunOption(
+        "dataset",
+        "data.dataset",
+        str,
+        "A card's name (see `ilora-app data`), or for bench all; movielens if left out.",
+    ),
+    RunOption("split", "data.split", str, "paper (users are split; the default) or leave-one-out."),
+    RunOption("samples_seed", "data.samples_seed", int, "Seed of the candidates."),
+    RunOption("model", "model.name", str, "Hub name, folder or GGUF file; the embedded model if left out."),
+    RunOption("revision", "model.revision", str, "Revision of a hub model."),
+    RunOption("quantize", "model.quantize", str, "nf4, int8 or none."),
+    RunOption("objective", "training.objective", str, "listwise or language-model."),
+    RunOption(
+        "protocol",
+        "answering.protocol",
+        str,
+        "rank (score all candidates), generate (write an answer), constrained (write a candidate).",
+    ),
+    RunOption("curriculum", "training.curriculum", bool, "Go from text-only to hybrid prompts (LLaRA)."),
+    RunOption("samples", "training.samples", int, "Training samples for LoRA and iLoRA."),
+    RunOption("learning_rate", "training.learning_rate", float, "Peak learning rate of LoRA and iLoRA."),
+    RunOption("micro_batch", "training.micro_batch_size", int, "Samples in one forward pass."),
+    RunOption(
+        "encoder", "encoder.kind", str, "What the gate and the item slots read: sasrec, gru4rec or caser."
+    ),
+    RunOption(
+        "tune", "encoder.tune", bool, "Choose each encoder's rate and dropout on validation, of 4 settings."
+    ),
+    RunOption("experts", "adapter.experts", int, "K, iLoRA's experts; must divide the rank."),
+    RunOption(
+        "gate",
+        "gate.kind",
+        str,
+        "softmax (the paper's), mlp, top-k, noisy, resnet; or a control: uniform, random-fixed.",
+    ),
+    RunOption(
+        "gate_scope", "gate.scope", str, "Who shares the experts' weights: shared, per-layer, per-module."
+    ),
+    RunOption("gate_input", "gate.input", str, "What the gate reads: sequence, random, items or tokens."),
+    RunOption("gate_kept", "gate.kept", int, "Experts that take part under --gate top-k."),
+    RunOption("gate_balance", "gate.balance", float, "Weight of the loss term for even use of the experts."),
+    RunOption(
+        "gate_entropy", "gate.entropy", float, "Weight of the loss term for mixed experts per sequence."
+    ),
+    RunOption(
+        "gate_rate", "training.gate_rate_multiplier", float, "The gate's learning rate over the others'."
+    ),
+    RunOption("rank", "adapter.rank", int, "Rank of the adapter, over all experts together."),
+    RunOption("layers", "adapter.layers", int, "Adapted upper layers; 0 for all."),
+    RunOption(
+        "encoder_prior", "training.encoder_prior", bool, "Add the encoder's score, with a learned weight."
+    ),
+)
+"""What is left out is as the preset says."""
+
+
+def with_run_options(command: Callable[..., None]) -> Callable[..., None]:
+    """A command with every run option beside its own; it receives them as keywords."""
+    signature = inspect.signature(command, eval_str=True)
+    own = [p for p in signature.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
+    parameters = own + [option.parameter for option in RUN_OPTIONS]
+
+    @functools.wraps(command)
+    def wrapped(*arguments: Any, **values: Any) -> None:
+        command(*arguments, **values)
+
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    wrapped.__signature__ = signature.replace(  # type: ignore[attr-defined]
+        parameters=[parameter.replace(kind=keyword) for parameter in parameters]
+    )
+    wrapped.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return wrapped
+
+
+def given_settings(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The options that were given, by part and field of a run's config."""
+    parts: dict[str, dict[str, Any]] = {}
+    for option in RUN_OPTIONS:
+        if values[option.name] is not None:
+            part, field = option.place.split(".")
+            parts.setdefault(part, {})[field] = values[option.name]
+    return parts
+
+
+def run_config(preset: str, values: Mapping[str, Any], swept: Mapping[str, Any] | None = None) -> RunConfig:
+    """The preset's settings with the given options in place, and over them one cell of a sweep.
+
+    Raises:
+        InputError: there is no such preset, or a value breaks a rule.
+    """
+    from core.presets import preset_config, with_overrides
+
+    parts = given_settings(values)
+    for place, value in (swept or {}).items():
+        part, field = place.split(".")
+        parts.setdefault(part, {})[field] = value
+    return with_overrides(preset_config(preset), **parts)
+
+
+def sweep_settings(sweeps: Sequence[str]) -> list[dict[str, Any]]:
+    """Every combination of the swept settings' values, by place in the config; an empty one without sweeps.
+
+    Args:
+        sweeps: each `name=value,value`, such as `gate=softmax,mlp`.
+
+    Raises:
+        InputError: a name is no setting that can be swept, is given twice, or a value is not of its kind.
+    """
+    from core.errors import InputError
+
+    known = sweepable()
+    axes: dict[str, list[Any]] = {}
+    for sweep in sweeps:
+        name, _, values = sweep.partition("=")
+        place, kind = known.get(name.strip().replace("_", "-"), ("", str))
+        if not place or not values:
+            raise InputError(f"cannot sweep {sweep}", _sweep_hint(name.strip(), known))
+        if place in axes:
+            raise InputError(f"--sweep {name.strip()} is given twice", "list all values in one")
+        axes[place] = [_value_of(name.strip(), kind, text.strip()) for text in values.split(",")]
+    return [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
+
+
+def _sweep_hint(name: str, known: Mapping[str, tuple[str, type]]) -> str:
+    """What to write instead: the name that was meant, or all options that can be swept."""
+    close = difflib.get_close_matches(name, known, n=1)
+    options = sorted({option.name.replace("_", "-") for option in RUN_OPTIONS} & known.keys())
+    return (
+        f"such as {close[0]}=VALUE,VALUE" if close else f"NAME=VALUE,VALUE with one of: {', '.join(options)}"
+    )
+
+
+def sweepable() -> dict[str, tuple[str, type]]:
+    """Place and kind of every setting that may differ within one table, by each name it goes by.
+
+    Those names are the option (`layers`), part and field (`encoder-layers`), and the field alone where only
+    one part has it (`alpha`). What decides the cases is not among them: those are the same for all rows.
+    """
+    from core.config import RunConfig
+
+    fields = [
+        (part, name, kind)
+        for part, holder in get_type_hints(RunConfig).items()
+        if part != "data"
+        for name, kind in get_type_hints(holder).items()
+        if kind in (str, int, float, bool)
+    ]
+    names = [(option.name, option.place) for option in RUN_OPTIONS]
+    held = [name for _, name, _ in fields]
+    names += [(name, f"{part}.{name}") for part, name, _ in fields if held.count(name) == 1]
+    names += [(f"{part}_{name}", f"{part}.{name}") for part, name, _ in fields]
+    kinds = {f"{part}.{name}": kind for part, name, kind in fields}
+    found: dict[str, tuple[str, type]] = {}
+    for name, place in names:
+        if place in kinds:
+            found.setdefault(name.replace("_", "-"), (place, kinds[place]))
+    return found
+
+
+def _value_of(name: str, kind: type, text: str) -> Any:
+    from core.errors import InputError
+
+    if kind is bool:
+        if text not in ("true", "false"):
+            raise InputError(f"{name} is true or false, not {text}", f"such as {name}=true,false")
+        return text == "true"
+    try:
+        return kind(text)
+    except ValueError as error:
+        wanted = {int: "a whole number", float: "a number"}[kind]
+        raise InputError(f"{name} must be {wanted}, not {text}", "separate values by commas") from error
+
+
+def choose_preset(name: str) -> tuple[str, str]:
+    """The preset to use, and what to say about it where the hardware chose.
+
+    Raises:
+        InputError: there is no such preset.
+    """
+    from core.config import check_choice
+    from core.presets import PRESETS
+
+    check_choice(name, PRESETS, "preset")
+    if name != "auto":
+        return name, ""
+    import torch
+
+    from core.hardware import describe
+
+    chosen = "standard" if torch.cuda.is_available() else "quick"
+    return chosen, f"{describe()}: preset {chosen}"

@@ -1,0 +1,128 @@
+"""Runs a plan from the command line: live progress for people, or one JSON event a line for programs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from core.benchmark import Plan
+    from core.events import Event
+    from core.results import Result
+
+
+def run_plan(plan: Plan, notice: str, as_json: bool) -> list[Result]:
+    """All results of one plan; see `run_plans`."""
+    return run_plans([plan], [notice], as_json)
+
+
+def run_plans(plans: Sequence[Plan], notices: Sequence[str], as_json: bool) -> list[Result]:
+    """All results of the plans, one after the other; Ctrl-C saves first.
+
+    Of several processes that a launcher started, only the main one speaks and returns.
+
+    Args:
+        plans: what to run.
+        notices: for each plan what is said first, empty for nothing.
+        as_json: print events and nothing else.
+
+    Raises:
+        Interrupted: stopped by the user; the same command goes on from there.
+        IloraError: something cannot be used here.
+    """
+    from core import parallel
+
+    with parallel.joined():
+        if len({plan.config.model for plan in plans}) > 1:
+            _find_models(plans, as_json)
+        if parallel.is_main():
+            run = _run_json if as_json else _run_live
+            return [result for plan, said in zip(plans, notices, strict=True) for result in run(plan, said)]
+        for plan in plans:
+            _run_silently(plan)
+    raise typer.Exit
+
+
+def _find_models(plans: Sequence[Plan], as_json: bool) -> None:
+    """Fetches every model of an ablation before anything is trained, so that none turns out missing later."""
+    from core import parallel
+    from core.llm import check_model
+    from core.recommenders import LLM_METHODS
+    from ilora_app.render.downloads import Downloads
+
+    models = dict.fromkeys(plan.config.model for plan in plans if set(plan.methods) & set(LLM_METHODS))
+    with _failure_told(as_json and parallel.is_main()), parallel.main_first(), Downloads() as downloads:
+        for model in models:
+            check_model(model, _tell if as_json else downloads)
+
+
+def _tell(event: Event) -> None:
+    """One line of JSON."""
+    sys.stdout.write(event.to_json() + "\n")
+    sys.stdout.flush()
+
+
+@contextmanager
+def _failure_told(as_json: bool) -> Iterator[None]:
+    """What fails inside is an event, too, where events are printed."""
+    from core.errors import IloraError
+    from core.events import Failed
+
+    try:
+        yield
+    except IloraError as error:
+        if as_json:
+            _tell(Failed(error.title, error.hint))
+        raise
+
+
+def _run_silently(plan: Plan) -> None:
+    """What every process but the main one does; it shows warnings alone."""
+    from core import parallel
+    from core.benchmark import run_benchmark
+    from core.events import Notice
+    from ilora_app.cli.stopping import stoppable
+
+    def emit(event: Event) -> None:
+        if isinstance(event, Notice) and event.level == "warning":
+            typer.echo(f"process {parallel.rank()}: {event.text}", err=True)
+
+    with stoppable() as should_stop:
+        run_benchmark(plan, emit, should_stop)
+
+
+def _run_json(plan: Plan, notice: str) -> list[Result]:
+    from core.benchmark import run_benchmark
+    from core.events import Finished, Notice, Saved
+    from ilora_app.cli.results import report_folder
+    from ilora_app.cli.stopping import stoppable
+
+    def emit(event: Event) -> None:
+        if isinstance(event, Finished):  # not before the report is there, too
+            for path in report_folder(plan.out):
+                _tell(Saved("report", str(path)))
+        _tell(event)
+
+    with _failure_told(True):
+        if notice:
+            emit(Notice(notice))
+        with stoppable() as should_stop:
+            return run_benchmark(plan, emit, should_stop)
+
+
+def _run_live(plan: Plan, notice: str) -> list[Result]:
+    from rich.console import Console
+
+    from core.benchmark import run_benchmark
+    from core.events import Notice
+    from ilora_app.cli.stopping import stoppable
+    from ilora_app.render.progress import ProgressView
+
+    with ProgressView(Console(stderr=True)) as view, stoppable() as should_stop:
+        if notice:
+            view(Notice(notice))
+        return run_benchmark(plan, view, should_stop)

@@ -1,0 +1,124 @@
+"""`ilora-app train`: trains one method from a run file or options, tests it, and keeps it as a run folder."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ilora_app.cli.options import choose_preset, given_settings, with_run_options
+from ilora_app.cli.running import run_plan
+
+if TYPE_CHECKING:
+    from core.benchmark import Plan
+    from core.runfile import RunFile
+
+
+@with_run_options
+def train(
+    run_file: Annotated[
+        Path | None,
+        typer.Argument(help="A run's settings as TOML, such as config.toml in a run folder.", metavar="FILE"),
+    ] = None,
+    method: Annotated[
+        str | None, typer.Option(help="ilora (the default), lora, sasrec, … as in `bench`.")
+    ] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="quick, standard, paper, or auto (by hardware; the default).")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Training seed; 0 if left out.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for results and models, as for `bench`.")] = Path("runs"),
+    push_to_hub: Annotated[
+        str | None, typer.Option(help="Upload the run folder to this repository of the model hub.")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print events as JSON lines, nothing else.")
+    ] = False,
+    **given: Any,
+) -> None:
+    """Train one method and keep it; options override the file, a stopped training goes on where it was."""
+    from core.events import Saved
+
+    file = _read(run_file, preset)
+    plan, notice = _plan(file, method, preset, seed, out, given)
+    results = run_plan(plan, notice, as_json)
+    folder = _folder(plan, results[0].config_sha256)
+    address = None
+    if push_to_hub is not None:
+        from core.hub import push_folder
+
+        address = push_folder(folder, push_to_hub)
+    if as_json:
+        if address:
+            sys.stdout.write(Saved("hub", address).to_json() + "\n")
+        return
+    from core.data import load_card
+    from core.results import group_tables
+    from ilora_app.render.leaderboard import print_leaderboards
+
+    dataset = plan.config.data.dataset
+    print_leaderboards(group_tables(results), {dataset: load_card(dataset)})
+    _say(folder, plan.methods[0], address)
+
+
+def _read(run_file: Path | None, preset: str | None) -> RunFile:
+    from core.errors import InputError
+    from core.runfile import RunFile, read_run_file
+
+    if run_file is None:
+        return RunFile()
+    if preset is not None:
+        raise InputError("--preset and a run file exclude each other", f"write preset = … into {run_file}")
+    return read_run_file(run_file)
+
+
+def _plan(
+    file: RunFile, method: str | None, preset: str | None, seed: int | None, out: Path, given: dict[str, Any]
+) -> tuple[Plan, str]:
+    """What is to be done, and what to say about the preset.
+
+    Raises:
+        InputError: a name or value cannot be used, or the method leaves nothing to keep.
+    """
+    from core.benchmark import Plan
+    from core.errors import InputError
+    from core.recommenders import check_method
+    from core.runfile import resolve
+    from core.runs import SAVED_METHODS
+
+    method = method or file.method or "ilora"
+    check_method(method)
+    if method not in SAVED_METHODS:
+        raise InputError(
+            f"{method} has no training to keep",
+            f"ilora-app bench --methods {method} measures it; train one of: {', '.join(SAVED_METHODS)}",
+        )
+    seed = seed if seed is not None else file.seed or 0
+    if seed < 0:
+        raise InputError(f"the seed is {seed}", "give 0 or more")
+    chosen, notice = choose_preset(preset or file.preset or "auto")
+    config = resolve(chosen, file.settings, given_settings(given))
+    command = shlex.join(["ilora-app", *sys.argv[1:]])
+    return Plan(config, (method,), (seed,), out, chosen, command, models=True), notice
+
+
+def _folder(plan: Plan, config_sha256: str) -> Path:
+    from core.runs import run_folder
+
+    data = plan.config.data
+    return run_folder(plan.out, data.dataset, data.split, plan.methods[0], plan.seeds[0], config_sha256)
+
+
+def _say(folder: Path, method: str, address: str | None) -> None:
+    """Where the run is, and what can be done with it."""
+    from core.recommenders import CONFIG_PARTS
+
+    typer.echo(f"run: {folder}")
+    if address:
+        typer.echo(f"hub: {address}")
+    typer.echo(f"  ilora-app evaluate {shlex.quote(str(folder))}")
+    if "adapter" in CONFIG_PARTS[method]:
+        typer.echo(f"  ilora-app export {shlex.quote(str(folder))} --user ID --out DIR")

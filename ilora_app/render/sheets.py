@@ -1,0 +1,177 @@
+"""Tables as plain text cells, written once and drawn in the terminal, in Markdown and in HTML alike."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from core.breakdown import DIMENSIONS, Group, by_group
+from core.metrics import METRICS
+from core.results import Pair, Row, Table
+from core.statistics import Estimate
+from ilora_app.render import figures
+from ilora_app.render.reported import ReportedRow, reported_for
+
+ALPHA = 0.05
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A table of text; its first columns hold words, the others figures."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    note: str = ""
+    """One line below the title."""
+    words: int = 1
+    """How many of the first columns hold words."""
+    strong: frozenset[int] = frozenset()
+    """Rows that stand out."""
+
+
+def metric_names(table: Table, test_set: str) -> list[str]:
+    """Every metric that some row has, in the order they are shown."""
+    found = {metric for row in table.rows for metric in row.metrics[test_set]}
+    return [*(metric for metric in METRICS if metric in found), *sorted(found - set(METRICS))]
+
+
+def scores(table: Table, test_set: str, reported: Sequence[ReportedRow] = ()) -> Sheet:
+    """Quality of every row on one test set; a metric that a row does not have is a dash."""
+    metrics = metric_names(table, test_set)
+    best = table.best(test_set)
+    level = table.level_with_best(test_set)
+    rows = []
+    for row in table.rows:
+        found = row.metrics[test_set]
+        sign = "★ " if row is best else "≈ " if any(row is other for other in level) else ""
+        cells = [sign + name(row), *(estimate(found.get(metric)) for metric in metrics)]
+        cells += [str(next(iter(found.values())).n), seeds(row, test_set)]
+        if reported:
+            published = reported_for(row.method, reported)
+            cells.append(figures.share(published.hit_ratio_at_1 if published else None))
+        rows.append(tuple(cells))
+    heads = ["Method", *metrics, "n", "Seeds", *(["HR@1 reported (paper)"] if reported else [])]
+    return Sheet(
+        title=f"Quality on {test_set}",
+        note="★ highest HR@1; ≈ cannot be told apart from it (paired test by user, Holm); [ ] 95 % interval",
+        columns=tuple(heads),
+        rows=tuple(rows),
+        strong=frozenset(place for place, row in enumerate(table.rows) if row is best),
+    )
+
+
+def costs(table: Table) -> Sheet:
+    """What each row takes to train, to hold and to ask."""
+
+    def extra(row: Row) -> str:
+        percent = table.extra_over_lora(row)
+        return figures.NONE if percent is None else f"{percent:+.2g} %" if percent else "0 %"
+
+    rows = tuple(
+        (
+            name(row),
+            figures.count(row.first.parameters.trainable),
+            extra(row),
+            figures.duration(row.timing("train_seconds") or None),
+            figures.rate(row.timing("samples_per_second") or None),
+            figures.rate(row.timing("ms_per_user")),
+            figures.size(row.peak_memory_bytes),
+        )
+        for row in table.rows
+    )
+    heads = ("Method", "Trained", "Over LoRA", "Train time", "Samples/s", "ms/user", "Peak memory")
+    return Sheet("Parameters, time and memory", heads, rows)
+
+
+@dataclass(frozen=True)
+class Division:
+    """All rows of a table on the groups of one dimension."""
+
+    dimension: str
+    groups: tuple[Group, ...]
+    found: Sequence[Sequence[Mapping[str, Estimate]]]
+    """[group][row] -> metric -> estimate."""
+
+    def sheet(self, table: Table, test_set: str, metric: str) -> Sheet:
+        """One metric of every row in every group."""
+        rows = tuple(
+            (name(row), *(estimate(of_group[place].get(metric)) for of_group in self.found))
+            for place, row in enumerate(table.rows)
+        )
+        heads = tuple(f"{group.name}\nn {len(group)}" for group in self.groups)
+        title = f"{metric} on {test_set} by {self.dimension}"
+        return Sheet(title, ("Method", *heads), rows, f"{DIMENSIONS[self.dimension]}.")
+
+
+def division(table: Table, test_set: str, groups: Sequence[Group], dimension: str) -> Division:
+    """Every metric of every row, separately for the groups of one dimension."""
+    chosen = tuple(group for group in groups if group.dimension == dimension)
+    return Division(dimension, chosen, by_group(table.rows, test_set, chosen))
+
+
+def pair_rows(pairs: Sequence[Pair], test_set: str, metric: str, of: int | None = None) -> Sheet:
+    """Comparisons of two rows each; `of` is the number of pairs that Holm corrected for."""
+    rows = []
+    for pair in pairs:
+        found = pair.found
+        rows.append(
+            (
+                name(pair.a),
+                name(pair.b),
+                f"{figures.points(found.difference)} {figures.ends(found.low, found.high)}".rstrip(),
+                f"{figures.points(found.relative)} "
+                f"{figures.ends(found.relative_low, found.relative_high)}".rstrip(),
+                figures.p_value(found.p).removeprefix("p ").removeprefix("= "),
+                figures.p_value(pair.p_holm).removeprefix("p ").removeprefix("= "),
+                f"{len(pair.a.seeds)} / {len(pair.b.seeds)}",
+            )
+        )
+    first = pairs[0].found if pairs else None
+    basis = f"{figures.plural(first.n, 'case')}, {figures.plural(first.users, 'user')}; " if first else ""
+    return Sheet(
+        title=f"Paired comparisons by {metric} on {test_set}",
+        note=f"{basis}sign-flip permutation test by user; Holm corrects for "
+        f"{figures.plural(of or len(pairs), 'pair')} of the table. Points and %: 95 % interval.",
+        columns=("A", "over B", "Points", "Relative %", "p", "p (Holm)", "Seeds"),
+        rows=tuple(rows),
+        words=2,
+        strong=frozenset(place for place, pair in enumerate(pairs) if pair.p_holm < ALPHA),
+    )
+
+
+def name(row: Row) -> str:
+    """How the row's method is written."""
+    return figures.method_name(row.label)
+
+
+def estimate(found: Estimate | None) -> str:
+    """A mean with its interval: .568 [.51, .63]."""
+    if found is None:
+        return figures.NONE
+    return f"{figures.share(found.value)} {figures.interval(found.low, found.high)}".rstrip()
+
+
+def seeds(row: Row, test_set: str) -> str:
+    """The number of training seeds, and how far apart their HR@1 are."""
+    hits = row.metrics[test_set].get("HR@1")
+    spread = math.nan if hits is None else hits.seed_std
+    return str(len(row.seeds)) + ("" if math.isnan(spread) else f" ±{figures.share(spread, 2)}")
+
+
+def markdown(sheet: Sheet, level: int = 3) -> str:
+    """A sheet as a Markdown section."""
+
+    def line(cells: Sequence[str]) -> str:
+        return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", "<br>") for cell in cells) + " |"
+
+    rule = ["---" if place < sheet.words else "---:" for place in range(len(sheet.columns))]
+    rows = [
+        [f"**{cells[0]}**", *cells[1:]] if place in sheet.strong else cells
+        for place, cells in enumerate(sheet.rows)
+    ]
+    parts = [f"{'#' * level} {sheet.title}", ""]
+    if sheet.note:
+        parts += [sheet.note, ""]
+    return "\n".join([*parts, line(sheet.columns), line(rule), *(line(cells) for cells in rows), ""])
