@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
-from textual.app import App
+from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
+from textual.screen import Screen
 from textual.signal import Signal
 
 from core.events import Event
 from ilora_app.tui.desk import MAIN, Desk, Post, Stage
 from ilora_app.tui.engine import Engine
 from ilora_app.tui.messages import EngineDied, EngineMumbled, EngineSaid
-from ilora_app.tui.screens.place import Place, lazily
+from ilora_app.tui.screens.place import Place, lazily, load
 from ilora_app.tui.themes import THEMES, next_theme
 from ilora_app.tui.widgets.topbar import PLACES
 
@@ -69,6 +71,7 @@ class IloraTui(App[None]):
 
     def on_mount(self) -> None:
         """The engine starts once the first screen is painted."""
+        gc.set_threshold(700, 10, 10_000)  # collecting everything would hold the screen for 100 ms
         self.call_after_refresh(self.run_worker, self.desk.start, exit_on_error=True, group="engine")
 
     def on_engine_said(self, message: EngineSaid) -> None:
@@ -76,11 +79,13 @@ class IloraTui(App[None]):
         before = self.desk.stage
         self.desk.hear(message.engine, message.event)
         self.said.publish((message.engine, message.event))
+        if warning := self.desk.first_warning(message.event):
+            self.notify(warning, severity="warning", markup=False)
         if self.desk.stage is not before:
             self._stage_changed()
 
     def _stage_changed(self) -> None:
-        gc.freeze()  # what lives as long as the screen is not searched again: that would hold it for 60 ms
+        gc.freeze()  # what lives as long as the screen is not searched for garbage again
         if self.desk.stage is Stage.MISSING:
             self.action_first_run()
         if self.desk.stage is Stage.READY:
@@ -111,8 +116,9 @@ class IloraTui(App[None]):
 
     # --- actions ----------------------------------------------------------------------------------------
 
-    def action_go(self, place: str) -> None:
-        """To another place."""
+    async def action_go(self, place: str) -> None:
+        """To another place; what it is made of is read beside the screen, which would stand still for it."""
+        await asyncio.to_thread(load, place)
         if place != self.current_mode:
             self.switch_mode(place)
 
@@ -120,7 +126,8 @@ class IloraTui(App[None]):
         """Shows a user in Explore."""
         from ilora_app.tui.screens.explore import ExploreScreen
 
-        self.action_go("explore")
+        if self.current_mode != "explore":
+            self.switch_mode("explore")
 
         def show() -> None:
             if isinstance(self.screen, ExploreScreen):
@@ -169,25 +176,18 @@ class IloraTui(App[None]):
 
     async def action_leave(self) -> None:
         """Quits; a training in progress is asked about first."""
-        from ilora_app.tui.jobs import running_job
-        from ilora_app.tui.screens.ask import Ask
+        from ilora_app.tui.leaving import leave
 
-        job = running_job(self.desk.out)
-        if job is None:
-            await self._quit()
-            return
-        answers = (("l", "leave it running"), ("s", "save and stop"), ("b", "back"))
-        text = "A training is running. It can go on without this screen; Train finds it again."
+        await leave(self)
 
-        async def answered(answer: str | None) -> None:
-            if answer == "s":
-                job.stop()
-            if answer in ("l", "s"):
-                await self._quit()
+    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
+        """What the command palette offers."""
+        from ilora_app.tui.commands import commands_of
 
-        await self.push_screen(Ask("Quit?", text, answers), answered)
+        return commands_of(self, screen)
 
-    async def _quit(self) -> None:
+    async def end(self) -> None:
+        """Ends the engines, then the screen."""
         await self.desk.stop()
         self.exit()
 

@@ -34,8 +34,25 @@ def sparkline(values: Sequence[float], width: int, top: float = 1.0) -> str:
 
 
 def shade(value: float) -> str:
-    """Two cells whose darkness tells a value between 0 and 1."""
-    return SHADES[min(len(SHADES) - 1, int(value * len(SHADES)))] * 2
+    """A cell whose darkness tells a value between 0 and 1."""
+    return SHADES[max(0, min(len(SHADES) - 1, int(value * len(SHADES))))]
+
+
+def shorten(words: str, width: int) -> str:
+    """The words of a profile in at most `width` cells; whole words are left out, from the longest part first.
+
+    "Action, Adventure · 1980s" becomes "Action · 1980s" and then "Action".
+    """
+    parts = [part.split(", ") for part in words.split(" · ")]
+    while cell_len(shown := " · ".join(", ".join(part) for part in parts)) > width:
+        longest = max(range(len(parts)), key=lambda at: len(parts[at]))
+        if len(parts[longest]) > 1:
+            parts[longest].pop()
+        elif len(parts) > 1:
+            parts.pop()
+        else:
+            return fit(shown, width)
+    return shown
 
 
 def interval_bar(low: float | None, value: float, high: float | None, width: int) -> str:

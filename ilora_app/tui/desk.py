@@ -71,7 +71,7 @@ class Desk:
     ) -> None:
         self.out, self.dataset, self.run = out, dataset, run
         self.main, self.beside = make_engine(MAIN, post), make_engine(BESIDE, post)
-        self.beside.niceness = 10  # nobody waits for it
+        self.beside.niceness = 15  # nobody waits for it
         self.world = World()
         self.survey: Surveyed | None = None
         self.stage, self.since = Stage.STARTING, time.monotonic()
@@ -84,6 +84,7 @@ class Desk:
         self.quick: Estimated | None = None
         """What the quick training costs, asked where there is no run."""
         self._opening = self._quick = 0
+        self._warned: set[str] = set()
 
     # --- asking -----------------------------------------------------------------------------------------
 
@@ -141,7 +142,10 @@ class Desk:
     def record(self, run: str | None) -> dict[str, Any] | None:
         """What the survey says about a run."""
         runs = self.survey.runs if self.survey else []
-        return next((found for found in runs if found["path"] == run), None)
+        if run is None:
+            return None
+        wanted = Path(run).absolute()
+        return next((found for found in runs if Path(found["path"]).absolute() == wanted), None)
 
     @property
     def missing(self) -> list[dict[str, Any]]:
@@ -189,6 +193,13 @@ class Desk:
             case Notice():
                 self.detail = event.text
 
+    def first_warning(self, event: Event) -> str:
+        """The text of a warning that was not given before; nothing for all other events."""
+        if not isinstance(event, Notice) or event.level != "warning" or event.text in self._warned:
+            return ""
+        self._warned.add(event.text)
+        return event.text
+
     def _ask_quick(self) -> None:
         asked = {"preset": "quick", "dataset": self.dataset, "model": EMBEDDED, "seeds": 1}
         self._quick = self.main.ask(Estimate, methods=list(QUICK_METHODS), out=str(self.out), **asked)
@@ -198,7 +209,7 @@ class Desk:
         opened = self.world.opened
         if opened is None or opened.run is not None:
             return ""
-        time = f", about {duration(60 * self.quick.minutes)} here" if self.quick else ""
+        time = f", {about(self.quick.minutes)} here" if self.quick else ""
         return f"No trained run yet: these are SASRec's rankings.\n3 trains iLoRA and LoRA (quick{time})."
 
     def _surveyed(self, event: Surveyed) -> None:
@@ -210,7 +221,8 @@ class Desk:
         if self.missing:
             self._enter(Stage.MISSING)
             return
-        self.open(self.run if self.record(self.run) else self._newest())
+        given = self.run is not None and Path(self.run).is_dir()  # also outside the folder of runs
+        self.open(self.run if given else self._newest())
 
     def _newest(self) -> str | None:
         """The newest run, an iLoRA one where there is any."""
@@ -246,7 +258,7 @@ class Desk:
         if self.stage is Stage.READY:
             return "● " + self.name()
         if self.stage is Stage.MISSING:
-            return "○ nothing fetched yet: f fetches"
+            return "○ nothing fetched: f"
         return f"✕ {self.stage.value}: ctrl+r restarts"
 
     def name(self) -> str:
@@ -266,3 +278,8 @@ class Desk:
         if self.stage in (Stage.FAILED, Stage.DEAD):
             return f"{self.problem[0]}\n{self.problem[1]}\nPress ctrl+r to start the engine again."
         return ""
+
+
+def about(minutes: float) -> str:
+    """An estimate as people say it: nobody knows the seconds of a quarter of an hour."""
+    return f"about {duration(60 * (minutes if minutes < 5 else round(minutes))).removesuffix(' 00s')}"

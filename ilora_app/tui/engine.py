@@ -33,7 +33,7 @@ class Engine:
         command: what to run.
     """
 
-    niceness = 0
+    niceness = 5
     """How far the child stands back when processors are short; the screen itself is at 0."""
 
     def __init__(self, name: str, post: Callable[[Message], Any], command: Sequence[str] = COMMAND) -> None:

@@ -20,6 +20,8 @@ from core.events import Event
 from core.files import atomic_write
 
 CARD = "training/job.json"
+NICENESS = 12
+"""How far a training stands back from the screen and its engine when processors are short."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,9 @@ class Job:
             same = abs(process.create_time() - self.started) < 2
             if same and process.status() != psutil.STATUS_ZOMBIE:
                 return process
+            if same:  # it ended while this screen was open, which may now forget it
+                with contextlib.suppress(ChildProcessError):
+                    os.waitpid(self.pid, os.WNOHANG)
         return None
 
     @property
@@ -129,6 +134,8 @@ def start_job(out: Path, options: Sequence[str]) -> Job:
             start_new_session=True,
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
         )
+    with contextlib.suppress(OSError):  # politeness is no condition
+        os.setpriority(os.PRIO_PROCESS, process.pid, NICENESS)
     started = psutil.Process(process.pid).create_time()
     job = Job(process.pid, started, command, str(log.absolute()), str(errors.absolute()))
     atomic_write(out / CARD, json.dumps(asdict(job)) + "\n")

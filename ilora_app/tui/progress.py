@@ -49,6 +49,7 @@ class Progress:
     total: int = 0
     samples_per_second: float | None = None
     seconds_left: float | None = None
+    gpu_memory: int | None = None
     curves: dict[tuple[str, int], Curve] = field(default_factory=dict)
     done: list[MethodFinished] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
@@ -101,6 +102,7 @@ class Progress:
         self.method, self.seed, self.stage = event.method, event.seed, event.stage
         self.step, self.total = event.step, event.total
         self.samples_per_second, self.seconds_left = event.samples_per_second, event.seconds_left
+        self.gpu_memory = event.gpu_memory or self.gpu_memory
         if event.loss is not None:
             self.curve.losses.append((event.step, event.loss))
         if event.gate:
@@ -124,11 +126,13 @@ class Progress:
             f"{len(self.done)} of {len(self.plan.methods) * len(self.plan.seeds)}" if self.plan else "–"
         )
         steps = f"{self.step:,} of {self.total:,}" if self.total else str(self.step or "–")
+        found = [size(memory)] if memory else []
+        found += [f"GPU {size(self.gpu_memory)}"] if self.gpu_memory else []
         return [
             ("method", f"{method_name(self.method)} · {self.stage}" if self.method else self.stage or "–"),
             ("step", steps),
             ("speed", f"{rate(self.samples_per_second)} samples/s" if self.samples_per_second else "–"),
             ("left", duration(self.seconds_left)),
-            ("memory", size(memory) if memory else "–"),
+            ("memory", " · ".join(found) or "–"),
             ("runs done", finished),
         ]

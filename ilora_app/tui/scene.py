@@ -8,6 +8,9 @@ from dataclasses import asdict, dataclass, field
 from core.conversation import BENCHMARK, CATALOGUE, RETRIEVED, Explained, Question, Ranked
 from ilora_app.tui.world import MAX_HISTORY, MIN_HISTORY, User
 
+COUNTS = (10, 20, 50, 100, 200, 500)
+"""Steps of how many candidates are taken from the catalogue."""
+
 
 @dataclass
 class Scene:
@@ -121,6 +124,16 @@ class Scene:
             return False
         self.source = CATALOGUE if self.source == BENCHMARK else BENCHMARK
         self.base = self.ranked = self.beside = self.why = None
+        return True
+
+    def retrieve_more(self, by: int) -> bool:
+        """More or fewer candidates from the catalogue; no where there are no more steps."""
+        larger = [count for count in COUNTS if count > self.retrieve]
+        smaller = [count for count in COUNTS if count < self.retrieve]
+        if not (larger if by > 0 else smaller):
+            return False
+        self.retrieve = larger[0] if by > 0 else smaller[-1]
+        self.base = self.why = None
         return True
 
     def question(self, original: bool = False, candidates: Sequence[int] | None = None) -> dict[str, object]:

@@ -38,9 +38,9 @@ def drive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Drive:
 
     @asynccontextmanager
     async def opened(
-        size: tuple[int, int] = (120, 40), engine: Any = StandIn, **options: Any
+        size: tuple[int, int] = (120, 40), engine: Any = StandIn, dataset: str = "made-up", **options: Any
     ) -> AsyncIterator[Driven]:
-        app = IloraTui(tmp_path / "runs", "made-up", make_engine=engine, **options)
+        app = IloraTui(tmp_path / "runs", dataset, make_engine=engine, **options)
         async with app.run_test(size=size) as pilot:
             await settle(pilot)
             yield app, pilot

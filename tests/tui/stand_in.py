@@ -96,7 +96,12 @@ def run(method: str, path: str) -> dict[str, Any]:
 
 
 def answers(
-    request: Request, runs: bool = True, cached: bool = True, method: str = "ilora", gated: bool = True
+    request: Request,
+    runs: bool = True,
+    cached: bool = True,
+    method: str = "ilora",
+    gated: bool = True,
+    layers: int = 0,
 ) -> list[Event]:
     """What an engine says to a request."""
     number = request.request
@@ -111,7 +116,7 @@ def answers(
             chosen = "lora" if request.run == LORA else method if request.run else "sasrec"
             return opened(number, request.run, chosen)
         case Rank():
-            return [ranked(number, request.asked(), gated, 0.0 if gated else 0.04)]
+            return [ranked(number, request.asked(), gated, 0.0 if gated else 0.04, layers)]
         case Why():
             history = request.asked().history
             changes = [0.4 - 0.15 * place for place in range(len(history))]
@@ -148,7 +153,7 @@ def opened(number: int, path: str | None, method: str) -> list[Event]:
         for user in range(1, USERS + 1)
     ]
     profiles = [
-        {"words": f"{genre} · 19{70 + 10 * at}s", "mean": 0.25, "traits": [], "n": USERS}
+        {"words": f"{genre} · {1970 + 10 * at}s", "mean": 0.25, "traits": [], "n": USERS}
         for at, genre in enumerate(GENRES)
     ]
     names = [str(record["user"]) for record in users]
@@ -169,7 +174,17 @@ def opened(number: int, path: str | None, method: str) -> list[Event]:
     ]  # fmt: skip
 
 
-def ranked(number: int, asked: Question, gated: bool = True, twist: float = 0) -> Ranked:
+def by_layer(weights: list[float], layers: int) -> list[list[float]] | None:
+    """One gate per layer, whose mean is `weights`: every other layer leans to the other side."""
+    lean = [0.04 * (1 if expert % 2 else -1) for expert in range(EXPERTS)]
+    rows = [
+        [weight + (shift if layer % 2 else -shift) for weight, shift in zip(weights, lean, strict=True)]
+        for layer in range(layers)
+    ]
+    return rows or None
+
+
+def ranked(number: int, asked: Question, gated: bool = True, twist: float = 0, layers: int = 0) -> Ranked:
     """A ranking that depends on the history and the weights, so that every edit shows."""
     target = None
     if asked.user is not None and asked.position is not None:
@@ -207,6 +222,7 @@ def ranked(number: int, asked: Question, gated: bool = True, twist: float = 0) -
         },
         target_place=33 if asked.source == CATALOGUE else None,
         milliseconds=84.0,
+        gate_by_layer=by_layer(natural, layers) if gated else None,
     )
 
 

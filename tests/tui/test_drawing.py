@@ -5,7 +5,17 @@ from __future__ import annotations
 import pytest
 from rich.cells import cell_len
 
-from ilora_app.tui.bars import bar, fit, interval_bar, movement, signed, signed_bar, sparkline
+from ilora_app.tui.bars import (
+    bar,
+    fit,
+    interval_bar,
+    movement,
+    shade,
+    shorten,
+    signed,
+    signed_bar,
+    sparkline,
+)
 from ilora_app.tui.braille import Canvas
 
 
@@ -61,3 +71,17 @@ def test_a_line_on_the_canvas_joins_its_ends() -> None:
     assert canvas.row(1).strip()
     assert canvas.row(0)[0] != " "
     assert canvas.row(1)[3] != " "
+
+
+def test_darker_is_more() -> None:
+    assert [shade(value) for value in (0, 0.3, 0.5, 0.7, 1)] == list(" ░▒▓█")
+    assert shade(-1) == " "
+    assert shade(2) == "█"
+
+
+@pytest.mark.parametrize(
+    ("width", "short"),
+    [(40, "Action, Adventure · 1980s"), (24, "Action · 1980s"), (13, "Action"), (4, "Act…")],
+)
+def test_words_are_left_out_whole(width: int, short: str) -> None:
+    assert shorten("Action, Adventure · 1980s", width) == short

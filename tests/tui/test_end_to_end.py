@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import select
+import shutil
 import signal
 import struct
 import subprocess
@@ -21,7 +22,7 @@ import pytest
 
 from core.recommenders import method_class
 from core.runs import run_folder, save_run
-from tests import tiny
+from tests import made_up, tiny
 
 pytestmark = pytest.mark.slow
 
@@ -97,7 +98,7 @@ def runs(tiny_home: Path, tiny_model: Path, tmp_path: Path) -> Path:
     recommender.fit(task)
     path = run_folder(tmp_path / "runs", "tiny", "paper", "ilora", 0, "a" * 64)
     path.parent.mkdir(parents=True)
-    save_run(recommender, task, path, "2026-01-01T00:00:00+00:00", {})
+    save_run(recommender, task, path, made_up.result())
     return tmp_path / "runs"
 
 
@@ -141,6 +142,8 @@ def test_quitting_while_the_model_loads_leaves_nothing_behind(terminal: Terminal
 
 def test_an_engine_that_is_killed_is_told_and_starts_again(terminal: Terminal) -> None:
     terminal.expect(r"◎ iLoRA \d+")
+    for child in terminal.family():
+        child.suspend()  # so that it dies with a question unanswered
     terminal.send(TAB + "d")
     terminal.expect("edited: r resets")
     for child in terminal.family():
@@ -153,7 +156,13 @@ def test_an_engine_that_is_killed_is_told_and_starts_again(terminal: Terminal) -
     assert terminal.quit() < 5
 
 
-def test_a_screen_that_is_killed_takes_its_engine_with_it(terminal: Terminal) -> None:
+def test_a_run_deleted_while_open_still_answers_and_a_killed_screen_takes_its_engine_with_it(
+    terminal: Terminal, runs: Path
+) -> None:
+    terminal.expect(r"◎ iLoRA \d+")
+    shutil.rmtree(runs / "models")
+    terminal.send(DOWN)
+    terminal.expect("deleted; what is in memory")  # a long path wraps the words before it
     terminal.expect(r"◎ iLoRA \d+")
     family = terminal.family()
     terminal.process.kill()

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 
 from core.conversation import Rank, Why
+from core.events import Notice
 from ilora_app.tui.scene import Scene
 from ilora_app.tui.screens.explore import ExploreScreen
 from ilora_app.tui.widgets.gate import GatePanel
 from ilora_app.tui.widgets.history import HistoryList
+from ilora_app.tui.widgets.rank_curve import RankCurve
 from ilora_app.tui.widgets.ranking import TARGET, RankingList
 from ilora_app.tui.widgets.users import UserList
 from tests.tui.conftest import Drive, settle, text_of
@@ -164,7 +167,7 @@ async def test_why_shows_what_each_item_does(drive: Drive) -> None:
         request = asked(app, Why)[-1]
         assert request.item == scene(app).ranked.items[1]
         shown = text_of(app)
-        assert "what each item does" in shown
+        assert "what each does for" in shown
         assert "+.40" in shown
         assert "▒" in shown  # what lowers it is hatched, not only red
 
@@ -282,7 +285,7 @@ async def test_without_a_run_sasrec_ranks_and_the_key_to_train_is_named(drive: D
         shown = text_of(app)
         assert "SASRec ranks" in shown
         assert "No trained run yet" in shown
-        assert "3 trains iLoRA and LoRA (quick, about 12m 30s here)" in shown
+        assert "3 trains iLoRA and LoRA (quick, about 12m here)" in shown
 
 
 async def test_reasons_that_come_late_are_not_shown_beside_another_question(drive: Drive) -> None:
@@ -293,4 +296,124 @@ async def test_reasons_that_come_late_are_not_shown_beside_another_question(driv
         app.desk.main.release()
         await settle(pilot)
         assert scene(app).why is None
-        assert "what each item does" not in text_of(app)
+        assert "what each does for" not in text_of(app)
+
+
+@pytest.mark.parametrize("width", [80, 120, 200])
+async def test_both_scores_of_the_catalogues_candidates_show_at_every_width(drive: Drive, width: int) -> None:
+    async with drive(size=(width, 40)) as (app, pilot):
+        app.screen.query_one(RankingList).focus()
+        await pilot.press("c")
+        await settle(pilot)
+        ranked = scene(app).ranked
+        shown = text_of(app)
+        assert re.search(r"score +enc", shown)
+        for own, encoder in zip(ranked.scores[:5], ranked.encoder_scores[:5], strict=True):
+            pair = f"{own:.2f} +{encoder:.2f}".replace("-", "−")
+            assert re.search(pair, shown), pair
+
+
+async def test_more_and_fewer_candidates_are_taken_from_the_catalogue(drive: Drive) -> None:
+    async with drive() as (app, pilot):
+        app.screen.query_one(RankingList).focus()
+        await pilot.press("plus")
+        await settle(pilot)
+        assert "twenty candidates" in said(app)
+        await pilot.press("c", "minus", "minus")
+        await settle(pilot)
+        assert asked(app, Rank)[-1].question["retrieve"] == 20
+        assert "catalogue's best 20" in text_of(app)
+        assert len(scene(app).ranked.items) == 20
+        await pilot.press("plus")
+        await settle(pilot)
+        assert asked(app, Rank)[-1].question["retrieve"] == 50
+        assert len(scene(app).ranked.items) == 40  # all that the stand-in finds
+
+
+@pytest.mark.parametrize("width", [80, 120, 200])
+async def test_an_experts_words_are_never_cut_in_the_middle(drive: Drive, width: int) -> None:
+    async with drive(size=(width, 40)) as (app, _):
+        profiles, panel = app.desk.world.profiles, app.screen.query_one(GatePanel)
+        profiles[0]["words"] = "Documentary, Animation, Children's · 1930s, 1940s"
+        for line, profile in zip(panel.render().plain.splitlines(), profiles, strict=True):
+            words = re.split(r", | · ", profile["words"])
+            assert "…" not in line
+            assert words[0] in line
+            shown = line[line.index(words[0]) :].strip()
+            assert set(re.split(r", | · ", shown)) <= set(words)
+
+
+async def test_gates_of_every_layer_are_a_heat_map_until_somebody_sets_the_weights(drive: Drive) -> None:
+    from tests.tui.stand_in import with_options
+
+    async with drive(engine=with_options(layers=10)) as (app, pilot):
+        panel = app.screen.query_one(GatePanel)
+        head, *lines = panel.render().plain.splitlines()
+        assert "layer 1 → 10" in head
+        assert len(lines) == 4
+        cells = [line[4 : 4 + panel._gauge()] for line in lines]
+        assert set("".join(cells)) <= set(" ░▒▓█")
+        assert "█" in "".join(cells)
+        assert len({cell for row in cells for cell in row}) > 1
+        panel.focus()
+        await pilot.press("down", "l")
+        await settle(pilot)
+        assert scene(app).omega == pytest.approx([0, 1, 0, 0])
+        assert "layer" not in panel.render().plain
+        await pilot.press("r")
+        await settle(pilot)
+        assert "layer 1 → 10" in text_of(app)
+
+
+async def test_a_replay_draws_the_targets_rank_along_the_life(
+    drive: Drive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ilora_app.tui.screens.explore.REPLAY_SECONDS", 0.01)
+    async with drive() as (app, pilot):
+        curve = app.screen.query_one(RankCurve)
+        assert not curve.display
+        await pilot.press("p")
+        for _ in range(60):
+            await pilot.pause(0.03)
+            if app.screen.paused:
+                break
+        await settle(pilot)
+        life_of = len(scene(app).user.items)
+        assert [step.position for step in curve.steps] == list(range(3, life_of))
+        for step, ranked in zip(curve.steps, scene(app).trail, strict=True):
+            place = ranked.items.index(ranked.target)
+            assert step.rank == ranked.ranks["ilora"][place]
+            assert step.encoder == ranked.ranks["sasrec"][place]
+        shown = text_of(app)
+        mean = sum(step.rank for step in curve.steps) / len(curve.steps)
+        assert f"iLoRA {mean:.1f}" in shown
+        assert any(0x2800 < ord(sign) < 0x2900 for sign in shown)
+        await pilot.press("p")
+        await settle(pilot)
+        assert not curve.display
+
+
+async def test_a_deleted_run_folder_is_told_once_and_the_answers_go_on(drive: Drive) -> None:
+    async with drive() as (app, pilot):
+        warning = Notice("runs/models/x was deleted; what is in memory still answers", "warning")
+        for _ in range(3):
+            app.desk.main.say(warning.to_json())
+            await pilot.press("down")
+        await settle(pilot)
+        assert said(app).count("was deleted") == 1
+        assert scene(app).ranked.user == scene(app).user.user
+
+
+async def test_of_a_burst_of_answers_only_the_last_is_drawn(drive: Drive) -> None:
+    heard: list[int] = []
+    async with drive() as (app, pilot):
+        app.said.subscribe(app.screen, lambda said: heard.append(said[1].request), immediate=True)
+        app.desk.main.held = (Rank,)
+        await pilot.press(*["down"] * 6)
+        numbers = [request.request for request in app.desk.main.waiting]
+        assert len(numbers) == 6
+        app.desk.main.release()
+        await settle(pilot)
+        assert numbers[-1] in heard
+        assert not set(heard) & set(numbers[1:-1])
+        assert scene(app).ranked.request == numbers[-1]

@@ -6,9 +6,13 @@ import re
 from pathlib import Path
 
 import pytest
+from textual.command import CommandPalette
+from textual.pilot import Pilot
 from textual.screen import Screen
+from textual.widgets import OptionList
 from textual.widgets._footer import FooterKey
 
+from core.conversation import Differences, Estimate, Rank
 from ilora_app.tui.app import IloraTui
 from ilora_app.tui.screens.help import HelpScreen
 from ilora_app.tui.themes import THEMES
@@ -141,11 +145,48 @@ async def test_the_mouse_chooses_places_and_rows(drive: Drive) -> None:
         assert app.current_mode == "results"
 
 
-async def test_the_command_palette_opens(drive: Drive) -> None:
+async def found_in_palette(app: IloraTui, pilot: Pilot[None], words: str) -> list[str]:
+    """What the command palette offers for some words."""
+    await pilot.press("ctrl+p")
+    await settle(pilot)
+    assert isinstance(app.screen, CommandPalette)
+    await pilot.press(*words)
+    await pilot.pause(0.4)
+    await settle(pilot)
+    found = app.screen.query_one(OptionList)
+    return [str(found.get_option_at_index(at).prompt) for at in range(found.option_count)]
+
+
+@pytest.mark.parametrize(
+    ("place", "words", "command"),
+    [
+        ("1", "replay", "Replay this life"),
+        ("1", "own taste", "Your own taste"),
+        ("1", "drop", "Drop the history's highlighted item"),
+        ("2", "largest", "To the user with the largest difference"),
+        ("3", "another", "Train another language model"),
+        ("4", "paper", "Show or hide the paper's rows"),
+        ("4", "contrast", "Theme: contrast"),
+        ("3", "results", "Go to Results"),
+    ],
+)
+async def test_the_command_palette_offers_what_the_keys_do(
+    drive: Drive, place: str, words: str, command: str
+) -> None:
     async with drive() as (app, pilot):
-        await pilot.press("ctrl+p")
+        await pilot.press(place)
         await settle(pilot)
-        assert "palette" in type(app.screen).__name__.lower()
+        found = await found_in_palette(app, pilot, words)
+        assert any(command in line for line in found), found
+
+
+async def test_a_command_of_the_palette_does_what_its_key_does(drive: Drive) -> None:
+    async with drive() as (app, pilot):
+        before = len(app.screen.scene.history)  # type: ignore[attr-defined]
+        assert await found_in_palette(app, pilot, "drop the history")
+        await pilot.press("down", "enter")
+        await settle(pilot)
+        assert len(app.screen.scene.history) == before - 1  # type: ignore[attr-defined]
 
 
 def test_the_screens_own_process_imports_nothing_heavy() -> None:
@@ -164,3 +205,20 @@ def test_the_app_is_small() -> None:
     import inspect
 
     assert len(inspect.getsource(inspect.getmodule(IloraTui)).splitlines()) < 200  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("key", PLACES)
+async def test_resizing_in_the_middle_of_anything_breaks_nothing(drive: Drive, key: str) -> None:
+    async with drive() as (app, pilot):
+        app.desk.main.held = app.desk.beside.held = (Rank, Estimate, Differences)
+        await pilot.press(key)
+        for size in ((40, 12), (200, 60), (20, 5), (80, 24)):
+            await pilot.resize_terminal(*size)
+            await pilot.press("down", "tab", "question_mark", "escape")
+        app.desk.main.release()
+        app.desk.beside.release()
+        await pilot.resize_terminal(120, 40)
+        await settle(pilot)
+        lines = text_of(app).splitlines()
+        assert PLACES[key].title() in lines[0]
+        assert len(lines) == 40

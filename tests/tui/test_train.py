@@ -11,6 +11,7 @@ from typing import Any
 
 import psutil
 import pytest
+from textual.widgets import Input
 
 from core.conversation import Estimate
 from core.events import Event, StepLogged
@@ -138,7 +139,7 @@ def test_a_job_whose_pid_is_used_again_is_not_taken_for_it(tmp_path: Path) -> No
 async def test_the_cost_is_shown_before_anything_starts(drive: Drive) -> None:
     async with drive() as (app, pilot):
         await pilot.press("3")
-        await until(pilot, lambda: "about 12m 30s" in text_of(app))
+        await until(pilot, lambda: "about 12m" in text_of(app))
         assert "1.62 GB" in text_of(app)
         form = app.screen.query_one(Form)
         assert "zero-shot" not in form.switched_on("method-")
@@ -172,8 +173,7 @@ async def test_it_pauses_goes_on_stops_and_can_be_started_again(drive: Drive, tr
         screen.query_one("#cost")
         screen.set_focus(None)
         await pilot.press("space")
-        await until(pilot, lambda: trainer[0].paused)
-        assert "paused" in text_of(app)
+        await until(pilot, lambda: trainer[0].paused and "paused" in text_of(app))
         await pilot.press("space")
         await until(pilot, lambda: not trainer[0].paused)
         await pilot.press("x")
@@ -237,3 +237,52 @@ async def test_the_first_run_that_training_makes_is_opened(drive: Drive) -> None
         await until(pilot, lambda: app.desk.run == ILORA)
         await settle(pilot)
         assert "iLoRA ranks 20 candidates" in text_of(app)
+
+
+async def test_any_model_and_any_number_of_samples_can_be_named(drive: Drive, trainer: list[Job]) -> None:
+    async with drive() as (app, pilot):
+        await pilot.press("3")
+        await settle(pilot)
+        await pilot.press("m")
+        await settle(pilot)
+        assert "hub" in text_of(app)
+        await pilot.press(*"./nowhere", "enter")
+        await settle(pilot)
+        assert "there is no nowhere" in text_of(app)
+        app.screen.query_one(Input).value = "someone/small-model"
+        await pilot.press("enter")
+        await settle(pilot)
+        form = app.screen.query_one(Form)
+        assert form.value("model") == "someone/small-model"
+        form.cursor = [setting.key for setting in form.settings].index("samples")
+        await pilot.press("right", "right", "right", "right")
+        await settle(pilot)
+        await pilot.press(*"0", "enter")
+        await settle(pilot)
+        assert "1 or more" in text_of(app)
+        app.screen.query_one(Input).value = "48"
+        await pilot.press("enter")
+        await until(pilot, lambda: app.desk.main.asked[-1].__dict__.get("samples") == 48)
+        assert app.desk.main.asked[-1].model == "someone/small-model"
+        await pilot.press("enter")
+        await until(pilot, lambda: trainer)
+        assert "--model someone/small-model --samples 48" in trainer[0].shown
+
+
+async def test_gpu_memory_is_shown_where_a_step_tells_it(drive: Drive, trainer: list[Job]) -> None:
+    async with drive() as (app, pilot):
+        screen = await in_training(app, pilot)
+        assert "GPU" not in text_of(app)
+        screen.progress.take(StepLogged("ilora", 0, "train", 4, 5, 1.0, gpu_memory=3_100_000_000))
+        screen._draw()
+        await settle(pilot)
+        assert "GPU 3.10 GB" in text_of(app)
+
+
+@pytest.mark.parametrize("width", [80, 120])
+async def test_plots_without_points_say_what_will_be_there(drive: Drive, width: int) -> None:
+    async with drive(size=(width, 40)) as (app, pilot):
+        await pilot.press("3")
+        await settle(pilot)
+        assert "The loss, as it falls." in text_of(app)
+        assert "0.8" not in text_of(app)

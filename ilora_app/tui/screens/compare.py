@@ -64,10 +64,10 @@ class CompareScreen(Place):
 
     PLACE = "compare"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("b", "pick('right')", "Right run"),
-        Binding("a", "pick('left')", "Left run"),
-        Binding("J", "largest", "Largest"),
-        Binding("enter", "explore", "Explore"),
+        Binding("b", "pick('right')", "Right run", tooltip="choose the run at the right"),
+        Binding("a", "pick('left')", "Left run", tooltip="choose the run at the left"),
+        Binding("J", "largest", "Largest", tooltip="to the user with the largest difference"),
+        Binding("enter", "explore", "Explore", tooltip="this user in Explore"),
     ]
 
     def __init__(self) -> None:

@@ -30,6 +30,7 @@ from ilora_app.tui.screens.place import Place
 from ilora_app.tui.screens.search import ItemSearch
 from ilora_app.tui.widgets.gate import GatePanel
 from ilora_app.tui.widgets.history import HistoryList
+from ilora_app.tui.widgets.rank_curve import RankCurve, Step, mean_rank
 from ilora_app.tui.widgets.ranking import RankingList
 from ilora_app.tui.widgets.rows import Rows
 from ilora_app.tui.widgets.users import UserList
@@ -37,6 +38,8 @@ from ilora_app.tui.world import MIN_HISTORY, ORDERS
 
 REPLAY_SECONDS = 0.8
 """Shortest time that a step of a replay stays on screen."""
+SHORT_LIFE = 30
+"""Steps of a replay that the curve has room for from the start, however long the life."""
 
 
 class ExploreScreen(Place):
@@ -44,11 +47,11 @@ class ExploreScreen(Place):
 
     PLACE = "explore"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("p", "replay", "Replay"),
-        Binding("space", "pause", "Pause"),
-        Binding("r", "reset", "Reset"),
-        Binding("full_stop", "step(1)", "Step", show=False),
-        Binding("comma", "step(-1)", "Step back", show=False),
+        Binding("p", "replay", "Replay", tooltip="replay this life from its third item on, or stop"),
+        Binding("space", "pause", "Pause", tooltip="hold the replay, or go on"),
+        Binding("r", "reset", "Reset", tooltip="take back all edits"),
+        Binding("full_stop", "walk(1)", "Step", show=False, tooltip="one item on in this life"),
+        Binding("comma", "walk(-1)", "Step back", show=False, tooltip="one item back in this life"),
         Binding("escape", "leave", "Back", show=False),
         Binding("f", "app.first_run", "Fetch", show=False),
     ]
@@ -73,11 +76,13 @@ class ExploreScreen(Place):
                 yield HistoryList(id="history")
             with Vertical(id="outputs"):
                 yield GatePanel(id="gate")
+                yield RankCurve(id="life")
                 yield RankingList(id="ranking")
 
     def on_mount(self) -> None:
         """Starts on the users."""
         self.query_one("#people").border_title = "Users"
+        self.query_one(RankCurve).border_title = "◎ rank of what came next"
         self.query_one(UserList).focus()
         self.catch_up()
 
@@ -198,17 +203,35 @@ class ExploreScreen(Place):
         base = scene.base.gate if scene.base else None
         trail = [row.gate for row in scene.trail if row.gate] if self.replaying else []
         ranked_gate = scene.ranked.gate if scene.ranked else None
-        gate.show(scene.omega or ranked_gate, base, world.profiles, scene.omega is not None, trail)
+        layers = (scene.ranked.gate_by_layer if scene.ranked else None) or ()
+        gate.show(scene.omega or ranked_gate, base, world.profiles, scene.omega is not None, trail, layers)
         gate.border_title = "Experts"
         gate.border_subtitle = self._gate_subtitle()
         ranking = self.query_one(RankingList)
         ranking.show(world, scene, self._other(), None)
         ranking.border_title = self._ranking_title()
         ranking.border_subtitle = self._verdict()
+        self._draw_life()
         keys = (scene.edited, self.replaying, scene.user is None)
         if keys != self._keys:  # making the footer anew is the dearest thing here
             self._keys = keys
             self.refresh_bindings()
+
+    def _draw_life(self) -> None:
+        """The target's rank along the replay, while there is one."""
+        curve, user = self.query_one(RankCurve), self.scene.user
+        curve.set_class(self.replaying, "-replaying")
+        if not self.replaying or user is None or self.desk.world.opened is None:
+            return
+        steps = [life_step(ranked) for ranked in self.scene.trail]
+        ranks = [rank for step in steps for rank in (step.rank, step.encoder) if rank is not None]
+        soon = max(self.scene.position or 0, MIN_HISTORY + SHORT_LIFE)
+        curve.show(steps, MIN_HISTORY, min(len(user.items) - 1, soon), max([5, *ranks]))
+        own = mean_rank([step.rank for step in curve.steps])
+        encoder = mean_rank([step.encoder for step in curve.steps])
+        if own is not None and encoder is not None:
+            method = method_name(self.desk.world.opened.method)
+            curve.border_subtitle = f"mean so far: {method} {own:.1f} ━  SASRec {encoder:.1f} ┄"
 
     def _other(self) -> str:
         opened = self.desk.beside_opened
@@ -396,6 +419,15 @@ class ExploreScreen(Place):
             self.notify("A taste of your own is ranked against the whole catalogue.")
         self._edited()
 
+    def action_retrieve(self, by: int) -> None:
+        """More or fewer candidates from the catalogue."""
+        scene = self.scene
+        if scene.source == BENCHMARK:
+            self.notify("The benchmark has twenty candidates. c ranks the whole catalogue.")
+        elif scene.retrieve_more(by):
+            self._draw()
+            self.ask()
+
     def action_why(self) -> None:
         """Asks what each item of the history does for the highlighted recommendation."""
         item, ranked = self.query_one(RankingList).item(), self.scene.ranked
@@ -441,7 +473,7 @@ class ExploreScreen(Place):
         if not self.paused:
             self._schedule()
 
-    def action_step(self, by: int) -> None:
+    def action_walk(self, by: int) -> None:
         """One item on or back in the user's life."""
         scene = self.scene
         if scene.user is None or scene.position is None:
@@ -487,3 +519,12 @@ class ExploreScreen(Place):
             self.query_one(UserList).focus()
         self._stop_replay()
         self._draw()
+
+
+def life_step(ranked: Ranked) -> Step:
+    """Where an answer of a replay puts the target."""
+    if ranked.target not in ranked.items:
+        return Step(ranked.position or 0, None, None)
+    place = ranked.items.index(ranked.target)
+    own = next(iter(ranked.ranks.values()))
+    return Step(ranked.position or 0, own[place], ranked.ranks.get("sasrec", own)[place])

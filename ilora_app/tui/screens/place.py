@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual.app import ComposeResult
@@ -18,12 +19,16 @@ if TYPE_CHECKING:
     from ilora_app.tui.app import IloraTui
 
 
+def load(name: str) -> ModuleType:
+    """Imports the module of a place."""
+    return import_module(f"ilora_app.tui.screens.{name}")
+
+
 def lazily(name: str) -> Callable[[], Screen[Any]]:
     """Makes a place by its name; its module is imported when it is first gone to."""
 
     def make() -> Screen[Any]:
-        module = import_module(f"ilora_app.tui.screens.{name}")
-        screen: Screen[Any] = getattr(module, f"{name.title()}Screen")()
+        screen: Screen[Any] = getattr(load(name), f"{name.title()}Screen")()
         return screen
 
     return make
@@ -91,6 +96,6 @@ class Place(Screen[None]):
     def catch_up(self) -> None:
         """The place is shown again."""
 
-    def on_top_bar_went(self, message: TopBar.Went) -> None:
+    async def on_top_bar_went(self, message: TopBar.Went) -> None:
         """A click in the top bar."""
-        self.ilora.action_go(message.place)
+        await self.ilora.action_go(message.place)

@@ -7,6 +7,7 @@ import json
 import sys
 from typing import Any, ClassVar
 
+from rich.cells import cell_len
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -33,10 +34,10 @@ class Board(Rows):
     TITLE: ClassVar[str] = "Results"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "choose", "Open"),
-        Binding("o", "screen.sort", "Sort"),
-        Binding("f", "screen.filter", "Dataset"),
-        Binding("v", "screen.toggle_reported", "Reported"),
-        Binding("e", "screen.test_set", "Test set"),
+        Binding("o", "screen.sort", "Sort", tooltip="sort by the next column"),
+        Binding("f", "screen.filter", "Dataset", tooltip="the next dataset, or all"),
+        Binding("v", "screen.toggle_reported", "Reported", tooltip="show or hide the paper's rows"),
+        Binding("e", "screen.test_set", "Test set", tooltip="the next test set"),
     ]
 
     def __init__(self, **options: Any) -> None:
@@ -51,7 +52,8 @@ class Board(Rows):
     def _widths(self, width: int) -> tuple[int, int, bool]:
         wide = width >= 104
         room = width - 3 - 6 - 20 - 9 - (28 if wide else 0)
-        label = min(30, max(14, room // 2))
+        longest = max((cell_len(line.label) for line in self.lines), default=14)
+        label = min(longest + 1, max(14, room // 2))
         return label, max(8, min(44, room - label)), wide
 
     def head(self, width: int) -> str:
@@ -72,7 +74,7 @@ class Board(Rows):
         drawn = interval_bar(hits.get("low"), line.value("HR@1"), hits.get("high"), gauge)
         cells: list[Cell] = [
             (f" {sign} ", "accent"),
-            (fit(line.label, label), ink),
+            (fit(line.label, label - 1) + " ", ink),
             (fit(share(hits.get("value")), 6), "bright"),
             (drawn, "dim" if line.reported else "first"),
         ]
@@ -184,7 +186,7 @@ class ResultsScreen(Place):
         panel.update("\n".join(parts) or "★ best  ≈ not to be told apart  ¶ reported by the paper")
 
     @on(Rows.Chosen, "#board")
-    def _open(self) -> None:
+    async def _open(self) -> None:
         board = self.query_one(Board)
         if not board.lines:
             return
@@ -193,7 +195,7 @@ class ResultsScreen(Place):
             self.notify("This row kept no model: open SASRec, LoRA or iLoRA.", severity="warning")
             return
         self.desk.open(str(path))
-        self.ilora.action_go("explore")
+        await self.ilora.action_go("explore")
 
     def action_sort(self) -> None:
         """By the next column."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import ClassVar
 
+from rich.table import Table
 from rich.text import Text
 from textual import on
 from textual.app import ComposeResult
@@ -15,20 +17,67 @@ from textual.widgets import Static
 
 from core.conversation import Estimate, Estimated, RequestFailed, Surveyed
 from core.events import Event
-from ilora_app.render.figures import duration, method_name, size
+from core.recommenders import METHODS
+from ilora_app.render.figures import method_name, size
 from ilora_app.tui.bars import bar
-from ilora_app.tui.desk import EMBEDDED, MAIN
+from ilora_app.tui.desk import EMBEDDED, MAIN, QUICK_METHODS, about
 from ilora_app.tui.jobs import Job, Log, last_job, start_job
 from ilora_app.tui.progress import Progress
+from ilora_app.tui.screens.name import Name
 from ilora_app.tui.screens.place import Place
 from ilora_app.tui.widgets.curves import CurvePlot
 from ilora_app.tui.widgets.form import Form, Setting
 from ilora_app.tui.widgets.gate import GatePanel
 from ilora_app.tui.widgets.rows import Rows
 
-METHODS = ("popularity", "sasrec", "zero-shot", "lora", "ilora")
 PRESETS = ("quick", "standard", "paper", "auto")
+PRESETS_OWN = "as preset"
+FREE = {
+    "model": ("Language model", "A name on the Hugging Face hub, a local folder, or a GGUF file."),
+    "samples": ("Training samples", "How many samples LoRA and iLoRA learn from."),
+}
+"""What can be typed: title and explanation."""
 READ_SECONDS = 0.25
+
+
+def wrong_number(text: str) -> str:
+    """What is wrong with a number of samples."""
+    return "" if text.isdecimal() and int(text) > 0 else "a whole number, 1 or more"
+
+
+def wrong_model(text: str) -> str:
+    """What is wrong with a model, as far as can be seen without fetching it."""
+    if not text:
+        return "a name or a path"
+    path = Path(text).expanduser()
+    if text.startswith(("/", ".", "~")) and not path.exists():
+        return f"there is no {path}"
+    if path.suffix == ".gguf" and not path.is_file():
+        return f"there is no file {path}"
+    if path.is_dir() and not (path / "config.json").is_file():
+        return f"{path} holds no config.json"
+    return ""
+
+
+def _cost(found: Estimated) -> Table:
+    """Time and memory of a plan, and what they were estimated for."""
+    memory = size(found.memory_bytes) if found.memory_bytes else "unknown"
+    facts = {
+        "time": about(found.minutes),
+        "memory": f"{memory}, {found.memory_basis}" if found.memory_bytes else found.memory_basis,
+        "preset": found.preset,
+        "here": found.hardware,
+        "cases": ", ".join(f"{n:,} {name}" for name, n in found.cases.items()),
+    }
+    table = Table.grid(padding=(0, 1))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column()
+    for name, fact in facts.items():
+        table.add_row(name, Text(fact, style="bold" if name in ("time", "memory") else ""))
+    return table
+
+
+WRONG = {"model": wrong_model, "samples": wrong_number}
 
 
 class TrainScreen(Place):
@@ -36,8 +85,8 @@ class TrainScreen(Place):
 
     PLACE = "train"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("space", "pause", "Pause/go on"),
-        Binding("x", "stop", "Stop (saves)"),
+        Binding("space", "pause", "Pause/go on", tooltip="hold the training, or let it go on"),
+        Binding("x", "stop", "Stop (saves)", tooltip="stop the training; what was learnt is saved"),
     ]
 
     def __init__(self) -> None:
@@ -49,7 +98,7 @@ class TrainScreen(Place):
         self.estimate_problem = ""
         self._asked = -1
         self._asking: Timer | None = None
-        self._offered = False
+        self._offered = self._furnished = False
         self._drawn = -1
         """1 while the job runs, 0 once its end is drawn, -1 before anything is."""
 
@@ -58,9 +107,10 @@ class TrainScreen(Place):
         settings = [
             Setting("dataset", "dataset", (self.desk.dataset,)),
             Setting("preset", "preset", PRESETS),
-            Setting("model", "model", (EMBEDDED,)),
+            Setting("model", "model", (EMBEDDED,), free=True),
+            Setting("samples", "samples", (PRESETS_OWN, "96", "480", "960"), free=True),
             Setting("seeds", "seeds", ("1", "3", "5")),
-            *(Setting(f"method-{name}", method_name(name), on=name != "zero-shot") for name in METHODS),
+            *(Setting(f"method-{name}", method_name(name), on=name in QUICK_METHODS) for name in METHODS),
         ]
         with Container(id="train"):
             with Vertical(id="plan"):
@@ -70,9 +120,7 @@ class TrainScreen(Place):
                 with Horizontal(id="now"):
                     yield Static(id="facts", classes="pane")
                     yield GatePanel(id="use")
-                with Horizontal(id="curves"):
-                    yield CurvePlot(id="loss", classes="pane")
-                    yield CurvePlot(dots=True, id="validation", classes="pane")
+                yield Horizontal(id="curves")
                 yield Static(id="log", classes="pane")
 
     def on_mount(self) -> None:
@@ -81,8 +129,6 @@ class TrainScreen(Place):
         for name, title in titles.items():
             self.query_one(f"#{name}").border_title = title
         self.query_one("#use").border_title = "Experts' mean use"
-        self.query_one("#loss").border_title = "Training loss"
-        self.query_one("#validation").border_title = "Validation HR@1"
         self._offer()
         self.query_one(Form).focus()
         job = last_job(self.desk.out)
@@ -91,6 +137,23 @@ class TrainScreen(Place):
         self.set_interval(READ_SECONDS, self._read)
         self._draw()
         self._ask_soon()
+        self.call_after_refresh(self._furnish)
+
+    async def _furnish(self) -> None:
+        """The plots come one after the other, so that the screen never stands still for all of them."""
+        plots = (
+            ("Training loss", CurvePlot(empty="\nThe loss, as it falls.", id="loss", classes="pane")),
+            (
+                "Validation HR@1",
+                CurvePlot(True, "\nHits on top, as they rise.", id="validation", classes="pane"),
+            ),
+        )
+        for title, plot in plots:
+            plot.border_title = title
+            await self.query_one("#curves").mount(plot)
+            await asyncio.sleep(0)
+        self._furnished = True
+        self._draw()
 
     # --- the plan ---------------------------------------------------------------------------------------
 
@@ -125,7 +188,25 @@ class TrainScreen(Place):
             methods=form.switched_on("method-"),
             seeds=int(form.value("seeds")),
             out=str(self.desk.out),
+            samples=self._samples(),
         )
+
+    def _samples(self) -> int | None:
+        """The number of samples that was chosen, or the preset's."""
+        chosen = self.query_one(Form).value("samples")
+        return None if chosen == PRESETS_OWN else int(chosen)
+
+    @on(Form.Wanted)
+    def _ask_name(self, message: Form.Wanted) -> None:
+        """A model or a number that is not among the choices."""
+        setting, form = message.setting, self.query_one(Form)
+        title, text = FREE[setting.key]
+
+        def given(value: str | None) -> None:
+            if value:
+                form.give(setting.key, str(Path(value).expanduser()) if value.startswith("~") else value)
+
+        self.app.push_screen(Name(title, text, "", WRONG[setting.key]), given)
 
     def hear(self, engine: str, event: Event) -> None:
         """The cost arrives."""
@@ -153,16 +234,7 @@ class TrainScreen(Place):
         elif found is None:
             cost.update("estimating …" if self.desk.main.alive else "no engine: ctrl+r starts it")
         else:
-            cases = ", ".join(f"{n:,} {name}" for name, n in found.cases.items())
-            memory = size(found.memory_bytes) if found.memory_bytes else "unknown"
-            cost.update(
-                f"time    about {duration(60 * found.minutes)}\n"
-                f"memory  {memory}\n"
-                f"        {found.memory_basis}\n"
-                f"preset  {found.preset}\n"
-                f"here    {found.hardware}\n"
-                f"cases   {cases}"
-            )
+            cost.update(_cost(found))
 
     # --- the job ----------------------------------------------------------------------------------------
 
@@ -180,8 +252,11 @@ class TrainScreen(Place):
         options += ["--methods", ",".join(methods), "--seeds", form.value("seeds")]
         if form.value("model") != EMBEDDED:
             options += ["--model", form.value("model")]
+        if (samples := self._samples()) is not None:
+            options += ["--samples", str(samples)]
         try:
             self._watch_job(start_job(self.desk.out, options))
+            self.set_focus(None)  # the keys are the training's now: space pauses
         except OSError as error:
             self.notify(f"{error.strerror}: {error.filename}", title="not started", severity="error")
 
@@ -273,7 +348,7 @@ class TrainScreen(Place):
         use.empty = "The gate shows here\nonce iLoRA trains."
         use.show(gates[-1] if gates else None, even, [], False, gates)
         use.border_subtitle = f"entropy {curve.entropy[-1]:.2f} of 1" if gates else ""
-        if curves:
+        if curves and self._furnished:
             self.query_one("#loss", CurvePlot).draw(curve.losses)
             self.query_one("#validation", CurvePlot).draw(curve.validations)
             self.query_one("#loss").border_subtitle = f"{curve.losses[-1][1]:.3f}" if curve.losses else ""

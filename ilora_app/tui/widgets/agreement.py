@@ -26,6 +26,7 @@ class Agreement(Widget):
         self.pairs: list[tuple[int, int]] = []
         self.chosen = self.target = -1
         self._layers: list[tuple[Canvas, str]] = []
+        self._drawn = self.size
 
     def show(
         self, pairs: Sequence[tuple[int, int]], chosen: int, target: int, scrolled: tuple[int, int]
@@ -43,7 +44,7 @@ class Agreement(Widget):
         self.refresh()
 
     def _draw(self) -> None:
-        width, height = self.size
+        width, height = self._drawn = self.size
         self._layers = []
         if not width or not height:
             return
@@ -61,13 +62,11 @@ class Agreement(Widget):
 
     offset_lines: tuple[int, int] = (0, 0)
 
-    def on_resize(self) -> None:
-        """Drawn anew for the size."""
-        self._draw()
-
     def render_line(self, y: int) -> Strip:
         """One line of characters, the highlighted item's on top."""
         width, base = self.size.width, self.rich_style
+        if self._drawn != self.size:  # a line may be asked for before the new size is announced
+            self._draw()
         if not self._layers:
             return Strip.blank(width, base)
         rows = [(canvas.row(y), base + ink(self, f"agreement--{name}")) for canvas, name in self._layers]

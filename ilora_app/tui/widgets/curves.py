@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from rich.style import Style
+from rich.text import Text
+from textual.app import RenderResult
+from textual.containers import Grid
 from textual.theme import Theme
 from textual_plot import HiResMode, PlotWidget
 
@@ -17,9 +20,9 @@ class CurvePlot(PlotWidget, can_focus=False):
 
     TITLE: ClassVar[str] = "Curve"
 
-    def __init__(self, dots: bool = False, **options: Any) -> None:
+    def __init__(self, dots: bool = False, empty: str = "", **options: Any) -> None:
         super().__init__(allow_pan_and_zoom=False, **options)
-        self.dots = dots
+        self.dots, self.empty = dots, empty
         self.points: Points = ()
 
     def on_mount(self) -> None:
@@ -33,10 +36,15 @@ class CurvePlot(PlotWidget, can_focus=False):
         del theme
         self.draw(self.points)
 
+    def render(self) -> RenderResult:
+        """What lies behind the curve: the word of explanation."""
+        return super().render() if self.points else Text(self.empty, style="dim", justify="center")
+
     def draw(self, points: Points) -> None:
-        """Shows these points; nothing where there are none."""
+        """Shows these points; a word of explanation where there are none."""
         self.points = list(points)
         self.clear()
+        self.query_one(Grid).display = bool(points)
         if not points:
             return
         variables = self.app.theme_variables

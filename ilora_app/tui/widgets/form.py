@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from textual import events
@@ -24,7 +24,8 @@ class Setting:
     """Choices; a switch has none."""
     at: int = 0
     on: bool = True
-    hint: dict[str, str] = field(default_factory=dict)
+    free: bool = False
+    """Whether a value of one's own can be given, besides the choices."""
 
     @property
     def value(self) -> str:
@@ -35,16 +36,27 @@ class Setting:
 class Form(Rows):
     """What to train. ↑ ↓ choose a line, ← → or space change it, Enter starts.
 
+    A model may be any causal language model: `m` takes a hub name, a local folder or a GGUF file; samples may
+    be any number. ✎ marks such lines, whose last choice asks for it.
+
     The estimate below is made anew with every change. Nothing is trained twice: what is on disk already is
     taken from there, and a stopped training goes on where it was.
     """
 
     TITLE: ClassVar[str] = "Training"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("right,space", "change(1)", "Change", key_display="← →"),
-        Binding("left", "change(-1)", "Back", show=False),
-        Binding("enter", "choose", "Start"),
+        Binding("right,space", "change(1)", "Change", key_display="← →", tooltip="change the chosen line"),
+        Binding("left", "change(-1)", "Back", show=False, tooltip="change the chosen line back"),
+        Binding("m", "free('model')", "Model", tooltip="train another language model, by name or path"),
+        Binding("enter", "choose", "Start", tooltip="start the training"),
     ]
+
+    class Wanted(Message):
+        """Somebody wants to give a value of their own."""
+
+        def __init__(self, setting: Setting) -> None:
+            super().__init__()
+            self.setting = setting
 
     class Changed(Message):
         """A setting has another value."""
@@ -72,9 +84,19 @@ class Form(Rows):
         for setting in self.settings:
             if setting.key == key and list(setting.values) != list(values):
                 now = setting.value
-                setting.values = values
-                setting.at = list(values).index(now) if now in values else 0
+                kept = [now] if setting.free and now and now not in values else []
+                setting.values = [*values, *kept]
+                setting.at = setting.values.index(now) if now in setting.values else 0
         self.refresh()
+
+    def give(self, key: str, value: str) -> None:
+        """A value of somebody's own, among the choices from now on."""
+        for setting in self.settings:
+            if setting.key == key:
+                setting.values = list(dict.fromkeys([*setting.values, value]))
+                setting.at = list(setting.values).index(value)
+        self.refresh()
+        self.post_message(self.Changed())
 
     def cells(self, index: int, width: int) -> list[Cell]:
         """Label and value; the last line is the button."""
@@ -82,8 +104,12 @@ class Form(Rows):
             return [(fit("", width // 2 - len(self.button) // 2 - 3), ""), (f"▶ {self.button}", "accent")]
         setting = self.settings[index]
         if setting.values:
-            value = f"‹ {setting.value} ›"
-            return [(" " + fit(setting.label, 9), "dim"), (fit(value, width - 10), "bright")]
+            sign = " ✎" if setting.free else ""
+            room = width - 14 - len(sign)
+            shown = setting.value
+            if len(shown) > room:  # of a path the end tells more
+                shown = "…" + shown[1 - room :] if "/" in shown else fit(shown, room)
+            return [(" " + fit(setting.label, 9), "dim"), (f"‹ {shown} ›", "bright"), (sign, "dim")]
         sign = "[x]" if setting.on else "[ ]"
         return [
             (" " * 10 + sign + " ", "accent" if setting.on else "dim"),
@@ -95,12 +121,20 @@ class Form(Rows):
         if self.cursor >= len(self.settings):
             return
         setting = self.settings[self.cursor]
+        past_the_end = setting.free and setting.at + by == len(setting.values)
+        if past_the_end:
+            self.action_free(setting.key)
+            return
         if setting.values:
             setting.at = (setting.at + by) % len(setting.values)
         else:
             setting.on = not setting.on
         self.refresh()
         self.post_message(self.Changed())
+
+    def action_free(self, key: str) -> None:
+        """Asks for a value that is not among the choices."""
+        self.post_message(self.Wanted(next(setting for setting in self.settings if setting.key == key)))
 
     def action_choose(self) -> None:
         """Enter starts from any line."""

@@ -1,10 +1,11 @@
-"""The gate: expert weights as bars that can be dragged, experts in words; a heat map for layered gates."""
+"""The gate: expert weights as bars to drag, experts in words; a heat map where layers have gates."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from rich.cells import cell_len
 from rich.style import Style
 from rich.text import Text
 from textual import events
@@ -13,12 +14,15 @@ from textual.message import Message
 from textual.reactive import reactive
 from textual.widget import Widget
 
-from ilora_app.tui.bars import bar, fit, shade, share, signed, sparkline
+from ilora_app.tui.bars import bar, fit, shade, share, shorten, signed, sparkline
 from ilora_app.tui.inks import ink
 from ilora_app.tui.widgets.rows import POINTER
 
 STEP = 0.05
-Weights = Sequence[float] | Sequence[Sequence[float]]
+BEFORE, AFTER = 4, 11
+"""Cells of a line before and after the bar: pointer and name; weight, change and a space."""
+SHORTEST, LONGEST = 8, 24
+"""Cells of a bar."""
 
 
 class GatePanel(Widget, can_focus=True):
@@ -27,6 +31,9 @@ class GatePanel(Widget, can_focus=True):
     The words are what the expert answers to: the genres and decades of the histories that raise its weight.
     ↑ ↓ choose an expert, ← → change its weight while the others keep their proportions, `l` gives it
     everything; a bar can be dragged with the mouse. ╵ is where the gate itself would put it.
+
+    Where every layer has a gate of its own, each line is a row of a heat map: one cell per layer, the lowest
+    at the left, darker for more weight. The figure is the mean over the layers.
     """
 
     TITLE: ClassVar[str] = "Experts"
@@ -41,9 +48,9 @@ class GatePanel(Widget, can_focus=True):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up,k", "step(-1)", "Up", show=False),
         Binding("down,j", "step(1)", "Down", show=False),
-        Binding("left,h", "weigh(-1)", "Less", show=False),
-        Binding("right", "weigh(1)", "More", key_display="← →"),
-        Binding("l", "lock", "Lock to 1"),
+        Binding("left,h", "weigh(-1)", "Less", show=False, tooltip="less of the chosen expert"),
+        Binding("right", "weigh(1)", "More", key_display="← →", tooltip="more of the chosen expert"),
+        Binding("l", "lock", "Lock to 1", tooltip="everything to the chosen expert"),
     ]
 
     cursor: reactive[int] = reactive(0)
@@ -58,22 +65,33 @@ class GatePanel(Widget, can_focus=True):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self.weights: Weights = ()
+        self.weights: Sequence[float] = ()
         self.natural: Sequence[float] | None = None
+        self.by_layer: Sequence[Sequence[float]] = ()
         self.profiles: list[dict[str, Any]] = []
         self.trail: list[list[float]] = []
         self.given = False
 
     def show(
         self,
-        weights: Weights | None,
+        weights: Sequence[float] | None,
         natural: Sequence[float] | None,
         profiles: list[dict[str, Any]],
         given: bool,
         trail: list[list[float]],
+        layers: Sequence[Sequence[float]] = (),
     ) -> None:
-        """Other weights; `natural` is what to compare with, `given` whether somebody chose them."""
-        self.weights, self.natural = weights or (), natural
+        """Other weights.
+
+        Args:
+            weights: K of them.
+            natural: what to compare with.
+            profiles: each expert in words.
+            given: whether somebody chose the weights.
+            trail: earlier weights, oldest first.
+            layers: K weights per layer, where layers have gates of their own.
+        """
+        self.weights, self.natural, self.by_layer = weights or (), natural, layers
         self.profiles, self.given, self.trail = profiles, given, trail
         self.refresh()
 
@@ -84,8 +102,8 @@ class GatePanel(Widget, can_focus=True):
 
     @property
     def layered(self) -> bool:
-        """Whether there is one gate per layer."""
-        return bool(self.weights) and not isinstance(self.weights[0], float | int)
+        """Whether the layers' own gates are drawn; weights that somebody chose hold for all layers."""
+        return bool(self.by_layer) and not self.given and not self.trail
 
     def validate_cursor(self, cursor: int) -> int:
         """Within the experts."""
@@ -97,38 +115,39 @@ class GatePanel(Widget, can_focus=True):
         return ink(self, f"gate--{name}")
 
     def _gauge(self) -> int:
-        """Cells of a bar."""
-        width = self.content_size.width
-        return max(6, min(24, width // 3 if width > 50 else width - 24 if not self.profiles else width // 4))
+        """Cells of a bar: what the words leave."""
+        words = max((cell_len(profile["words"]) for profile in self.profiles), default=0)
+        room = self.content_size.width - BEFORE - AFTER - (0 if self.trail else words)
+        if self.layered:
+            return max(1, min(len(self.by_layer) * 2, room))
+        return max(SHORTEST, min(LONGEST, room // 3 if self.trail else room))
 
     def render(self) -> Text:
-        """One line per expert, or a heat map."""
+        """One line per expert."""
         if not self.weights:
             return Text(self.empty, style=self._ink("dim"), justify="center")
-        return self._heat_map() if self.layered else Text("\n").join(self._lines())
+        lines = [self._line(expert, float(weight)) for expert, weight in enumerate(self.weights)]
+        return Text("\n").join(([self._scale()] if self.layered else []) + lines)
 
-    def _lines(self) -> list[Text]:
-        lines = []
-        width, gauge = self.content_size.width, self._gauge()
-        for expert, weight in enumerate(self.weights):
-            assert isinstance(weight, float | int)
-            under = expert == self.cursor and self.has_focus
-            line = Text(no_wrap=True, overflow="ellipsis")
-            line.append(POINTER if under else " ", self._ink("cursor"))
-            line.append(f"E{expert + 1} ", self._ink("cursor") if under else self._ink("dim"))
-            line.append_text(self._bar(expert, float(weight), gauge))
-            line.append(f" {share(float(weight))}")
+    def _line(self, expert: int, weight: float) -> Text:
+        gauge, width = self._gauge(), self.content_size.width
+        under = expert == self.cursor and self.has_focus
+        line = Text(no_wrap=True, overflow="ellipsis")
+        line.append(POINTER if under else " ", self._ink("cursor"))
+        line.append(f"E{expert + 1} ", self._ink("cursor") if under else self._ink("dim"))
+        line.append_text(self._heat(expert, gauge) if self.layered else self._bar(expert, weight, gauge))
+        line.append(f" {share(weight)}".ljust(5))
+        if not self.trail:
             natural = self.natural[expert] if self.natural and expert < len(self.natural) else weight
-            line.append(fit(signed(float(weight) - natural), 5, True), self._ink("change"))
-            line.append(" ")
-            words = self.profiles[expert]["words"] if expert < len(self.profiles) else ""
-            if self.trail:
-                room = min(28, max(8, (width - line.cell_len) // 2))
-                past = [row[expert] for row in self.trail if expert < len(row)]
-                line.append(sparkline(past, room) + " ", self._ink("bar"))
-            line.append(fit(words, max(0, width - line.cell_len)), self._ink("words"))
-            lines.append(line)
-        return lines
+            moved = signed(weight - natural)
+            line.append(fit("" if moved == "·" else moved, 5, True) + " ", self._ink("change"))
+        else:
+            room = max(SHORTEST, (width - line.cell_len) // 2)
+            past = [row[expert] for row in self.trail if expert < len(row)]
+            line.append(sparkline(past, room) + " ", self._ink("bar"))
+        words = self.profiles[expert]["words"] if expert < len(self.profiles) else ""
+        line.append(shorten(words, max(0, width - line.cell_len)), self._ink("words"))
+        return line
 
     def _bar(self, expert: int, weight: float, gauge: int) -> Text:
         drawn = Text(bar(weight, gauge), self._ink("set" if self.given else "bar"))
@@ -139,19 +158,21 @@ class GatePanel(Widget, can_focus=True):
                 drawn = Text.assemble(drawn[:at], ("╵", self._ink("change")), drawn[at + 1 :])
         return drawn
 
-    def _heat_map(self) -> Text:
-        """Layers down, experts across: the darker, the more weight."""
-        layers: Any = self.weights
-        room = max(1, self.content_size.height - 1)
-        every = -(-len(layers) // room)
-        lines = [Text("layer " + "".join(f"E{k + 1:<3}" for k in range(len(layers[0]))), self._ink("dim"))]
-        for layer in range(0, len(layers), every):
-            line = Text(f"{layer:>5} ", self._ink("dim"))
-            for weight in layers[layer]:
-                line.append(shade(weight), self._ink("bar"))
-                line.append(f"{round(100 * weight):>2}"[-2:], self._ink("words"))
-            lines.append(line)
-        return Text("\n").join(lines)
+    # --- one gate per layer -----------------------------------------------------------------------------
+
+    def _scale(self) -> Text:
+        """Which end of the map is which."""
+        gauge = self._gauge()
+        ends = f"layer 1 → {len(self.by_layer)}" if gauge >= 14 else f"1→{len(self.by_layer)}"
+        return Text(" " * BEFORE + fit(ends, gauge), self._ink("dim"))
+
+    def _heat(self, expert: int, gauge: int) -> Text:
+        """One expert's weight in every layer; the darkest cell of the map has the largest weight of all."""
+        largest = max(max(layer) for layer in self.by_layer)
+        drawn = "".join(
+            shade(self.by_layer[at * len(self.by_layer) // gauge][expert] / largest) for at in range(gauge)
+        )
+        return Text(drawn, self._ink("bar"))
 
     # --- changing ---------------------------------------------------------------------------------------
 
@@ -161,18 +182,17 @@ class GatePanel(Widget, can_focus=True):
 
     def action_weigh(self, by: int) -> None:
         """A little more or less of this expert."""
-        if self.experts and not self.layered:
+        if self.experts:
             weight = self.weights[self.cursor]
-            assert isinstance(weight, float | int)
             wanted = max(0.0, min(1.0, round(float(weight) + by * STEP, 4)))
-            weights: Any = list(self.weights)
+            weights = list(self.weights)
             weights[self.cursor] = wanted  # so that keys pressed in a burst add up
             self.weights = weights
             self.post_message(self.Weighed(self.cursor, wanted))
 
     def action_lock(self) -> None:
         """Everything to this expert."""
-        if self.experts and not self.layered:
+        if self.experts:
             self.post_message(self.Weighed(self.cursor, 1.0))
 
     def on_mouse_down(self, event: events.MouseDown) -> None:
@@ -191,10 +211,13 @@ class GatePanel(Widget, can_focus=True):
 
     def _drag(self, event: events.MouseEvent) -> bool:
         offset = event.get_content_offset_capture(self)
-        if self.layered or not 0 <= offset.y < self.experts:
+        row = offset.y - (1 if self.layered else 0)
+        if not 0 <= row < self.experts:
             return False
-        self.cursor = offset.y
-        start, gauge = 4, self._gauge()
+        self.cursor = row
+        if self.layered:  # a row of the map has no length to drag
+            return False
+        start, gauge = BEFORE, self._gauge()
         if not start - 1 <= offset.x <= start + gauge:
             return False
         self.post_message(self.Weighed(offset.y, max(0.0, min(1.0, (offset.x - start + 0.5) / gauge))))

@@ -22,10 +22,22 @@ class HistoryList(Rows):
 
     TITLE: ClassVar[str] = "History"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("a", "screen.add_item", "Add"),
-        Binding("d,delete", "screen.drop_item", "Drop"),
-        Binding("less_than_sign,shift+up", "screen.move_item(-1)", "Earlier", show=False),
-        Binding("greater_than_sign,shift+down", "screen.move_item(1)", "Later", show=False),
+        Binding("a", "screen.add_item", "Add", tooltip="search the catalogue and add to the history"),
+        Binding("d,delete", "screen.drop_item", "Drop", tooltip="drop the history's highlighted item"),
+        Binding(
+            "less_than_sign,shift+up",
+            "screen.move_item(-1)",
+            "Earlier",
+            show=False,
+            tooltip="move the history's highlighted item earlier",
+        ),
+        Binding(
+            "greater_than_sign,shift+down",
+            "screen.move_item(1)",
+            "Later",
+            show=False,
+            tooltip="move the history's highlighted item later",
+        ),
     ]
 
     def __init__(self, **options: Any) -> None:
@@ -57,7 +69,9 @@ class HistoryList(Rows):
 
     def head(self, width: int) -> str:
         """What the bars mean; titles need no heading."""
-        return fit("   what each item does for it", width) if self.why is not None else ""
+        if self.why is None:
+            return ""
+        return fit(f"   what each does for {self.world.title(self.why.item)}", width)
 
     def detail(self, index: int) -> str:
         """Date and genres of an item."""

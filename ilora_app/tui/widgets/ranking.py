@@ -14,6 +14,8 @@ from ilora_app.tui.world import World
 
 TARGET = "◎"
 """Marks what the user really chose next."""
+ROOMY = 56
+"""Cells from which on all columns have room."""
 
 
 class RankingList(Rows):
@@ -22,13 +24,22 @@ class RankingList(Rows):
     ◎ is what the user really chose next. ▲3 moved up three places since the unedited history, ▼1 down one.
     The columns at the right are the item's rank under the other run, SASRec and popularity; `enc` is the
     sequence encoder's own score. `w` asks why the highlighted item stands where it does, `c` changes between
-    the benchmark's twenty candidates and the whole catalogue.
+    the benchmark's twenty candidates and the whole catalogue, of which + and - rank more or fewer.
     """
 
     TITLE: ClassVar[str] = "Ranking"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("w", "screen.why", "Why"),
-        Binding("c", "screen.switch_source", "Candidates"),
+        Binding(
+            "w", "screen.why", "Why", tooltip="what each item of the history does for the highlighted one"
+        ),
+        Binding(
+            "c",
+            "screen.switch_source",
+            "Candidates",
+            tooltip="the benchmark's twenty, or the whole catalogue",
+        ),
+        Binding("plus,equals_sign", "screen.retrieve(1)", "More candidates", show=False),
+        Binding("minus", "screen.retrieve(-1)", "Fewer candidates", show=False),
         Binding("A", "screen.add_ranked", "Add to history", show=False),
     ]
 
@@ -49,33 +60,36 @@ class RankingList(Rows):
         ranked = self.scene.ranked
         return ranked.items[self.cursor] if ranked and self.cursor < len(ranked.items) else None
 
-    def _columns(self) -> list[tuple[str, str]]:
+    def _columns(self, width: int) -> list[tuple[str, str]]:
         """Ranks beside the score: head and method."""
         ranked = self.scene.ranked
         if ranked is None:
             return []
         names = {"lora": "LoRA", "ilora": "iLoRA", "sasrec": "SAS", "popularity": "Pop"}
-        found = [(fit(names.get(self.other, self.other), 5, True), "beside")] if self.other else []
+        found = [(fit(names.get(self.other, self.other), 6, True), "beside")] if self.other else []
+        if self.scene.source == CATALOGUE and width < ROOMY:  # the two scores come first
+            return found
         own = next(iter(ranked.ranks))
         return found + [
             (fit(names.get(name, name[:4]), 4, True), name) for name in ranked.ranks if name != own
         ]
 
-    def _widths(self, width: int) -> tuple[int, int, bool]:
-        """Cells for the title, the bar, and whether the encoder's score has room."""
-        ranks = sum(len(head) for head, _ in self._columns())
-        room = width - 6 - 5 - 6 - ranks - 1  # place and mark, movement, score
-        encoder = room >= (25 if self.scene.source == CATALOGUE else 46)  # what retrieved them must show
+    def _widths(self, width: int) -> tuple[int, int, int, bool]:
+        """Cells for the title, the movement and the bar, and whether the encoder's score is shown."""
+        ranks = sum(len(head) for head, _ in self._columns(width))
+        moved = 5 if width >= ROOMY or self.scene.edited else 0
+        room = width - 6 - moved - 6 - ranks  # place and mark, movement, score
+        encoder = self.scene.source == CATALOGUE or room >= 46
         room -= 7 if encoder else 0
         gauge = min(14, max(0, room - 24))
-        return max(6, room - gauge), gauge, encoder
+        return max(6, room - gauge), moved, gauge, encoder
 
     def head(self, width: int) -> str:
         """Column names."""
-        title, gauge, encoder = self._widths(width - 1)
-        ranks = "".join(head for head, _ in self._columns())
+        title, moved, gauge, encoder = self._widths(width - 1)
+        ranks = "".join(head for head, _ in self._columns(width - 1))
         score = fit("score", gauge + 6, True)
-        return fit(f"   # {fit('title', title + 6)}{score}{'    enc' if encoder else ''} {ranks}", width)
+        return fit(f"   #   {fit('title', title + moved)}{score}{'    enc' if encoder else ''}{ranks}", width)
 
     def cells(self, index: int, width: int) -> list[Cell]:
         """Place, mark, title, movement, score with bar, ranks elsewhere."""
@@ -83,7 +97,7 @@ class RankingList(Rows):
         assert ranked is not None
         item, score = ranked.items[index], ranked.scores[index]
         low, high = ranked.scores[-1], ranked.scores[0]
-        title, gauge, encoder = self._widths(width)
+        title, room, gauge, encoder = self._widths(width)
         is_target = item == ranked.target
         moved = movement(self.scene.before(item), index + 1) if self.scene.edited else ""
         moved_ink = "good" if moved.startswith("▲") else "bad" if moved.startswith("▼") else "accent"
@@ -94,7 +108,7 @@ class RankingList(Rows):
             (fit(str(index + 1), 3, True), "dim"),
             (f" {TARGET if is_target else ' '} ", "accent"),
             (fit(name, title), ink),
-            (fit(moved, 4, True) + " ", moved_ink),
+            (fit(fit(moved, room - 1, True), room), moved_ink),
         ]
         if gauge:
             reach = (score - low) / (high - low) if high > low else 1.0
@@ -102,8 +116,7 @@ class RankingList(Rows):
         cells.append((fit(f"{score:.2f}".replace("-", "−"), 6, True), ""))
         if encoder:
             cells.append((fit(f"{ranked.encoder_scores[index]:.2f}".replace("-", "−"), 7, True), "dim"))
-        cells.append((" ", ""))
-        for head, method in self._columns():
+        for head, method in self._columns(width):
             rank = self.scene.beside_rank(item) if method == "beside" else ranked.ranks[method][index]
             shown = "…" if rank is None else str(rank)
             cells.append((fit(shown, len(head), True), "second" if rank == 1 else "dim"))

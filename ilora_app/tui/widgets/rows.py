@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from textwrap import wrap
 from typing import Any, ClassVar
 
+from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
@@ -195,11 +197,13 @@ class Rows(ScrollView, can_focus=True):
         return strip.adjust_cell_length(width, base)
 
     def _empty_line(self, y: int, width: int, base: Style) -> Strip:
-        lines = self.empty.splitlines()
+        paragraphs = self.empty.splitlines()
+        lines = [line for part in paragraphs for line in wrap(part, max(8, width - 2)) or [""]]
+        first = len(wrap(paragraphs[0], max(8, width - 2))) if paragraphs else 0
         at = y - max(0, (self.size.height - len(lines)) // 2)
         text = lines[at] if 0 <= at < len(lines) else ""
-        margin = max(0, (width - len(text)) // 2)
-        ink = self.ink("" if at == 0 else "dim")
+        margin = max(0, (width - cell_len(text)) // 2)
+        ink = self.ink("" if at < first else "dim")
         return Strip([Segment(fit(" " * margin + text, width), base + ink)], width)
 
     # --- moving -----------------------------------------------------------------------------------------

@@ -21,9 +21,9 @@ class UserList(Rows):
 
     TITLE: ClassVar[str] = "Users"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("slash", "screen.search_users", "Search"),
-        Binding("o", "screen.order_users", "Order"),
-        Binding("n", "screen.own_taste", "Own taste"),
+        Binding("slash", "screen.search_users", "Search", tooltip="search users by id, title, genre or part"),
+        Binding("o", "screen.order_users", "Order", tooltip="sort users by length or by how one-sided"),
+        Binding("n", "screen.own_taste", "Own taste", tooltip="your own taste, from nothing"),
     ]
 
     def __init__(self, **options: Any) -> None:
