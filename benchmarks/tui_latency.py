@@ -1,22 +1,29 @@
 """Measures the screen with the real engine: first paint, warm-up, ranking, edits, longest pause, quitting.
 
-    python benchmarks/tui_latency.py --out runs [--users 20]
+    python benchmarks/tui_latency.py --out runs [--users 20] [--blame]
 
-needs a trained run below `runs` and everything cached. The pauses are those of the screen's own event loop:
-a task that sleeps 5 ms at a time and notes how much longer it slept.
+needs a trained run below `runs` and everything cached; it works on a copy and leaves `runs` as it is. The
+pauses are those of the screen's own event loop: a task that sleeps 5 ms at a time and notes how much longer
+it slept. With `--blame` a second thread notes what the loop was doing in pauses of more than 20 ms.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import json
 import os
 import pty
 import select
+import shutil
 import subprocess
 import sys
+import tempfile
+import threading
 import time
+import traceback
+from collections import Counter
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -25,39 +32,90 @@ import psutil
 
 from ilora_app.tui.app import IloraTui
 from ilora_app.tui.desk import Stage
+from ilora_app.tui.jobs import last_job
 from ilora_app.tui.screens.explore import ExploreScreen
 from ilora_app.tui.widgets.history import HistoryList
 
 NAP = 0.005
+SAMPLES = 320
+"""Of the training that is started: enough for a minute of it."""
+BLAMED = 0.02
 
 
 class Pauses:
-    """Notes the longest time that the event loop did not run."""
+    """Notes the longest time that the event loop did not run, and what held it."""
 
-    def __init__(self) -> None:
+    def __init__(self, blame: bool) -> None:
         self.longest: dict[str, float] = {}
         self.own: dict[str, float] = {}
         """The longest stretch of the screen's own work: what is left of a pause on a quiet machine."""
+        self.collecting: dict[str, float] = {}
+        """The longest garbage collection."""
+        self.held: dict[str, Counter[str]] = {}
+        """What the loop was doing in long pauses, and how often it was seen there."""
         self.phase = "start"
-        self.all: dict[str, list[float]] = {}
+        self._since = time.perf_counter()
+        self._blame = blame
         self._task: asyncio.Task[None] | None = None
+        self._ended = threading.Event()
+        self._loop = threading.get_ident()
 
     async def _watch(self) -> None:
         while True:
-            before, worked = time.perf_counter(), time.thread_time()
+            self._since, worked = time.perf_counter(), time.thread_time()
             await asyncio.sleep(NAP)
-            pause, work = time.perf_counter() - before - NAP, time.thread_time() - worked
+            pause, work = time.perf_counter() - self._since - NAP, time.thread_time() - worked
             self.longest[self.phase] = max(self.longest.get(self.phase, 0.0), pause)
             self.own[self.phase] = max(self.own.get(self.phase, 0.0), work)
-            self.all.setdefault(self.phase, []).append(work)
+
+    def _collected(self, moment: str, facts: dict[str, int]) -> None:
+        del facts
+        if moment == "start":
+            self._began = time.perf_counter()
+        else:
+            took = time.perf_counter() - self._began
+            self.collecting[self.phase] = max(self.collecting.get(self.phase, 0.0), took)
+
+    def _look(self) -> None:
+        while not self._ended.wait(NAP):
+            if time.perf_counter() - self._since > BLAMED + NAP:
+                frames = traceback.extract_stack(sys._current_frames()[self._loop])
+                ours = [frame for frame in frames if "ilora_app" in frame.filename]
+                last = [*ours[-1:], frames[-1]]
+                line = " > ".join(
+                    f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in last
+                )
+                self.held.setdefault(self.phase, Counter())[line] += 1
 
     def __enter__(self) -> Pauses:
         self._task = asyncio.create_task(self._watch())
+        gc.callbacks.append(self._collected)
+        if self._blame:
+            threading.Thread(target=self._look, daemon=True).start()
         return self
 
     def __exit__(self, *error: object) -> None:
+        self._ended.set()
+        gc.callbacks.remove(self._collected)
         if self._task is not None:
             self._task.cancel()
+
+    def found(self) -> dict[str, Any]:
+        """Milliseconds by phase."""
+        noted = {
+            "longest pause, ms": self.longest,
+            "its own work in one, ms": self.own,
+            "longest garbage collection, ms": self.collecting,
+        }
+        rounded: dict[str, Any] = {
+            name: {phase: round(1000 * value, 1) for phase, value in values.items()}
+            for name, values in noted.items()
+        }
+        if self._blame:
+            rounded["seen in pauses"] = {
+                phase: dict(seen.most_common(6)) for phase, seen in self.held.items()
+            }
+        return rounded
 
 
 async def until(condition: Any, seconds: float = 180) -> None:
@@ -68,11 +126,57 @@ async def until(condition: Any, seconds: float = 180) -> None:
         await asyncio.sleep(0.002)
 
 
-async def inside(out: Path, users: int) -> dict[str, Any]:
+async def ranked(app: IloraTui, press: str) -> float:
+    """Seconds from a key to its complete ranking: it is drawn in the same call that takes the answer."""
+    screen = app.screen
+    assert isinstance(screen, ExploreScreen)
+    before, asked = time.perf_counter(), screen.asked
+    app.simulate_key(press)
+    await until(lambda: screen.asked != asked)
+    number = screen.asked
+    await until(lambda: screen.scene.ranked is not None and screen.scene.ranked.request == number)
+    await asyncio.sleep(0)
+    took = time.perf_counter() - before
+    await asyncio.sleep(0.3)  # the second run's ranks come after
+    return took
+
+
+async def train(app: IloraTui, pauses: Pauses) -> None:
+    """Starts a short training from the form, watches it, and ranks beside it."""
+    pauses.phase = "going to Train"
+    app.simulate_key("3")
+    await until(lambda: app.current_mode == "train" and app.screen.is_mounted)
+    from ilora_app.tui.screens.train import TrainScreen  # the screen has read it by now
+    from ilora_app.tui.widgets.form import Form
+
+    screen = app.screen
+    assert isinstance(screen, TrainScreen)
+    await asyncio.sleep(1)
+    form = screen.query_one(Form)
+    for setting in form.settings:
+        setting.on = setting.key == "method-ilora"
+    form.give("samples", str(SAMPLES))
+    app.simulate_key("enter")
+    await until(lambda: screen.job is not None)
+    pauses.phase = "training starts"
+    await until(lambda: screen.progress.ending or len(screen.progress.curve.losses) > 2)
+    assert not screen.progress.ending, screen.progress.said
+    pauses.phase = "training"
+    await asyncio.sleep(20)
+    pauses.phase = "ranking while training"
+    app.simulate_key("1")
+    await until(lambda: isinstance(app.screen, ExploreScreen))
+    for _ in range(4):
+        await ranked(app, "down")
+    assert screen.job is not None
+    screen.job.stop()
+
+
+async def inside(out: Path, users: int, blame: bool) -> dict[str, Any]:
     """Everything that is measured within the screen's own process."""
     app = IloraTui(out)
     found: dict[str, Any] = {}
-    with Pauses() as pauses:
+    with Pauses(blame) as pauses:
         async with app.run_test(size=(120, 40)) as pilot:
             started = time.perf_counter()
             pauses.phase = "loading"
@@ -81,83 +185,130 @@ async def inside(out: Path, users: int) -> dict[str, Any]:
             found["engine warm, s"] = time.perf_counter() - started
             screen = app.screen
             assert isinstance(screen, ExploreScreen)
+            assert app.desk.world.opened is not None
+            found["opened"] = f"{app.desk.world.opened.method}, {app.desk.world.opened.model}"
             await until(lambda: screen.scene.ranked is not None)
             pauses.phase = "loading the second model"
             await until(lambda: app.desk.beside_ready or app.desk.counterpart() is None)
             await asyncio.sleep(1)
             pauses.phase = "ranking"
-
-            async def ranked(press: str) -> float:
-                # The answer to the question now on screen is drawn in the same call that takes it.
-                before = time.perf_counter()
-                app.simulate_key(press)
-                asked = screen.asked
-                await until(lambda: screen.asked != asked)
-                number = screen.asked
-                await until(lambda: screen.scene.ranked is not None and screen.scene.ranked.request == number)
-                await asyncio.sleep(0)
-                took = time.perf_counter() - before
-                await asyncio.sleep(0.3)  # the second run's ranks come after
-                return took
-
-            browsing = [await ranked("down") for _ in range(users)]
+            browsing = [await ranked(app, "down") for _ in range(users)]
             screen.query_one(HistoryList).focus()
             await pilot.pause()
-            edits = [await ranked("d") for _ in range(5)]
-            edits += [await ranked("greater_than_sign") for _ in range(3)]
+            edits = [await ranked(app, "d") for _ in range(5)]
+            edits += [await ranked(app, "greater_than_sign") for _ in range(3)]
             found["new user to ranking, median ms"] = 1000 * median(browsing)
             found["new user to ranking, worst ms"] = 1000 * max(browsing)
             found["edit to ranking, median ms"] = 1000 * median(edits)
+            screen.query_one("#users").focus()
+            await train(app, pauses)
             pauses.phase = "quitting"
             before = time.perf_counter()
             await app.desk.stop()
             found["engines gone, s"] = time.perf_counter() - before
-    for name, noted in {"longest pause, ms": pauses.longest, "its own work in it, ms": pauses.own}.items():
-        found[name] = {phase: round(1000 * value, 1) for phase, value in noted.items()}
-    return found
+    job = last_job(out)
+    while job is not None and job.running:
+        await asyncio.sleep(0.1)
+    return found | pauses.found()
+
+
+class Watched:
+    """The program as a terminal sees it."""
+
+    def __init__(self, out: Path) -> None:
+        self.controller, terminal = pty.openpty()
+        environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "120", "LINES": "40"}
+        command = [sys.executable, "-m", "ilora_app", "tui", "--out", str(out)]
+        self.started = time.perf_counter()
+        self.process = subprocess.Popen(
+            command, stdin=terminal, stdout=terminal, stderr=terminal, env=environment, start_new_session=True
+        )
+        os.close(terminal)
+        self.said = b""
+
+    def read(self) -> None:
+        if select.select([self.controller], [], [], 0.02)[0]:
+            try:
+                self.said += os.read(self.controller, 65536)
+            except OSError:  # the program has let go of its terminal
+                time.sleep(0.02)
+
+    def wait(self, seconds: float, *words: bytes) -> float:
+        """Reads for a while, or until all words were drawn; seconds since the start, 0 if they were not."""
+        end = time.perf_counter() + seconds
+        while time.perf_counter() < end:
+            self.read()
+            if words and all(word in self.said for word in words):
+                return time.perf_counter() - self.started
+        return 0.0
+
+    def press(self, *keys: str) -> None:
+        for key in keys:
+            os.write(self.controller, key.encode())
+            self.wait(0.4)
+
+    def quit(self, *keys: str) -> dict[str, float]:
+        """Presses the keys that quit; what it took, and what was left behind besides trainings."""
+        children = psutil.Process(self.process.pid).children(recursive=True)
+        job = [child for child in children if "bench" in child.cmdline()]
+        before = time.perf_counter()
+        for key in keys:
+            os.write(self.controller, key.encode())
+            if key != keys[-1]:
+                self.wait(1.0)
+                before = time.perf_counter()
+        while self.process.poll() is None and time.perf_counter() < before + 20:
+            self.read()
+        self.process.wait(20)
+        took = time.perf_counter() - before
+        left = [child for child in children if child.is_running() and child not in job]
+        return {"back in, s": took, "processes left": len(left)}
 
 
 def outside(out: Path, wait: float) -> dict[str, float]:
-    """First paint and quitting, as a terminal sees them."""
-    controller, terminal = pty.openpty()
-    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "120", "LINES": "40"}
-    command = [sys.executable, "-m", "ilora_app", "tui", "--out", str(out)]
-    started = time.perf_counter()
-    process = subprocess.Popen(
-        command, stdin=terminal, stdout=terminal, stderr=terminal, env=environment, start_new_session=True
-    )
-    os.close(terminal)
-    said, paint = b"", 0.0
-    end = started + wait
+    """First paint and quitting while the model loads or after."""
+    watched = Watched(out)
+    paint = watched.wait(10, b"Results", b"Users")
+    watched.wait(max(0.0, wait - paint))
+    return {"first paint, s": paint, f"quit {wait:g} s later": watched.quit("q")}  # type: ignore[dict-item]
+
+
+def quitting_while_training(out: Path) -> dict[str, Any]:
+    """Save and stop: the terminal comes back at once, the training saves and ends by itself."""
+    watched = Watched(out)
+    watched.wait(60, b"ranks 20 candidates")
+    watched.press("3", "\x1b[B", "\x1b[B", "\x1b[B", "\x1b[C", "\x1b[C", "\r")  # third choice of samples
+    job = None
+    end = time.perf_counter() + 120
     while time.perf_counter() < end:
-        if select.select([controller], [], [], 0.02)[0]:
-            said += os.read(controller, 65536)
-        if not paint and b"Results" in said and b"Users" in said:
-            paint = time.perf_counter() - started
-    children = psutil.Process(process.pid).children(recursive=True)
+        watched.wait(0.5)
+        job = last_job(out)
+        if job is not None and job.running and b'"train"' in Path(job.log).read_bytes():
+            break
+    assert job is not None, "no training was started"
+    watched.wait(8)
+    found: dict[str, Any] = dict(watched.quit("q", "s"))
     before = time.perf_counter()
-    os.write(controller, b"q")
-    while process.poll() is None and time.perf_counter() < before + 20:
-        if select.select([controller], [], [], 0.02)[0]:
-            try:
-                os.read(controller, 65536)
-            except OSError:
-                break
-    process.wait(20)
-    quitting = time.perf_counter() - before
-    left = [child for child in children if child.is_running()]
-    return {"first paint, s": paint, f"quit after {wait:g} s, s": quitting, "processes left": len(left)}
+    while job.running and time.perf_counter() < before + 60:
+        time.sleep(0.05)
+    found["training saved and gone after, s"] = time.perf_counter() - before
+    found["its last word"] = json.loads(Path(job.log).read_text().splitlines()[-1])["event"]
+    return found
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("runs"))
     parser.add_argument("--users", type=int, default=20)
+    parser.add_argument("--blame", action="store_true")
     chosen = parser.parse_args()
     found: dict[str, Any] = {}
-    for wait in (3.0, 3.0, 12.0):
-        found.setdefault("terminal", []).append(outside(chosen.out, wait))
-    found["screen"] = asyncio.run(inside(chosen.out, chosen.users))
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "runs"
+        shutil.copytree(chosen.out, out, ignore=shutil.ignore_patterns("training"))
+        found["terminal"] = [outside(out, wait) for wait in (3.0, 3.0, 12.0)]
+        found["screen"] = asyncio.run(inside(out, chosen.users, chosen.blame))
+        found["quitting while training"] = quitting_while_training(out)
     found["load average"] = os.getloadavg()
     print(json.dumps(found, indent=1, ensure_ascii=False))
 
