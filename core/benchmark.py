@@ -151,6 +151,8 @@ def run_benchmark(plan: Plan, emit: Emit = silent, should_stop: ShouldStop = nev
     known = parallel.from_main(lambda: {job: _known(plan, samples, *job) for job in jobs})
     left = [job for job in jobs if known[job] is None]
     emit(_plan_event(plan, samples, left))
+    for note in _note_on_users(samples):
+        emit(Notice(note))
     if any(method in LLM_METHODS for method, _ in left):
         from core.llm import check_model
 
@@ -395,8 +397,16 @@ def _result(
         command=plan.command,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         history=tuple(report.curve),
-        notes=(*report.notes, *plan.cuts, *_note_on_processes()),
+        notes=(*report.notes, *plan.cuts, *_note_on_users(task.samples), *_note_on_processes()),
     )
+
+
+def _note_on_users(samples: Samples) -> list[str]:
+    """What a result says where not all test users were asked."""
+    if not samples.left_out:
+        return []
+    asked = len({case.user for cases in samples.test.values() for case in cases})
+    return [f"{asked} of {asked + samples.left_out} test users were asked, always the same ones"]
 
 
 def _note_on_processes() -> list[str]:

@@ -287,10 +287,13 @@ class DataConfig:
     """Positions per test user in the `spread` set."""
     validation_positions: int = 3
     """Positions per validation user."""
+    test_users: int = 0
+    """At most this many users of the paper's split are tested, a fixed draw; 0: all of them."""
 
     def __post_init__(self) -> None:
         check_choice(self.split, SPLITS, "split")
         check(self.spread_positions >= 1, f"spread positions is {self.spread_positions}", "give at least 1")
+        check_range(self.test_users, 0, math.inf, "the number of test users")
 
 
 @dataclass(frozen=True)

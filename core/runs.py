@@ -241,5 +241,6 @@ def load_task_data(config: DataConfig, emit: Emit = silent) -> tuple[Dataset, Sa
         seed=config.samples_seed,
         spread_positions=config.spread_positions,
         validation_positions=config.validation_positions,
+        test_users=config.test_users,
     )
     return dataset, samples

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 
 from core import assets
-from core.config import DataConfig, RunConfig
+from core.config import RunConfig
 from core.conversation import BENCHMARK, CATALOGUE, SOURCES, Explained, Question, Ranked
 from core.data import draw_candidates, load_card
 from core.data.interactions import read_catalogue
@@ -24,6 +24,7 @@ from core.data.types import Dataset, Samples, UserSequence
 from core.errors import InputError
 from core.events import Emit, ShouldStop, never, silent
 from core.ilora.gate import GivenGate
+from core.presets import preset_config, with_overrides
 from core.profiles import Profile, describe_experts
 from core.recommenders.base import Recommender, Scores, Task
 from core.recommenders.encoders import Encoder, fit_encoder
@@ -332,7 +333,7 @@ def encoder_session(
     dataset: str, out: Path, emit: Emit = silent, should_stop: ShouldStop = never, seed: int = 0
 ) -> Session:
     """A session without any trained run: the sequence encoder ranks, trained now where it is not on disk."""
-    config = RunConfig(data=DataConfig(dataset=dataset, spread_positions=3))
+    config = with_overrides(preset_config("quick"), data={"dataset": dataset})
     data, samples = load_task_data(config.data, emit)
     task = Task(data, samples, config, seed, out, emit, should_stop)
     encoder, _ = fit_encoder(task)

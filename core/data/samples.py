@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import operator
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, overload
 
@@ -26,6 +26,7 @@ def make_samples(
     seed: int = 0,
     spread_positions: int = 10,
     validation_positions: int = 3,
+    test_users: int = 0,
 ) -> Samples:
     """All cases of a dataset under one split.
 
@@ -36,6 +37,8 @@ def make_samples(
         seed: seed of the candidates; not the training seed.
         spread_positions: most test cases per user in the test set `spread` of the paper's split.
         validation_positions: most validation cases per user of the paper's split.
+        test_users: most users tested under the paper's split, those with the smallest SHA-256 of dataset and
+            id; 0 for all.
 
     Returns:
         Training cases without candidates, validation and test cases with `CANDIDATES` of them.
@@ -45,7 +48,12 @@ def make_samples(
         DataError: a user of the split is not in the data, or has seen too much to draw candidates.
     """
     division = divide(dataset, card, split, spread_positions, validation_positions)
-    test = {name: _cases(dataset, card.rules, places, seed) for name, places in division.test.items()}
+    held_out = {user for places in division.test.values() for user, _ in places}
+    asked = _asked(dataset.name, held_out, test_users if split == "paper" else 0)
+    test = {
+        name: _cases(dataset, card.rules, [place for place in places if place[0] in asked], seed)
+        for name, places in division.test.items()
+    }
     return Samples(
         dataset=dataset.name,
         split=split,
@@ -54,7 +62,18 @@ def make_samples(
         validation=_cases(dataset, card.rules, division.validation, seed),
         test=test,
         sha256=_checksum(dataset.name, split, seed, test),
+        left_out=len(held_out) - len(asked),
     )
+
+
+def _asked(dataset_name: str, held_out: Collection[str], most: int) -> frozenset[str]:
+    """The test users who are asked: all, or a draw that depends on their ids alone."""
+    if not most:
+        return frozenset(held_out)
+    key = {
+        user: hashlib.sha256(json.dumps([dataset_name, "test", user]).encode()).digest() for user in held_out
+    }
+    return frozenset(sorted(held_out, key=key.__getitem__)[:most])
 
 
 def draw_candidates(

@@ -76,3 +76,5 @@ class Samples:
     """Test-set name (`last`, `spread`) -> cases. One set may contain another's cases."""
     sha256: str
     """Checksum over the test samples; results with different checksums are never put in one table."""
+    left_out: int = 0
+    """Test users of the split who are not asked."""

@@ -105,3 +105,18 @@ def test_the_checksum_follows_the_cases() -> None:
     ]
     assert len({base.sha256, *(other.sha256 for other in others)}) == 4
     assert make_samples(DATASET, CARD, validation_positions=1).sha256 == base.sha256
+
+
+def test_fewer_test_users_are_a_fixed_draw_with_all_their_cases_and_change_nothing_else() -> None:
+    everybody = make_samples(DATASET, CARD)
+    users = {case.user for case in everybody.test["last"]}
+    few = make_samples(DATASET, CARD, test_users=len(users) - 1)
+    asked = {case.user for case in few.test["last"]}
+    assert len(asked) == len(users) - 1
+    assert few.left_out == 1
+    for name, cases in everybody.test.items():
+        assert few.test[name] == tuple(case for case in cases if case.user in asked)
+    assert (few.train, few.validation) == (everybody.train, everybody.validation)
+    assert make_samples(DATASET, CARD, test_users=len(users)) == everybody
+    alone = make_samples(DATASET, CARD, "leave-one-out", test_users=1)
+    assert alone == make_samples(DATASET, CARD, "leave-one-out")
