@@ -88,6 +88,8 @@ class EncoderConfig:
     """Sequences in a step."""
     epochs: int = 60
     """At most this many passes over the training users; validation chooses which one is kept."""
+    steps: int = 0
+    """At most this many optimizer steps in all, however many epochs that makes; 0: no such limit."""
     patience: int = 4
     """Validations without improvement before training stops."""
     max_history: int = 10
@@ -110,6 +112,7 @@ class EncoderConfig:
         )
         check(0 <= self.dropout < 1, f"dropout {self.dropout} is not in [0, 1)", "such as 0.1")
         check(self.epochs >= 1, f"epochs is {self.epochs}", "give at least 1")
+        check_range(self.steps, 0, math.inf, "the encoder's number of steps")
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,16 @@ import time
 from collections.abc import Sequence
 
 from core.config import TUNING_GRID, RunConfig
+from core.data.samples import last_positions
 from core.data.types import Samples
 from core.recommenders import ENCODER_METHODS, LLM_METHODS, settle
 
 REFERENCE_GFLOPS = 500.0
 """bf16 matrix operations a second, in 1e9, of the machine that the figures below were measured on."""
 SECONDS = {
-    "encoder epoch": 2.4,
-    "morec epoch": 3.6,
+    "encoder step": 0.008,
+    "encoder step, for each item": 1.6e-5,
+    "morec step": 0.020,
     "read titles": 7.0,
     "train sample": 0.15,
     "train sample, full depth": 0.75,
@@ -40,9 +42,13 @@ def seconds(config: RunConfig, method: str, samples: Samples) -> float:
     config = settle(config, method)
     cases = len({(case.user, case.position) for cases in samples.test.values() for case in cases})
     if method in ENCODER_METHODS:
-        epochs = config.encoder.epochs * (len(TUNING_GRID) if config.encoder.tune else 1)
-        read = SECONDS["load"] + SECONDS["read titles"] if method in LLM_METHODS else 0.0
-        return read + SECONDS["morec epoch" if method == "morec" else "encoder epoch"] * epochs
+        trained = encoder_steps(config, samples) * (len(TUNING_GRID) if config.encoder.tune else 1)
+        seen = (item for case in samples.validation for item in case.candidates)
+        items = 1 + max(seen, default=0)  # or nearly so
+        step = SECONDS["encoder step"] + SECONDS["encoder step, for each item"] * items
+        if method == "morec":
+            return SECONDS["load"] + SECONDS["read titles"] + (step + SECONDS["morec step"]) * trained
+        return step * trained
     if method == "zero-shot":
         return SECONDS["load"] + 48 * SECONDS["rank case, full depth"] + cases * _case_seconds(config)
     training = config.training
@@ -56,6 +62,14 @@ def seconds(config: RunConfig, method: str, samples: Samples) -> float:
         + validated * SECONDS[f"rank case{rank}"]
         + cases * (_case_seconds(config) if words else SECONDS[f"rank case{rank}"])
     )
+
+
+def encoder_steps(config: RunConfig, samples: Samples) -> int:
+    """Optimizer steps of an encoder's longest training; see `EncoderJob` for the pieces."""
+    encoder = config.encoder
+    pieces = sum(-(-last // encoder.max_history) + 1 for last in last_positions(samples.train).values())
+    steps = max(1, -(-pieces // encoder.batch_size)) * encoder.epochs
+    return min(steps, encoder.steps or steps)
 
 
 def _case_seconds(config: RunConfig) -> float:

@@ -32,7 +32,9 @@ def preset_config(name: str) -> RunConfig:
     """
     check_choice(name, PRESETS[:-1], "preset")
     if name == "quick":
-        return RunConfig(data=DataConfig(spread_positions=3, test_users=150))
+        return RunConfig(
+            data=DataConfig(spread_positions=3, test_users=150), encoder=EncoderConfig(steps=4000)
+        )
     if name == "standard":
         return RunConfig(
             encoder=EncoderConfig(epochs=200, patience=8),

@@ -16,8 +16,9 @@ from core.config import DataConfig
 from core.data.types import Sample, Samples
 from core.errors import InputError, Interrupted
 from core.events import Event, Notice
-from core.presets import preset_config
+from core.presets import preset_config, with_overrides
 from core.results import load_results
+from core.runs import load_task_data
 from tests import tiny
 
 METHODS = ("popularity", "sasrec", "zero-shot", "lora", "ilora")
@@ -100,7 +101,10 @@ def test_too_little_time_is_an_error_that_says_how_much_is_needed(minutes):
 def test_a_stopped_benchmark_goes_on_under_the_same_decision(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plan = Plan(tiny.config("unused"), ("popularity", "sasrec"), (0,), tmp_path, budget=0.045)
+    config = tiny.config("unused")
+    once = with_overrides(config, encoder={"epochs": 1})
+    minutes = 1.5 * estimates.seconds(once, "sasrec", load_task_data(config.data)[1]) / 60
+    plan = Plan(config, ("popularity", "sasrec"), (0,), tmp_path, budget=minutes)
     monkeypatch.setattr(estimates, "speed", lambda: 1.0)
     events: list[Event] = []
 

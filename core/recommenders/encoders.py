@@ -315,7 +315,7 @@ def train_encoder(task: Task, recipe: Recipe, config: EncoderConfig) -> tuple[En
     job = EncoderJob(model, training_sequences(task), samples.validation, task.seed)
     epoch = max(1, -(-len(job) // config.batch_size))
     schedule = Schedule(
-        steps=epoch * config.epochs,
+        steps=min(epoch * config.epochs, config.steps or epoch * config.epochs),
         batch_size=config.batch_size,
         micro_batch_size=config.batch_size,
         learning_rate=config.learning_rate,

@@ -279,6 +279,15 @@ def test_training_by_two_methods_happens_once_and_costs_what_it_cost(task: Task)
     assert fitted.trainable_parameters == sum(p.numel() for p in first.parameters())
 
 
+def test_a_limit_of_steps_holds_however_many_epochs_there_are(task: Task) -> None:
+    def steps(limit: int) -> int:
+        return fit_encoder(dataclasses.replace(task, config=of_kind(task, "sasrec", steps=limit)))[1].steps
+
+    whole = steps(0)
+    assert whole > 1
+    assert [steps(1), steps(whole + 9)] == [1, whole]
+
+
 @pytest.mark.parametrize(
     ("part", "change"),
     [("encoder", {"epochs": 3}), ("data", {"samples_seed": 1}), ("data", {"validation_positions": 1})],
