@@ -49,6 +49,9 @@ def bench(
         str | None,
         typer.Option(metavar="IN,OUT", help="Prices of a million prompt and answer tokens, to state costs."),
     ] = None,
+    tensorboard: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write TensorBoard event files into this folder.")
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder for results and models.")] = Path("runs"),
     as_json: Annotated[
         bool, typer.Option("--json", help="Print events as JSON lines, nothing else.")
@@ -86,7 +89,7 @@ def bench(
     word = "setting" if sweep else "dataset"
     places = [f"{word} {place} of {len(plans)}" for place in range(1, len(plans) + 1) if len(plans) > 1]
     notices = ["; ".join(filter(None, parts)) for parts in itertools.zip_longest([notice], places)]
-    found = run_plans(plans, notices, as_json)
+    found = run_plans(plans, notices, as_json, tensorboard)
     results = list({(one.dataset, one.method, one.seed, one.config_sha256): one for one in found}.values())
     if not as_json:
         from core.data import load_card
