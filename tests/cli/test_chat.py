@@ -115,6 +115,13 @@ def test_the_row_stands_in_the_table_with_its_model_and_the_key_nowhere(
     assert "chat" not in results["popularity"].config
 
 
+def test_several_models_are_a_sweep(run: Run, tmp_path: Path) -> None:
+    with serving() as seen:
+        code, _, err = run("--methods", "chat", "--chat-url", seen.url, "--sweep", "chat-model=a,b")
+    assert code == 0, err
+    assert {result.model for result in load_results(tmp_path / "runs")[0]} == {"a", "b"}
+
+
 def test_json_announces_and_fails_as_events(run: Run) -> None:
     with serving(lambda *_: (404, {"error": "model 'm' not found"}, {})) as seen:
         code, out, err = run("--methods", "chat", "--chat-url", seen.url, "--chat-model", "m", "--json")
