@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from core import budget, estimates, hardware, parallel
+from core.chat import check_ready
 from core.config import RunConfig, check
 from core.data.types import Dataset, Sample, Samples
 from core.errors import InputError, Interrupted, ResultError
@@ -37,6 +38,7 @@ from core.recommenders import (
     ENCODER_METHODS,
     LLM_METHODS,
     METHODS,
+    REMOTE_METHODS,
     check_method,
     method_class,
     settle,
@@ -83,6 +85,8 @@ class Plan:
         check(bool(self.seeds), "no seeds", "give --seeds 1 or more")
         for method in self.methods:
             check_method(method)
+        if set(self.methods) & set(REMOTE_METHODS):
+            check_ready(self.config.chat)
 
     @property
     def ordered(self) -> list[str]:
@@ -96,11 +100,13 @@ def method_config(config: RunConfig, method: str) -> dict[str, Any]:
     A baseline is its own kind of encoder, whichever one the gate reads.
     """
     record = settle(config, method).to_dict()
-    kept = {part: record[part] for part in CONFIG_PARTS[method]}
+    kept = {part: record[part] for part in CONFIG_PARTS[method] if part in record}
     if "adapter" in kept and "gate" not in kept:
         del kept["adapter"]["experts"], kept["training"]["gate_rate_multiplier"]
     if method in ENCODER_METHODS:
         del kept["encoder"]["kind"]
+    if "chat" in kept:
+        del kept["chat"]["price_in"], kept["chat"]["price_out"]  # same answers at any price
     if "training" in kept:
         del kept["training"]["checkpointing"]  # same result either way
         if not ("gate" in kept and config.gate.sees_batch):
@@ -249,7 +255,7 @@ def _run(plan: Plan, task: Task, method: str) -> Result:
         raise InputError(
             f"{method} ran out of memory", "lower --micro-batch, or use a smaller --model"
         ) from error
-    result = _result(plan, task, method, report, cases, test_seconds, memory)
+    result = _result(plan, task, method, report, recommender.remarks(), cases, test_seconds, memory)
     if parallel.is_main():
         _keep(plan, task, recommender, result)
     return result
@@ -354,6 +360,7 @@ def _result(
     task: Task,
     method: str,
     report: FitReport,
+    remarks: Sequence[str],
     cases: Sequence[Case],
     test_seconds: float,
     memory: hardware.PeakMemory,
@@ -370,7 +377,7 @@ def _result(
         split=task.samples.split,
         method=method,
         objective=config.training.objective if adapted else None,
-        model=config.model.name if has_llm else None,
+        model=_model(config, method),
         quantization=config.model.quantize if has_llm else None,
         preset=plan.preset,
         seed=task.seed,
@@ -397,7 +404,13 @@ def _result(
         command=plan.command,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         history=tuple(report.curve),
-        notes=(*report.notes, *plan.cuts, *_note_on_users(task.samples), *_note_on_processes()),
+        notes=(
+            *report.notes,
+            *remarks,
+            *plan.cuts,
+            *_note_on_users(task.samples),
+            *_note_on_processes(),
+        ),
     )
 
 
@@ -407,6 +420,13 @@ def _note_on_users(samples: Samples) -> list[str]:
         return []
     asked = len({case.user for cases in samples.test.values() for case in cases})
     return [f"{asked} of {asked + samples.left_out} test users were asked, always the same ones"]
+
+
+def _model(config: RunConfig, method: str) -> str | None:
+    """The language model behind a method, wherever it runs."""
+    if method in REMOTE_METHODS:
+        return config.chat.model
+    return config.model.name if method in LLM_METHODS else None
 
 
 def _note_on_processes() -> list[str]:

@@ -8,6 +8,7 @@ import json
 import math
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 from core.errors import InputError
 
@@ -277,6 +278,58 @@ class AnsweringConfig:
 
 
 @dataclass(frozen=True)
+class ChatConfig:
+    """The chat model of the method `chat`, behind an OpenAI-compatible address; the key is no setting."""
+
+    url: str = ""
+    """Such as https://host/v1; there is no default, so that nothing is sent anywhere unasked."""
+    model: str = ""
+    """What the server calls the model."""
+    price_in: float = 0.0
+    """Price of a million prompt tokens; with both prices zero no cost is stated."""
+    price_out: float = 0.0
+    """Price of a million answered tokens."""
+    answer_tokens: int = 256
+    """At most this many tokens in an answer."""
+    timeout: float = 60.0
+    """Seconds to wait for a sign of the server."""
+    tries: int = 4
+    """Requests for one case at most: too many requests, server errors and silence are tried again."""
+
+    def __post_init__(self) -> None:
+        check_range(self.price_in, 0, math.inf, "the price of a million prompt tokens")
+        check_range(self.price_out, 0, math.inf, "the price of a million answered tokens")
+        check_range(self.answer_tokens, 1, math.inf, "the longest answer in tokens")
+        check_range(self.tries, 1, math.inf, "requests for one case")
+        check(0 < self.timeout < math.inf, f"the chat model's timeout is {self.timeout}", "such as 60")
+        if self.url:
+            _check_address(self.url)
+
+    @property
+    def is_priced(self) -> bool:
+        """Whether costs can be stated."""
+        return self.price_in > 0 or self.price_out > 0
+
+
+def _check_address(url: str) -> None:
+    """Raises `InputError` unless this is a plain web address, which may be written down and shown."""
+    hint = "give an address such as https://host/v1; the key goes into the environment"
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        raise InputError("the chat model's address is malformed", hint) from None
+    check(
+        parts.scheme in ("http", "https") and bool(host), "the chat model's address is no web address", hint
+    )
+    check(
+        not (parts.username or parts.password or parts.query or parts.fragment),
+        "the chat model's address holds more than an address",
+        hint,
+    )
+
+
+@dataclass(frozen=True)
 class DataConfig:
     """Which cases are asked."""
 
@@ -310,6 +363,7 @@ class RunConfig:
     gate: GateConfig = field(default_factory=GateConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     answering: AnsweringConfig = field(default_factory=AnsweringConfig)
+    chat: ChatConfig = field(default_factory=ChatConfig)
 
     def __post_init__(self) -> None:
         check(
@@ -319,9 +373,11 @@ class RunConfig:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Nested plain values, as saved beside results."""
+        """Nested plain values, as saved beside results; without a chat model the part `chat` is left out."""
         record = dataclasses.asdict(self)
         record["adapter"]["targets"] = list(self.adapter.targets)
+        if self.chat == ChatConfig():
+            del record["chat"]
         return record
 
     @staticmethod
@@ -331,7 +387,7 @@ class RunConfig:
         Raises:
             InputError: a key is missing or unknown, or a value breaks a rule.
         """
-        kinds = {
+        kinds: dict[str, Any] = {
             "data": DataConfig,
             "model": ModelConfig,
             "encoder": EncoderConfig,
@@ -340,6 +396,8 @@ class RunConfig:
             "training": TrainingConfig,
             "answering": AnsweringConfig,
         }
+        if "chat" in record:
+            kinds["chat"] = ChatConfig
         check(
             set(record) == set(kinds),
             f"a run's config has the parts {sorted(record)}",

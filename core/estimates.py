@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from core.config import TUNING_GRID, RunConfig
 from core.data.samples import last_positions
 from core.data.types import Samples
-from core.recommenders import ENCODER_METHODS, LLM_METHODS, settle
+from core.recommenders import ENCODER_METHODS, LLM_METHODS, REMOTE_METHODS, settle
 
 REFERENCE_GFLOPS = 500.0
 """bf16 matrix operations a second, in 1e9, of the machine that the figures below were measured on."""
@@ -25,9 +25,10 @@ SECONDS = {
     "rank case, full depth": 0.29,
     "answer case": 0.42,
     "load": 6.0,
+    "chat case": 1.0,
 }
 """Measured with the embedded model in NF4: ten adapted layers of thirty, and all thirty; words: the
-language-model objective on ten layers."""
+language-model objective on ten layers. A chat model's is a guess: that server is somebody else's."""
 
 
 def minutes(config: RunConfig, jobs: Sequence[tuple[str, int]], samples: Samples) -> float:
@@ -41,6 +42,8 @@ def seconds(config: RunConfig, method: str, samples: Samples) -> float:
         return 0.0
     config = settle(config, method)
     cases = len({(case.user, case.position) for cases in samples.test.values() for case in cases})
+    if method in REMOTE_METHODS:
+        return cases * SECONDS["chat case"]
     if method in ENCODER_METHODS:
         trained = encoder_steps(config, samples) * (len(TUNING_GRID) if config.encoder.tune else 1)
         seen = (item for case in samples.validation for item in case.candidates)

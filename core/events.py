@@ -110,6 +110,16 @@ class StepLogged(Event):
 
 
 @dataclass(frozen=True)
+class SettingTried(Event):
+    """Tuning begins to train a method under another setting; what follows of the method belongs to it."""
+
+    method: str
+    seed: int
+    setting: str
+    """In words, such as `learning rate 0.001, dropout 0.3`."""
+
+
+@dataclass(frozen=True)
 class Evaluated(Event):
     """Metrics of a method on one set; `metrics` maps a metric's name to its mean."""
 

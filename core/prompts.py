@@ -168,7 +168,7 @@ class AnswerPrompt:
         self.templates = (templates,) if isinstance(templates, str) else tuple(templates)
         self.end = slot_token(tokenizer)
         # On one line, for a line's end is the end of an answer.
-        lines = [f" {' '.join(title.split())}" for title in titles]
+        lines = [f" {one_line(title)}" for title in titles]
         # No title may say that the text ends.
         spoken = encode_titles(tokenizer, lines)
         self._items = [
@@ -237,6 +237,23 @@ class AnswerPrompt:
             [self.prefix(history, row, template) for history, row, template in asked],
             [list(map(self.answer, row)) for row in answers],
         )
+
+
+def prompt_text(template: str, history: Sequence[str], candidates: Sequence[str]) -> str:
+    """What `AnswerPrompt` says to a language model, as text: every title on a line of its own, no slots."""
+    lists = {"{history}": history, "{candidates}": candidates}
+    said = ""
+    for part in _split(template.replace("{count}", str(len(candidates))), tuple(lists)):
+        if part in lists:
+            said += "".join(f" {one_line(title)}\n" for title in lists[part])
+        else:
+            said += part.strip(" ")
+    return said
+
+
+def one_line(title: str) -> str:
+    """A title without line breaks, for a line's end is the end of a title."""
+    return " ".join(title.split())
 
 
 def _split(text: str, marks: Sequence[str]) -> list[str]:

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from core.errors import ResultError
 from core.files import atomic_write
 from core.metrics import METRICS, per_case
+from core.recommenders import REMOTE_METHODS
 from core.result_format import (
     FORMAT,
     Case,
@@ -365,6 +366,8 @@ def _labels(firsts: Sequence[Result]) -> list[str]:
         rivals = [_description(other) for other in firsts if other.method == result.method]
         own = _description(result)
         differing = [part for place, part in enumerate(own) if len({other[place] for other in rivals}) > 1]
+        if result.method in REMOTE_METHODS and (result.model or "none") not in differing:
+            differing.append(result.model or "none")  # it is not the model that the other rows share
         names = [part.rstrip("/\\").replace("\\", "/").rsplit("/", 1)[-1] for part in differing]
         labels.append(f"{result.method} ({', '.join(names)})" if names else result.method)
     twice = {label for label in labels if labels.count(label) > 1}

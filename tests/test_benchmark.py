@@ -18,7 +18,7 @@ from core.errors import InputError, Interrupted, ModelError, ResultError
 from core.events import Event, Finished, MethodFinished, Notice, PlanMade, Saved, Stopped
 from core.facts import load_experts, load_facts
 from core.presets import with_overrides
-from core.recommenders import ENCODER_METHODS, LLM_METHODS, METHODS
+from core.recommenders import ENCODER_METHODS, LLM_METHODS, LOCAL_METHODS, METHODS
 from core.recommenders.base import FitReport, Recommender, Task
 from core.results import load_results, result_path
 from core.runs import list_runs, open_run
@@ -28,9 +28,7 @@ from tests import tiny
 pytestmark = pytest.mark.usefixtures("tiny_home")
 
 
-def plan(
-    out: Path, model: Path | str, methods: Any = tuple(METHODS), seeds: int = 1, **training: Any
-) -> Plan:
+def plan(out: Path, model: Path | str, methods: Any = LOCAL_METHODS, seeds: int = 1, **training: Any) -> Plan:
     config = tiny.config(model, **{"samples": 8, **training})
     return Plan(config, tuple(methods), tuple(range(seeds)), out, "quick", "ilora-app bench")
 
@@ -52,7 +50,7 @@ def test_all_methods_meet_the_same_cases_and_leave_whole_results(tmp_path: Path,
     events: list[Event] = []
     asked = plan(tmp_path / "out", tiny_model)
     results = run_benchmark(asked, events.append)
-    assert [result.method for result in results] == list(METHODS)
+    assert [result.method for result in results] == list(LOCAL_METHODS)
     assert len({result.samples_sha256 for result in results}) == 1
     places = {tuple((case.set, case.user, case.position) for case in result.cases) for result in results}
     assert len(places) == 1
@@ -79,7 +77,7 @@ def test_all_methods_meet_the_same_cases_and_leave_whole_results(tmp_path: Path,
     assert made.samples_sha256 == results[0].samples_sha256
     assert made.cases == {"last": 4, "spread": 8}
     assert made.minutes > 0
-    assert [event.method for event in of(MethodFinished, events)] == list(METHODS)
+    assert [event.method for event in of(MethodFinished, events)] == list(LOCAL_METHODS)
     assert not any(event.reused for event in of(MethodFinished, events))
     facts = load_facts(tmp_path / "out", "tiny", "paper", results[0].samples_sha256)
     assert facts is not None and {place[1:] for place in next(iter(places))} == set(facts)
@@ -90,7 +88,7 @@ def test_all_methods_meet_the_same_cases_and_leave_whole_results(tmp_path: Path,
         if use is not None:
             assert set(use.places) == set(facts) and np.allclose(use.omega.sum(axis=1), 1, atol=1e-3)
     (finished,) = of(Finished, events)
-    assert [Path(path).is_file() for path in finished.paths] == [True] * len(METHODS)
+    assert [Path(path).is_file() for path in finished.paths] == [True] * len(LOCAL_METHODS)
     assert not list((tmp_path / "out" / "work").glob("checkpoints/*/*"))  # nothing to go on from
 
 

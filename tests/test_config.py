@@ -11,6 +11,7 @@ import pytest
 from core.config import (
     AdapterConfig,
     AnsweringConfig,
+    ChatConfig,
     DataConfig,
     EncoderConfig,
     GateConfig,
@@ -21,10 +22,12 @@ from core.config import (
 )
 from core.errors import InputError
 from core.presets import PRESETS, preset_config, with_overrides
+from core.recommenders import CONFIG_PARTS
 
 KINDS = (
     AdapterConfig,
     AnsweringConfig,
+    ChatConfig,
     DataConfig,
     EncoderConfig,
     GateConfig,
@@ -37,6 +40,13 @@ KINDS = (
 @pytest.mark.parametrize("preset", PRESETS[:-1])
 def test_a_config_survives_json(preset: str) -> None:
     config = preset_config(preset)
+    assert RunConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+def test_a_chat_model_is_part_of_a_config_only_where_there_is_one() -> None:
+    """So that nobody's other settings, and nothing named after them, change for it."""
+    assert "chat" not in RunConfig().to_dict()
+    config = RunConfig(chat=ChatConfig("https://h/v1", "m", price_in=2.5))
     assert RunConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
 
 
@@ -69,6 +79,13 @@ def test_a_config_survives_json(preset: str) -> None:
             "ends with item vectors",
         ),
         (AnsweringConfig, {"protocol": "guess"}, "unknown protocol: guess"),
+        (ChatConfig, {"url": "host/v1"}, "no web address"),
+        (ChatConfig, {"url": "https://me:secret@host/v1"}, "more than an address"),
+        (ChatConfig, {"price_in": -1.0}, "price of a million prompt tokens"),
+        (ChatConfig, {"price_out": float("nan")}, "price of a million answered tokens"),
+        (ChatConfig, {"tries": 0}, "requests for one case"),
+        (ChatConfig, {"answer_tokens": 0}, "longest answer"),
+        (ChatConfig, {"timeout": 0.0}, "timeout is 0"),
         (RunConfig, {"answering": AnsweringConfig("generate")}, "--protocol generate needs"),
         (TrainingConfig, {"micro_batch_size": -8}, ""),
         (TrainingConfig, {"learning_rate": float("inf")}, "learning rate"),
@@ -134,7 +151,9 @@ def test_overrides_replace_what_they_name_and_are_checked() -> None:
 def test_lora_and_ilora_are_given_the_same_settings_by_every_preset() -> None:
     """There is one adapter and one training part; iLoRA's alone are K, the gate and its rate."""
     parts = {field.name for field in dataclasses.fields(RunConfig)}
-    assert parts == {"data", "model", "encoder", "adapter", "gate", "training", "answering"}
+    assert parts == {"data", "model", "encoder", "adapter", "gate", "training", "answering", "chat"}
+    own = {"adapter", "gate", "training"}
+    assert set(CONFIG_PARTS["lora"]) | {"gate"} == set(CONFIG_PARTS["ilora"]) == parts - {"chat"} >= own
 
 
 def test_the_paper_preset_has_the_papers_hyper_parameters() -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from core.config import ChatConfig
 from core.errors import InputError
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 METHODS = {
     "popularity": "core.recommenders.popularity:Popularity",
+    "chat": "core.recommenders.chat:Chat",
     "gru4rec": "core.recommenders.gru4rec:GRU4RecRecommender",
     "caser": "core.recommenders.caser:CaserRecommender",
     "sasrec": "core.recommenders.sasrec:SASRecRecommender",
@@ -24,7 +26,16 @@ METHODS = {
     "lora": "core.recommenders.llm:Lora",
     "ilora": "core.recommenders.llm:Ilora",
 }
-"""Method -> where its class lives, in the benchmark's order: cheap first, the encoder before its users."""
+"""Method -> where its class lives, in the benchmark's order: cheap first, the encoder before its users.
+
+The chat model comes early: an address or key that is wrong shows before anything is trained.
+"""
+
+REMOTE_METHODS = ("chat",)
+"""Methods that ask another machine, for money perhaps: they run only where somebody gave an address."""
+
+LOCAL_METHODS = tuple(method for method in METHODS if method not in REMOTE_METHODS)
+"""Methods that need nothing but this machine."""
 
 ENCODER_METHODS = ("gru4rec", "caser", "sasrec", "morec")
 """Methods that are a sequence encoder, whichever kind the gate reads."""
@@ -34,6 +45,7 @@ LLM_METHODS = ("morec", "zero-shot", "tallrec", "llara", "lora", "ilora")
 
 CONFIG_PARTS: dict[str, tuple[str, ...]] = {
     "popularity": ("data",),
+    "chat": ("data", "chat", "answering"),
     "gru4rec": ("data", "encoder"),
     "caser": ("data", "encoder"),
     "sasrec": ("data", "encoder"),
@@ -55,6 +67,11 @@ OWN_TRAINING: dict[str, dict[str, Any]] = {
 
 def settle(config: RunConfig, method: str) -> RunConfig:
     """A run's settings as they hold for one method."""
+    if method in REMOTE_METHODS:
+        training = replace(config.training, objective="language-model", encoder_prior=False)
+        return replace(config, training=training, answering=replace(config.answering, protocol="generate"))
+    if config.chat != ChatConfig():
+        config = replace(config, chat=ChatConfig())
     own = OWN_TRAINING.get(method)
     if own is None:
         return config

@@ -109,6 +109,10 @@ class Recommender(ABC):
         """
         raise ValueError(f"{self.name} has nothing to load from {folder} for {task.dataset.name}")
 
+    def remarks(self) -> list[str]:
+        """What a result must say that only testing could tell, asked for once all cases are done."""
+        return []
+
     def finish(self) -> None:
         """Called once the result is on disk: intermediate files may go."""
         return

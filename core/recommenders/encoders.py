@@ -24,7 +24,7 @@ from core import parallel
 from core.config import TUNING_GRID, EncoderConfig, check_choice, sha256_of
 from core.data.types import Sample
 from core.errors import Interrupted, ResultError
-from core.events import Notice, ShouldStop
+from core.events import Notice, SettingTried, ShouldStop
 from core.files import atomic_path
 from core.metrics import ranks_from_scores, summarize
 from core.recommenders.base import FitReport, Recommender, Scores, Task
@@ -279,6 +279,7 @@ def choose_encoder(task: Task, recipe: Recipe) -> tuple[Encoder, TrainingReport,
     name, tried = recipe.name, []
     for setting in TUNING_GRID:
         task.emit(Notice(f"{name}, seed {task.seed}: tuning, {_said(setting)}"))
+        task.emit(SettingTried(name, task.seed, _said(setting)))
         tried.append(train_encoder(task, recipe, replace(config, **setting)))  # type: ignore[arg-type]
     worth = [max(row["MRR"] for row in report.curve) for _, report in tried]
     best = int(np.argmax(worth))

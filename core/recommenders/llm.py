@@ -147,6 +147,7 @@ def checkpoint_folder(task: Task, method: str) -> Path:
     How a batch is cut into micro-batches is no such setting: a run that had too little memory goes on.
     """
     config = task.config.to_dict()
+    config.pop("chat", None)
     del config["answering"]  # how the model is asked afterwards changes nothing in how it is trained
     del config["training"]["micro_batch_size"], config["training"]["checkpointing"]
     key = sha256_of([config, task.samples.sha256])[:12]

@@ -10,7 +10,13 @@ from typing import Annotated, Any
 
 import typer
 
-from ilora_app.cli.options import choose_preset, run_config, sweep_settings, with_run_options
+from ilora_app.cli.options import (
+    chat_settings,
+    choose_preset,
+    run_config,
+    sweep_settings,
+    with_run_options,
+)
 from ilora_app.cli.running import run_plans
 
 DEFAULT_METHODS = "popularity,sasrec,zero-shot,lora,ilora"
@@ -18,7 +24,9 @@ DEFAULT_METHODS = "popularity,sasrec,zero-shot,lora,ilora"
 
 @with_run_options
 def bench(
-    methods: Annotated[str, typer.Option(help="Comma-separated methods, or all.")] = DEFAULT_METHODS,
+    methods: Annotated[
+        str, typer.Option(help="Comma-separated methods, or all; chat takes part where it has an address.")
+    ] = DEFAULT_METHODS,
     preset: Annotated[str, typer.Option(help="quick, standard, paper, or auto (by hardware).")] = "auto",
     seeds: Annotated[int, typer.Option(help="Number of training seeds, from 0 on.")] = 1,
     sweep: Annotated[
@@ -27,6 +35,22 @@ def bench(
     ] = None,
     budget: Annotated[
         float | None, typer.Option(help="Minutes that all of it may take; what is cut to fit is said.")
+    ] = None,
+    chat_url: Annotated[
+        str | None,
+        typer.Option(
+            envvar="ILORA_APP_CHAT_URL",
+            help="Any OpenAI-compatible address for the method chat; its key is read from "
+            "ILORA_APP_CHAT_KEY, from nowhere else.",
+        ),
+    ] = None,
+    chat_model: Annotated[str | None, typer.Option(help="What that server calls the model.")] = None,
+    chat_price: Annotated[
+        str | None,
+        typer.Option(metavar="IN,OUT", help="Prices of a million prompt and answer tokens, to state costs."),
+    ] = None,
+    tensorboard: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write TensorBoard event files into this folder.")
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for results and models.")] = Path("runs"),
     as_json: Annotated[
@@ -47,10 +71,12 @@ def bench(
         )
     chosen, notice = choose_preset(preset)
     datasets = _datasets(given["dataset"])
+    asked = _methods(methods, chat_url)
+    chat = _chat(asked, chat_url, chat_model, chat_price)
     plans = [
         Plan(
-            config=run_config(chosen, {**given, "dataset": dataset}, cell),
-            methods=_methods(methods),
+            config=run_config(chosen, {**given, "dataset": dataset}, cell, chat),
+            methods=asked,
             seeds=tuple(range(seeds)),
             out=out,
             preset=chosen,
@@ -63,7 +89,7 @@ def bench(
     word = "setting" if sweep else "dataset"
     places = [f"{word} {place} of {len(plans)}" for place in range(1, len(plans) + 1) if len(plans) > 1]
     notices = ["; ".join(filter(None, parts)) for parts in itertools.zip_longest([notice], places)]
-    found = run_plans(plans, notices, as_json)
+    found = run_plans(plans, notices, as_json, tensorboard)
     results = list({(one.dataset, one.method, one.seed, one.config_sha256): one for one in found}.values())
     if not as_json:
         from core.data import load_card
@@ -84,9 +110,31 @@ def _datasets(name: str | None) -> list[str | None]:
     return [*shipped_cards()] if name == "all" else [name]
 
 
-def _methods(names: str) -> tuple[str, ...]:
-    """The methods of a comma-separated list; `all` is every one there is."""
-    from core.recommenders import METHODS
+def _methods(names: str, chat_url: str | None) -> tuple[str, ...]:
+    """The methods of a comma-separated list; `all` is every one, the chat model if it has an address."""
+    from core.recommenders import LOCAL_METHODS, METHODS
 
     listed = tuple(name.strip() for name in names.split(",") if name.strip())
-    return tuple(METHODS) if listed == ("all",) else listed
+    if listed == ("all",):
+        return tuple(METHODS) if chat_url else LOCAL_METHODS
+    return listed
+
+
+def _chat(methods: tuple[str, ...], url: str | None, model: str | None, price: str | None) -> dict[str, Any]:
+    """The chat model's settings where it takes part; an address in the environment alone asks for nothing.
+
+    Raises:
+        InputError: it is described but not asked for.
+    """
+    from core.errors import InputError
+    from core.recommenders import REMOTE_METHODS
+
+    if set(methods) & set(REMOTE_METHODS):
+        return chat_settings(url, model, price)
+    for option, value in (("--chat-model", model), ("--chat-price", price)):
+        if value is not None:
+            raise InputError(
+                f"{option} is given, but the method chat takes no part",
+                "name it: --methods popularity,chat --chat-url https://host/v1",
+            )
+    return {}

@@ -122,8 +122,37 @@ def given_settings(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return parts
 
 
-def run_config(preset: str, values: Mapping[str, Any], swept: Mapping[str, Any] | None = None) -> RunConfig:
+def chat_settings(url: str | None, model: str | None, price: str | None) -> dict[str, Any]:
+    """The options of the chat model that were given, by field of its config.
+
+    Raises:
+        InputError: the price is not two numbers.
+    """
+    from core.errors import InputError
+
+    settings: dict[str, Any] = {"url": url, "model": model}
+    if price is not None:
+        try:
+            settings["price_in"], settings["price_out"] = map(float, price.split(","))
+        except ValueError as error:
+            hint = "give the prices of a million prompt and answer tokens, such as 2.5,10"
+            raise InputError(f"--chat-price is {price}", hint) from error
+    return {name: value for name, value in settings.items() if value is not None}
+
+
+def run_config(
+    preset: str,
+    values: Mapping[str, Any],
+    swept: Mapping[str, Any] | None = None,
+    chat: Mapping[str, Any] | None = None,
+) -> RunConfig:
     """The preset's settings with the given options in place, and over them one cell of a sweep.
+
+    Args:
+        preset: its name.
+        values: every run option by its name, None where it was left out.
+        swept: settings by place.
+        chat: settings of the chat model.
 
     Raises:
         InputError: there is no such preset, or a value breaks a rule.
@@ -131,6 +160,8 @@ def run_config(preset: str, values: Mapping[str, Any], swept: Mapping[str, Any] 
     from core.presets import preset_config, with_overrides
 
     parts = given_settings(values)
+    if chat:
+        parts["chat"] = dict(chat)
     for place, value in (swept or {}).items():
         part, field = place.split(".")
         parts.setdefault(part, {})[field] = value

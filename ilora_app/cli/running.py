@@ -5,22 +5,25 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
 if TYPE_CHECKING:
     from core.benchmark import Plan
-    from core.events import Event
+    from core.events import Emit, Event
     from core.results import Result
 
 
-def run_plan(plan: Plan, notice: str, as_json: bool) -> list[Result]:
+def run_plan(plan: Plan, notice: str, as_json: bool, tensorboard: Path | None = None) -> list[Result]:
     """All results of one plan; see `run_plans`."""
-    return run_plans([plan], [notice], as_json)
+    return run_plans([plan], [notice], as_json, tensorboard)
 
 
-def run_plans(plans: Sequence[Plan], notices: Sequence[str], as_json: bool) -> list[Result]:
+def run_plans(
+    plans: Sequence[Plan], notices: Sequence[str], as_json: bool, tensorboard: Path | None = None
+) -> list[Result]:
     """All results of the plans, one after the other; Ctrl-C saves first.
 
     Of several processes that a launcher started, only the main one speaks and returns.
@@ -29,19 +32,28 @@ def run_plans(plans: Sequence[Plan], notices: Sequence[str], as_json: bool) -> l
         plans: what to run.
         notices: for each plan what is said first, empty for nothing.
         as_json: print events and nothing else.
+        tensorboard: a folder for TensorBoard's event files, which the main process writes.
 
     Raises:
         Interrupted: stopped by the user; the same command goes on from there.
         IloraError: something cannot be used here.
     """
     from core import parallel
+    from ilora_app.render.tensorboard import board, check_board
 
     with parallel.joined():
+        with _failure_told(as_json and parallel.is_main()):
+            check_board(tensorboard)
         if len({plan.config.model for plan in plans}) > 1:
             _find_models(plans, as_json)
         if parallel.is_main():
             run = _run_json if as_json else _run_live
-            return [result for plan, said in zip(plans, notices, strict=True) for result in run(plan, said)]
+            with board(tensorboard) as watch:
+                return [
+                    result
+                    for plan, said in zip(plans, notices, strict=True)
+                    for result in run(plan, said, watch)
+                ]
         for plan in plans:
             _run_silently(plan)
     raise typer.Exit
@@ -95,13 +107,14 @@ def _run_silently(plan: Plan) -> None:
         run_benchmark(plan, emit, should_stop)
 
 
-def _run_json(plan: Plan, notice: str) -> list[Result]:
+def _run_json(plan: Plan, notice: str, watch: Emit) -> list[Result]:
     from core.benchmark import run_benchmark
     from core.events import Finished, Notice, Saved
     from ilora_app.cli.results import report_folder
     from ilora_app.cli.stopping import stoppable
 
     def emit(event: Event) -> None:
+        watch(event)
         if isinstance(event, Finished):  # not before the report is there, too
             for path in report_folder(plan.out):
                 _tell(Saved("report", str(path)))
@@ -114,7 +127,7 @@ def _run_json(plan: Plan, notice: str) -> list[Result]:
             return run_benchmark(plan, emit, should_stop)
 
 
-def _run_live(plan: Plan, notice: str) -> list[Result]:
+def _run_live(plan: Plan, notice: str, watch: Emit) -> list[Result]:
     from rich.console import Console
 
     from core.benchmark import run_benchmark
@@ -123,6 +136,11 @@ def _run_live(plan: Plan, notice: str) -> list[Result]:
     from ilora_app.render.progress import ProgressView
 
     with ProgressView(Console(stderr=True)) as view, stoppable() as should_stop:
+
+        def emit(event: Event) -> None:
+            watch(event)
+            view(event)
+
         if notice:
-            view(Notice(notice))
-        return run_benchmark(plan, view, should_stop)
+            emit(Notice(notice))
+        return run_benchmark(plan, emit, should_stop)

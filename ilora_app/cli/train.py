@@ -31,6 +31,9 @@ def train(
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Training seed; 0 if left out.")] = None,
     out: Annotated[Path, typer.Option(help="Folder for results and models, as for `bench`.")] = Path("runs"),
+    tensorboard: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write TensorBoard event files into this folder.")
+    ] = None,
     push_to_hub: Annotated[
         str | None, typer.Option(help="Upload the run folder to this repository of the model hub.")
     ] = None,
@@ -44,7 +47,7 @@ def train(
 
     file = _read(run_file, preset)
     plan, notice = _plan(file, method, preset, seed, out, given)
-    results = run_plan(plan, notice, as_json)
+    results = run_plan(plan, notice, as_json, tensorboard)
     folder = _folder(plan, results[0].config_sha256)
     address = None
     if push_to_hub is not None:

@@ -9,6 +9,7 @@ NONE = "–"
 
 _METHODS = {
     "popularity": "Popularity",
+    "chat": "Chat model",
     "gru4rec": "GRU4Rec",
     "caser": "Caser",
     "sasrec": "SASRec",

@@ -15,6 +15,7 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from core.data.cards import DatasetCard
+from core.recommenders import REMOTE_METHODS
 from core.results import Row, Table
 from ilora_app.render import figures
 from ilora_app.render.reported import ReportedRow, reported_for, unmatched
@@ -120,7 +121,7 @@ class Leaderboard:
         runs = [row.first for row in self.table.rows]
         settings = [
             {run.preset for run in runs} - {None},
-            {run.model for run in runs} - {None},
+            {run.model for run in runs if run.method not in REMOTE_METHODS} - {None},
             {run.quantization for run in runs} - {None},
             {run.objective for run in runs} - {None},
             {run.protocol for run in runs} - {None, "rank"},

@@ -33,6 +33,7 @@ COUNTERPARTS = {
     "gru4rec": "GRU4Rec",
     "caser": "Caser",
     "zero-shot": "Llama2-7B, zero-shot",
+    "chat": "GPT-4, zero-shot",
     "tallrec": "TALLRec",
     "llara": "LLaRA (SASRec)",
     "morec": "MoRec",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
 
-from core.config import RunConfig
+from core.config import ChatConfig, RunConfig
 from core.errors import InputError
 from ilora_app.cli.options import RUN_OPTIONS, run_config, sweep_settings, sweepable
 
@@ -65,6 +66,8 @@ def test_a_swept_setting_reaches_the_config_and_goes_before_the_option() -> None
         ("alpha", "adapter.alpha"),
         ("warmup", "training.warmup"),
         ("quantize", "model.quantize"),
+        ("model", "model.name"),
+        ("chat-timeout", "chat.timeout"),
     ],
 )
 def test_a_setting_is_swept_by_its_option_its_part_and_field_or_its_field(name: str, place: str) -> None:
@@ -74,9 +77,10 @@ def test_a_setting_is_swept_by_its_option_its_part_and_field_or_its_field(name: 
 
 
 def test_every_scalar_setting_outside_the_data_can_be_swept() -> None:
+    parts = {**RunConfig().to_dict(), "chat": dataclasses.asdict(ChatConfig())}
     settings = {
         f"{part}.{field}"
-        for part, values in RunConfig().to_dict().items()
+        for part, values in parts.items()
         for field, value in values.items()
         if part != "data" and not isinstance(value, list)
     }

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from core.errors import InputError
-from core.recommenders import CONFIG_PARTS, LLM_METHODS, METHODS, check_method, method_class
+from core.recommenders import CONFIG_PARTS, LLM_METHODS, LOCAL_METHODS, METHODS, check_method, method_class
 from tests import tiny
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", LOCAL_METHODS)
 def test_scores_are_finite_one_per_candidate_and_follow_their_order(
     method: str, tiny_home: Path, tmp_path: Path, tiny_model: Path
 ) -> None:

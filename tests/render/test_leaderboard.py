@@ -192,3 +192,24 @@ def test_csv_of_rankings_and_answers_has_all_their_columns():
     head = lines[0].split(",")
     assert {"HR@5", "ValidRatio", "HR@1 of valid", "protocol"} <= set(head)
     assert len({line.count(",") for line in lines}) == 1
+
+
+def test_a_chat_model_is_named_in_its_row_and_the_others_model_in_the_heading():
+    chat, other = (
+        answered(
+            "chat",
+            model=model,
+            quantization=None,
+            objective=None,
+            config={"chat": {"model": model}, "answering": {"protocol": "generate"}},
+        )
+        for model in ("acme/gpt-x", "acme/gpt-y")
+    )
+    for models in ([chat], [chat, other]):
+        table = only_table([*five_methods(), *models])
+        text = drawn(table, 200, (*REPORTED, Published("GPT-4, zero-shot", 0.2, 0.9895)))
+        assert "made-up-135M" in text.splitlines()[0]
+        for found in models:
+            (line, *_) = [line for line in text.splitlines() if f"Chat model ({found.model[5:]})" in line]
+            assert " .200 " in line
+    assert {row.label for row in table.rows if row.method == "chat"} == {"chat (gpt-x)", "chat (gpt-y)"}

@@ -17,7 +17,7 @@ from textual.widgets import Static
 
 from core.conversation import Estimate, Estimated, RequestFailed, Surveyed
 from core.events import Event
-from core.recommenders import METHODS
+from core.recommenders import LOCAL_METHODS
 from ilora_app.render.figures import method_name, size
 from ilora_app.tui.bars import bar
 from ilora_app.tui.desk import EMBEDDED, MAIN, QUICK_METHODS, about
@@ -110,7 +110,10 @@ class TrainScreen(Place):
             Setting("model", "model", (EMBEDDED,), free=True),
             Setting("samples", "samples", (PRESETS_OWN, "96", "480", "960"), free=True),
             Setting("seeds", "seeds", ("1", "3", "5")),
-            *(Setting(f"method-{name}", method_name(name), on=name in QUICK_METHODS) for name in METHODS),
+            *(
+                Setting(f"method-{name}", method_name(name), on=name in QUICK_METHODS)
+                for name in LOCAL_METHODS
+            ),
         ]
         with Container(id="train"):
             with Vertical(id="plan"):
