@@ -7,6 +7,7 @@ process everything here is the identity, and torch.distributed is not touched.
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -53,12 +54,18 @@ def joined() -> Iterator[None]:
         f"{', '.join(asked)} is set, but a model is not spread over devices here: each holds all of it",
         "launch without it (plain data parallelism); --quantize nf4 makes a model a quarter of its size",
     )
+    # Its functions' defaults keep the group that is there when it is first imported, whoever imports it.
+    import torch.distributed.nn.functional  # noqa: F401
+
     dist.init_process_group(_backend(), timeout=PATIENCE)
     try:
         yield
         wait()  # nobody leaves while others still need it
     finally:
         dist.destroy_process_group()
+        # A group that lives on keeps its threads, and one of them that lets go of a tensor while the
+        # interpreter ends aborts the process.
+        gc.collect()
 
 
 def _backend() -> str:
