@@ -150,13 +150,13 @@ def test_a_single_process_never_touches_the_others(monkeypatch: pytest.MonkeyPat
         assert weight.grad is None
 
 
-@pytest.mark.parametrize("name", parallel.SHARDING)
-def test_a_model_spread_over_devices_is_refused(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+@pytest.mark.parametrize("name", parallel.REFUSED)
+def test_other_ways_to_spread_a_model_are_refused(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv(name, "true")
     with pytest.raises(InputError, match=name) as caught, parallel.joined():
         pass
-    assert "nf4" in caught.value.hint
+    assert "--use_fsdp" in caught.value.hint
 
 
 def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
