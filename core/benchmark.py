@@ -161,8 +161,10 @@ def run_benchmark(plan: Plan, emit: Emit = silent, should_stop: ShouldStop = nev
         emit(Notice(note))
     if any(method in LLM_METHODS for method, _ in left):
         from core.llm import check_model
+        from core.sharding import check_spread
 
-        with parallel.main_first():
+        check_spread(plan.config.model)
+        with parallel.main_first_if_whole():
             check_model(plan.config.model, emit)  # now, not after the methods before it have trained
     if parallel.is_main():
         _save_facts(plan, dataset, samples)
@@ -319,7 +321,7 @@ def _asked(recommender: Recommender, task: Task, samples: Sequence[Sample]) -> l
     cases: list[Case] = []
     started = time.monotonic()
     for start in range(0, len(samples), CHUNK):
-        if task.should_stop():
+        if parallel.told_to_stop(task.should_stop):
             task.emit(Stopped(recommender.name, task.seed, "test", start))
             raise Interrupted
         chunk = samples[start : start + CHUNK]
@@ -431,7 +433,10 @@ def _model(config: RunConfig, method: str) -> str | None:
 
 def _note_on_processes() -> list[str]:
     """What a result says about a run of several processes."""
-    return [f"shared by {parallel.size()} processes"] if parallel.size() > 1 else []
+    if parallel.size() == 1:
+        return []
+    spread = ["the language model's layers were spread over the processes"] if parallel.is_spread() else []
+    return [f"shared by {parallel.size()} processes", *spread]
 
 
 def _means(result: Result) -> dict[str, dict[str, float]]:

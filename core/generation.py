@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from transformers import GenerationConfig
 
+from core import parallel
 from core.llm import LanguageModel
 from core.prompts import MAX_TITLE_TOKENS, NO_ITEM, AnswerPrompt, Ints, Piece
 
@@ -109,6 +110,7 @@ def generate_answers(
             attention_mask=torch.from_numpy(batch.real).to(llm.device),
             generation_config=_greedy(prompt),
             prefix_allowed_tokens_fn=_within(prompt, candidates, length) if constrained else None,
+            synced_gpus=parallel.is_spread(),  # whoever has written all goes on until everyone has
         )
     return [prompt.read(row) for row in output[:, length:].tolist()]
 

@@ -18,6 +18,7 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
+from core import parallel
 from core.assets import embedded_model_file, home
 from core.config import EMBEDDED, ModelConfig
 from core.errors import ModelError
@@ -82,6 +83,8 @@ def pick_dtype(device: torch.device) -> torch.dtype:
 def load_llm(config: ModelConfig, emit: Emit = silent) -> LanguageModel:
     """Loads a causal language model with frozen weights, in evaluation mode.
 
+    A model that the processes are to share is left in main memory, for `core.sharding.spread_layers` to move.
+
     Args:
         config: which model, which revision, how quantized.
         emit: receives download progress and notices.
@@ -91,7 +94,8 @@ def load_llm(config: ModelConfig, emit: Emit = silent) -> LanguageModel:
     """
     device = pick_device()
     folder = check_model(config, emit)
-    model, tokenizer = _load(folder, config, device, pick_dtype(device))
+    place = torch.device("cpu") if parallel.is_spread() else device  # no device may be able to hold all of it
+    model, tokenizer = _load(folder, config, place, pick_dtype(device))
     disable_cpu_packing(model)
     model.requires_grad_(False)
     model.eval()
@@ -267,10 +271,11 @@ def disable_cpu_packing(model: nn.Module) -> int:
     return guarded
 
 
-def estimate_bytes(folder: Path, quantize: str) -> int | None:
+def estimate_bytes(folder: Path, quantize: str, shares: int = 1) -> int | None:
     """Bytes that the loaded weights will take, or None where the folder does not tell.
 
-    Linear weights shrink with the quantization, embeddings and norms stay in 16 bit.
+    Linear weights shrink with the quantization, embeddings and norms stay in 16 bit. Of a model spread over
+    several processes, each holds a share of the layers and all embeddings.
     """
     try:
         config = json.loads((folder / "config.json").read_text())
@@ -284,7 +289,7 @@ def estimate_bytes(folder: Path, quantize: str) -> int | None:
     if not config.get("tie_word_embeddings", False):
         embeddings *= 2
     embeddings = min(embeddings, int(weights))
-    return int(2 * embeddings + BYTES_PER_WEIGHT[quantize] * (weights - embeddings))
+    return int(2 * embeddings + BYTES_PER_WEIGHT[quantize] * (weights - embeddings) / shares)
 
 
 def check_memory(folder: Path, config: ModelConfig, device: torch.device) -> None:
@@ -293,7 +298,8 @@ def check_memory(folder: Path, config: ModelConfig, device: torch.device) -> Non
     Raises:
         ModelError: the estimate (weights and a fifth for work) exceeds what is free.
     """
-    needed = estimate_bytes(folder, config.quantize)
+    shares = parallel.size() if parallel.is_spread() and device.type == "cuda" else 1
+    needed = estimate_bytes(folder, config.quantize, shares)
     if needed is None:
         return
     free = torch.cuda.mem_get_info()[0] if device.type == "cuda" else free_memory()

@@ -1,17 +1,19 @@
 """Several processes as one run: who writes, what each one works on, and what they agree on.
 
-`accelerate launch` and `torchrun` start the same program several times. Each process holds the whole model
-and takes its share of every batch and of the test cases; gradients and answers are put together. In a single
-process everything here is the identity, and torch.distributed is not touched.
+`accelerate launch` and `torchrun` start the same program several times. Each process takes its share of every
+batch and of the test cases; gradients and answers are put together. Each holds the whole model, or, where the
+launcher asks for FSDP, a part of every layer (see `core.sharding`). In a single process everything here is the
+identity, and torch.distributed is not touched.
 """
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -19,16 +21,25 @@ from torch import Tensor, nn
 
 from core.config import check
 from core.errors import IloraError, Interrupted, TrainingError
+from core.events import ShouldStop
+
+if TYPE_CHECKING:
+    from torch.distributed.device_mesh import DeviceMesh
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 PATIENCE = timedelta(hours=12)
 """How long a process waits for another, which may be fetching a model."""
-SHARDING = ("ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED", "ACCELERATE_USE_MEGATRON_LM")
-"""What accelerate's launcher sets to ask for a model that is spread over devices."""
+SPREAD = "ACCELERATE_USE_FSDP"
+"""What accelerate's launcher sets to ask for a model whose layers are spread over the processes."""
+REFUSED = ("ACCELERATE_USE_DEEPSPEED", "ACCELERATE_USE_MEGATRON_LM")
+"""What it sets to ask for other ways to spread a model, which are not done here."""
+LOADING = "FSDP_CPU_RAM_EFFICIENT_LOADING"
+"""What it sets for transformers to load weights in the main process alone, which then has to hand them out."""
 
 _depth_of_solo = 0
+_mesh: DeviceMesh | None = None
 
 
 def announced() -> int:
@@ -47,18 +58,50 @@ def joined() -> Iterator[None]:
     if announced() <= 1:
         yield
         return
-    asked = [name for name in SHARDING if os.environ.get(name, "").lower() in ("true", "1", "yes")]
+    asked = [name for name in REFUSED if _is_set(name)]
     check(
         not asked,
-        f"{', '.join(asked)} is set, but a model is not spread over devices here: each holds all of it",
-        "launch without it (plain data parallelism); --quantize nf4 makes a model a quarter of its size",
+        f"{', '.join(asked)} is set, but a model is not spread over devices that way here",
+        "launch with --use_fsdp, or without (each process holds the model); --quantize nf4 makes it small",
     )
+    os.environ[LOADING] = "false"  # here every process reads the weights and keeps its part
+    # Its functions' defaults keep the group that is there when it is first imported, whoever imports it.
+    import torch.distributed.nn.functional  # noqa: F401
+
     dist.init_process_group(_backend(), timeout=PATIENCE)
     try:
         yield
         wait()  # nobody leaves while others still need it
     finally:
-        dist.destroy_process_group()
+        _leave()
+
+
+def _leave() -> None:
+    """Gives the group up for good.
+
+    One that lives on keeps its threads, and one of them that lets go of a tensor while the interpreter ends
+    aborts the process.
+    """
+    global _mesh
+    dist.destroy_process_group()
+    if _mesh is not None:  # DTensor's caches keep the mesh, so the mesh must not keep the group
+        vars(_mesh).get("_pg_registry", {}).clear()
+        _mesh = None
+    gc.collect()
+
+
+def mesh(kind: str) -> DeviceMesh:
+    """All processes in a row, for spreading weights over their devices of this kind; made once for a run."""
+    global _mesh
+    from torch.distributed.device_mesh import init_device_mesh
+
+    if _mesh is None:
+        _mesh = init_device_mesh(kind, (size(),))
+    return _mesh
+
+
+def _is_set(name: str) -> bool:
+    return os.environ.get(name, "").lower() in ("true", "1", "yes")
 
 
 def _backend() -> str:
@@ -88,6 +131,20 @@ def rank() -> int:
 def is_main() -> bool:
     """Whether this process is the one that writes files and speaks."""
     return rank() == 0
+
+
+def is_spread() -> bool:
+    """Whether each process that shares the work in hand holds but a part of the model's layers.
+
+    Then all must run the layers together and equally often, for each run collects the other parts.
+    """
+    return size() > 1 and _is_set(SPREAD)
+
+
+def told_to_stop(should_stop: ShouldStop) -> bool:
+    """Whether this process is asked to stop; where the model is spread, whether any is."""
+    asked = should_stop()
+    return anyone(asked) if is_spread() else asked
 
 
 @contextmanager
@@ -200,6 +257,11 @@ def main_first() -> Iterator[None]:
             _tell(failure)
 
 
+def main_first_if_whole() -> AbstractContextManager[None]:
+    """`main_first`; all at once where the model is spread, for then no process can run it alone."""
+    return nullcontext() if is_spread() else main_first()
+
+
 def _nothing() -> None:
     return None
 
@@ -213,6 +275,9 @@ def _tell(failure: list[Exception]) -> None:
 def share_out(items: Sequence[T], work: Callable[[Sequence[T]], Sequence[R]]) -> list[R]:
     """What `work` makes of all items, in their order, in every process; each works on its share.
 
+    Where the model is spread, all shares are made equally long: a short one gets an item more, whose result is
+    not used.
+
     Args:
         items: the same in every process.
         work: one result for each item it is given.
@@ -222,7 +287,11 @@ def share_out(items: Sequence[T], work: Callable[[Sequence[T]], Sequence[R]]) ->
     """
     if size() == 1:
         return list(work(items))
-    own, stopped = items[rank() :: size()], False
+    own: Sequence[T] = items[rank() :: size()]
+    if is_spread():
+        missing = -(-len(items) // size()) - len(own)
+        own = [*own, *items[:missing]]
+    stopped = False
     results: list[R] = []
     try:
         results = list(work(own)) if len(own) else []

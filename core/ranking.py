@@ -17,9 +17,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from core import parallel
 from core.files import atomic_path
 from core.llm import LanguageModel
 from core.prompts import ListwisePrompt, Packed, pack, visible
+from core.sharding import whole
 
 ITEMS_PER_ROW = 24
 ROWS_PER_PASS = 8
@@ -89,18 +91,23 @@ class SegmentStates:
                 self._read([[] if segment is prompt.preamble else [segment]])
 
     def _restore(self) -> bool:
-        """Takes the states kept by an earlier run; a file that cannot be used is made again."""
-        if self.store is None or not self.store.is_file():
-            return False
-        try:
-            states = load_file(self.store)["states"]
-        except (OSError, SafetensorError, KeyError):
-            return False
-        if states.shape != self.flat.shape:
+        """Takes the states kept by an earlier run; says whether it, and every process with it, could."""
+        states = self._kept()
+        if parallel.anyone(states is None) or states is None:  # they are read together or not at all
             return False
         self.flat.copy_(states)
         self.known[:] = True
         return True
+
+    def _kept(self) -> Tensor | None:
+        """The states in the store; None where there are none, or the file cannot be used."""
+        if self.store is None or not self.store.is_file():
+            return None
+        try:
+            states = load_file(self.store)["states"]
+        except (OSError, SafetensorError, KeyError):
+            return None
+        return states if states.shape == self.flat.shape else None
 
     @torch.no_grad()
     def _embed_all(self) -> None:
@@ -119,7 +126,7 @@ class SegmentStates:
             full = np.resize(part, whole_rows * ITEMS_PER_ROW)  # repeats fill the last row
             self._read([list(map(self.prompt.item, row)) for row in full.reshape(-1, ITEMS_PER_ROW).tolist()])
             self.known[part] = True
-        if len(missing) and self.known.all() and self.store is not None:
+        if len(missing) and self.known.all() and self.store is not None and parallel.is_main():
             with atomic_path(self.store) as temporary:
                 save_file({"states": self.flat.cpu()}, temporary)
 
@@ -160,7 +167,7 @@ def weights_digest(llm: LanguageModel, lower: int) -> hashlib._Hash:
     digest.update(weight[:: max(1, len(weight) // 64)].float().cpu().numpy().tobytes())
     for layer in list(llm.decoder.layers)[:lower]:  # type: ignore[arg-type]
         for parameter in layer.parameters():
-            digest.update(parameter.detach().flatten()[:32].float().cpu().numpy().tobytes())
+            digest.update(whole(parameter.detach()).flatten()[:32].float().cpu().numpy().tobytes())
     return digest
 
 

@@ -225,11 +225,7 @@ class Loop:
                 total = self._accumulate(pairs)
                 break
             except torch.OutOfMemoryError as error:
-                if self.micro_batch_size == 1:
-                    raise TrainingError(
-                        f"{self.method}: out of memory with one sample at a time",
-                        "use --quantize nf4, a smaller --model or fewer --layers",
-                    ) from error
+                self._check_cut(error)
                 self.micro_batch_size = (self.micro_batch_size + 1) // 2
                 self.emit(Notice(f"out of memory: micro-batch is now {self.micro_batch_size}", "warning"))
                 self.optimizer.zero_grad(set_to_none=True)
@@ -249,6 +245,19 @@ class Loop:
         self._loss_sum += total
         self._loss_steps += 1
 
+    def _check_cut(self, error: torch.OutOfMemoryError) -> None:
+        """Raises `TrainingError` unless smaller micro-batches can help out of an error of memory."""
+        if parallel.is_spread():  # the others would wait for layers that this process does not run
+            raise TrainingError(
+                f"{self.method}: out of memory with {self.micro_batch_size} samples at a time",
+                "lower --micro-batch, or launch more processes",
+            ) from error
+        if self.micro_batch_size == 1:
+            raise TrainingError(
+                f"{self.method}: out of memory with one sample at a time",
+                "use --quantize nf4, a smaller --model or fewer --layers",
+            ) from error
+
     def _accumulate(self, pairs: list[tuple[int, int]]) -> float:
         """This process's part of the mean loss over all terms of a batch, and of its gradients.
 
@@ -258,12 +267,23 @@ class Loop:
         pairs = sorted(pairs, key=lambda pair: self.job.length(*pair))
         terms = max(1, sum(self.job.terms(samples, epoch) for samples, epoch in self._pieces(pairs)))
         total = 0.0
-        for samples, epoch in self._pieces(pairs[parallel.rank() :: parallel.size()]):
+        own = self._pieces(pairs[parallel.rank() :: parallel.size()])
+        for place, (samples, epoch) in enumerate([*own, *self._repeats(pairs, len(own))]):
             with self.job.loss(samples, epoch) as (loss, count):
+                if place >= len(own):
+                    loss = 0 * loss
                 if count:
                     self.scaler.scale(loss / terms).backward()  # type: ignore[no-untyped-call]
                     total += float(loss.detach()) / terms
         return total
+
+    def _repeats(self, pairs: list[tuple[int, int]], own: int) -> list[tuple[list[int], int]]:
+        """Micro-batches that count for nothing: a spread model is run equally often in every process."""
+        if not parallel.is_spread():
+            return []
+        count = parallel.size()
+        most = max(len(self._pieces(pairs[rank::count])) for rank in range(count))
+        return self._pieces(pairs)[:1] * (most - own)
 
     def _pieces(self, pairs: list[tuple[int, int]]) -> list[tuple[list[int], int]]:
         """Micro-batches, each of one epoch."""

@@ -166,14 +166,34 @@ def death(folder: Path) -> None:
         (folder / "death.json").write_text(json.dumps([error.title, error.hint]))
 
 
+def threads() -> list[str]:
+    """The names of this process's threads, where the system tells."""
+    return sorted(path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm"))
+
+
+def leaving(folder: Path) -> None:
+    """Meets the others, lets a library see them, and notes what is left afterwards."""
+    with parallel.joined():
+        import torch.distributed.nn.functional  # noqa: F401
+
+        during = threads()
+        parallel.wait()
+    (folder / f"threads-{os.environ['RANK']}.json").write_text(json.dumps([during, threads()]))
+
+
 def bench(folder: Path) -> None:
     """The command line, with weights in full precision, so that the order of sums hardly matters."""
     from core import llm
     from ilora_app.cli import main
 
     llm.pick_dtype = lambda device: torch.float32
-    main(json.loads((folder / "arguments.json").read_text()))
+    try:
+        main(json.loads((folder / "arguments.json").read_text()))
+    finally:
+        (folder / f"threads-{os.environ['RANK']}.json").write_text(json.dumps(threads()))
 
+
+JOBS = {"parts": parts, "death": death, "leaving": leaving, "bench": bench}
 
 if __name__ == "__main__":
-    {"parts": parts, "death": death, "bench": bench}[sys.argv[1]](Path(sys.argv[2]))
+    JOBS[sys.argv[1]](Path(sys.argv[2]))

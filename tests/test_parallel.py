@@ -99,6 +99,22 @@ def test_a_process_whose_partner_is_gone_says_so_and_ends(tmp_path: Path) -> Non
     assert "goes on" in hint
 
 
+def workers(names: list[str]) -> list[str]:
+    """The threads that work for a group of processes."""
+    return [name for name in names if "gloo" in name or "tcpstore" in name]
+
+
+def test_no_thread_outlives_the_meeting(tmp_path: Path) -> None:
+    """One that frees a tensor while the interpreter ends takes the process with it (SIGABRT)."""
+    if not Path("/proc/self/task").is_dir():
+        pytest.skip("this system does not list a process's threads")
+    assert [code for code, _, _ in launch("leaving", str(tmp_path))] == [0, 0]
+    for rank in range(2):
+        during, after = json.loads((tmp_path / f"threads-{rank}.json").read_text())
+        assert workers(during)
+        assert not workers(after)
+
+
 # --- the small parts ---------------------------------------------------------------------------------------
 
 
@@ -134,13 +150,13 @@ def test_a_single_process_never_touches_the_others(monkeypatch: pytest.MonkeyPat
         assert weight.grad is None
 
 
-@pytest.mark.parametrize("name", parallel.SHARDING)
-def test_a_model_spread_over_devices_is_refused(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+@pytest.mark.parametrize("name", parallel.REFUSED)
+def test_other_ways_to_spread_a_model_are_refused(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv(name, "true")
     with pytest.raises(InputError, match=name) as caught, parallel.joined():
         pass
-    assert "nf4" in caught.value.hint
+    assert "--use_fsdp" in caught.value.hint
 
 
 def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,6 +199,8 @@ def test_a_benchmark_of_two_processes_gives_the_results_of_one_and_each_once(
     one, two = (benchmark(tmp_path / str(count), tiny_model, count) for count in (1, 2))
     assert [code for code, _, _ in [*one, *two]] == [0, 0, 0], two
     assert two[1][1] == ""  # one process speaks
+    for rank in range(2):
+        assert not workers(json.loads((tmp_path / "2" / f"threads-{rank}.json").read_text()))
     events = [json.loads(line) for line in two[0][1].splitlines()]
     finished = [event["method"] for event in events if event["event"] == "MethodFinished"]
     assert finished == ["popularity", "sasrec", "zero-shot", "lora", "ilora"] * 2

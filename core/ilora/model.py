@@ -28,6 +28,7 @@ from core.ilora.layers import ADAPTER, ExpertWeights, adapt_layers
 from core.llm import LanguageModel, disable_cpu_packing, quiet
 from core.prompts import AnswerPrompt, ListwisePrompt, encode_titles
 from core.ranking import ListwiseRanker, SegmentStates, decoder_view, states_key
+from core.sharding import spread_layers
 
 if TYPE_CHECKING:
     from core.data.cards import Prompts
@@ -80,6 +81,7 @@ class AdaptedModel:
         )
         if config.training.checkpointing:
             recompute_in_backward(llm.model)
+        spread_layers(llm)
         self.ranker = self._ranker(decoder, titles, prompts, emit).to(llm.device)
         self.gate: Gate | None = None
         self._gate_input: RandomInput | MeanInput | None = None

@@ -37,6 +37,7 @@ from core.recommenders.encoders import (
     score_samples,
     target_columns,
 )
+from core.sharding import spread_layers
 from core.training import Schedule, clear_checkpoints, train
 from core.validity import Answer, read_answer
 
@@ -177,7 +178,7 @@ def score_in_batches(
     order = sorted(range(len(histories)), key=lambda i: len(histories[i]))
     parts = []
     for start in range(0, len(order), size):
-        if should_stop():
+        if parallel.told_to_stop(should_stop):
             raise Interrupted
         rows = order[start : start + size]
         parts.append(score([histories[i] for i in rows], [candidates[i] for i in rows]).float().cpu().numpy())
@@ -258,7 +259,7 @@ class AdapterRecommender(Recommender):
             encoder, _ = fit_encoder(task)
         started = time.monotonic()
         self.protocol = task.config.answering.protocol
-        with parallel.main_first():
+        with parallel.main_first_if_whole():
             self.model = self.build(task, encoder)
         loading = time.monotonic() - started
         settings = task.config.training
@@ -381,6 +382,7 @@ class ZeroShot(Recommender):
             task.dataset.catalogue.titles,
             load_card(task.dataset.name).prompts.answer_templates,
         )
+        spread_layers(self.llm)
         upper = decoder_view(self.llm.decoder, 0, self.llm.depth, norm=True)
         self.ranker = AnswerRanker(self.llm, prompt, None, upper, None)
         loading = time.monotonic() - started
