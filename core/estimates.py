@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from core.config import TUNING_GRID, RunConfig
 from core.data.samples import last_positions
 from core.data.types import Samples
-from core.recommenders import ENCODER_METHODS, LLM_METHODS, REMOTE_METHODS, settle
+from core.recommenders import ENCODER_METHODS, REMOTE_METHODS, settle
 
 REFERENCE_GFLOPS = 500.0
 """bf16 matrix operations a second, in 1e9, of the machine that the figures below were measured on."""
