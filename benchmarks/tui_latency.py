@@ -141,8 +141,8 @@ async def ranked(app: IloraTui, press: str) -> float:
     return took
 
 
-async def train(app: IloraTui, pauses: Pauses) -> None:
-    """Starts a short training from the form, watches it, and ranks beside it."""
+async def train(app: IloraTui, pauses: Pauses) -> list[float]:
+    """Starts a short training from the form, watches it, and ranks beside it; seconds to each ranking."""
     pauses.phase = "going to Train"
     app.simulate_key("3")
     await until(lambda: app.current_mode == "train" and app.screen.is_mounted)
@@ -166,10 +166,10 @@ async def train(app: IloraTui, pauses: Pauses) -> None:
     pauses.phase = "ranking while training"
     app.simulate_key("1")
     await until(lambda: isinstance(app.screen, ExploreScreen))
-    for _ in range(4):
-        await ranked(app, "down")
+    took = [await ranked(app, "down") for _ in range(8)]
     assert screen.job is not None
     screen.job.stop()
+    return took
 
 
 async def inside(out: Path, users: int, blame: bool) -> dict[str, Any]:
@@ -201,7 +201,7 @@ async def inside(out: Path, users: int, blame: bool) -> dict[str, Any]:
             found["new user to ranking, worst ms"] = 1000 * max(browsing)
             found["edit to ranking, median ms"] = 1000 * median(edits)
             screen.query_one("#users").focus()
-            await train(app, pauses)
+            found["new user to ranking while training, median ms"] = 1000 * median(await train(app, pauses))
             pauses.phase = "quitting"
             before = time.perf_counter()
             await app.desk.stop()

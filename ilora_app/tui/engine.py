@@ -15,6 +15,7 @@ from textual.message import Message
 
 from core.conversation import Request
 from core.events import Event
+from ilora_app.tui.manners import stand_back
 from ilora_app.tui.messages import EngineDied, EngineMumbled, EngineSaid
 
 COMMAND = (sys.executable, "-m", "ilora_app", "engine", "--json")
@@ -69,8 +70,7 @@ class Engine:
             limit=LONGEST_LINE,
             env=environment,
         )
-        with contextlib.suppress(ProcessLookupError, PermissionError):  # politeness is no condition
-            os.setpriority(os.PRIO_PROCESS, self._process.pid, self.niceness)
+        stand_back(self._process.pid, self.niceness)
         self._readers = [
             asyncio.create_task(self._read(self._process)),
             asyncio.create_task(self._overhear(self._process)),

@@ -18,6 +18,7 @@ import psutil
 
 from core.events import Event
 from core.files import atomic_write
+from ilora_app.tui.manners import stand_back
 
 CARD = "training/job.json"
 NICENESS = 12
@@ -134,8 +135,7 @@ def start_job(out: Path, options: Sequence[str]) -> Job:
             start_new_session=True,
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
         )
-    with contextlib.suppress(OSError):  # politeness is no condition
-        os.setpriority(os.PRIO_PROCESS, process.pid, NICENESS)
+    stand_back(process.pid, NICENESS)
     started = psutil.Process(process.pid).create_time()
     job = Job(process.pid, started, command, str(log.absolute()), str(errors.absolute()))
     atomic_write(out / CARD, json.dumps(asdict(job)) + "\n")

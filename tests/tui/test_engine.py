@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import psutil
 import pytest
@@ -14,6 +17,7 @@ from textual.message import Message
 
 from core.conversation import Open, Rank, Ranked, Survey, Surveyed, WarmedUp
 from ilora_app.tui.engine import Engine
+from ilora_app.tui.manners import stand_back
 from ilora_app.tui.messages import EngineDied, EngineMumbled, EngineSaid
 from tests.tui.stand_in import ILORA
 
@@ -106,3 +110,17 @@ async def test_it_is_gone_within_two_seconds_also_when_busy_or_deaf(flaw: str) -
         assert time.monotonic() - started < 2
         assert not psutil.pid_exists(pid)
         assert not any(isinstance(message, EngineDied) for message in heard)
+
+
+def test_a_child_stands_back_with_its_whole_session() -> None:
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, start_new_session=True)
+    try:
+        stand_back(child.pid, 7)
+        assert os.getpriority(os.PRIO_PROCESS, child.pid) == 7
+        group = Path(f"/proc/{child.pid}/autogroup")
+        if group.exists() and group.read_text().strip():  # where sessions share out the processors
+            assert group.read_text().split()[-1] == "7"
+        stand_back(2**22 + 1, 7)  # nobody: no error
+    finally:
+        child.kill()
+        child.wait()

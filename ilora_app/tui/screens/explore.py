@@ -53,6 +53,7 @@ class ExploreScreen(Place):
         Binding("full_stop", "walk(1)", "Step", show=False, tooltip="one item on in this life"),
         Binding("comma", "walk(-1)", "Step back", show=False, tooltip="one item back in this life"),
         Binding("escape", "leave", "Back", show=False),
+        Binding("w", "why", "Why", show=False),
         Binding("f", "app.first_run", "Fetch", show=False),
     ]
 
