@@ -397,16 +397,18 @@ def _result(
         command=plan.command,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         history=tuple(report.curve),
-        notes=(*report.notes, *plan.cuts, *_note_on_processes()),
+        notes=(*report.notes, *plan.cuts, *_notes_on_processes(has_llm)),
     )
 
 
-def _note_on_processes() -> list[str]:
+def _notes_on_processes(has_llm: bool) -> list[str]:
     """What a result says about a run of several processes."""
     if parallel.size() == 1:
         return []
-    spread = ["the language model's layers were spread over the processes"] if parallel.is_spread() else []
-    return [f"shared by {parallel.size()} processes", *spread]
+    notes = [f"shared by {parallel.size()} processes"]
+    if has_llm and parallel.is_spread():
+        notes.append("the language model's layers were spread over the processes")
+    return notes
 
 
 def _means(result: Result) -> dict[str, dict[str, float]]:
