@@ -1,8 +1,8 @@
 """A model spread over the processes: each keeps a part of every layer and borrows the rest to run it (FSDP2).
 
 Only the frozen weights of the decoder layers are spread. Embeddings and everything that is trained stay whole
-in every process. Nothing frozen has a gradient, so that layers only ever collect weights, forward and backward;
-the gradients of what is trained are summed as without spreading.
+in every process. Nothing frozen has a gradient, so that layers only ever collect weights, forward and
+backward; the gradients of what is trained are summed as without spreading.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def move_rest(llm: LanguageModel) -> None:
 
 
 def whole(weight: Tensor) -> Tensor:
-    """A weight with the parts that other processes hold, which must ask too; as it is where it is not spread."""
+    """A weight with the parts that other processes hold, which must ask too; as it is if not spread."""
     from torch.distributed.tensor import DTensor
 
     found: Tensor = weight.full_tensor() if isinstance(weight, DTensor) else weight
