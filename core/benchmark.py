@@ -411,7 +411,7 @@ def _result(
             *remarks,
             *plan.cuts,
             *_note_on_users(task.samples),
-            *_note_on_processes(),
+            *_notes_on_processes(has_llm),
         ),
     )
 
@@ -431,12 +431,14 @@ def _model(config: RunConfig, method: str) -> str | None:
     return config.model.name if method in LLM_METHODS else None
 
 
-def _note_on_processes() -> list[str]:
+def _notes_on_processes(has_llm: bool) -> list[str]:
     """What a result says about a run of several processes."""
     if parallel.size() == 1:
         return []
-    spread = ["the language model's layers were spread over the processes"] if parallel.is_spread() else []
-    return [f"shared by {parallel.size()} processes", *spread]
+    notes = [f"shared by {parallel.size()} processes"]
+    if has_llm and parallel.is_spread():
+        notes.append("the language model's layers were spread over the processes")
+    return notes
 
 
 def _means(result: Result) -> dict[str, dict[str, float]]:

@@ -2,8 +2,8 @@
 
 `accelerate launch` and `torchrun` start the same program several times. Each process takes its share of every
 batch and of the test cases; gradients and answers are put together. Each holds the whole model, or, where the
-launcher asks for FSDP, a part of every layer (see `core.sharding`). In a single process everything here is the
-identity, and torch.distributed is not touched.
+launcher asks for FSDP, a part of every layer (see `core.sharding`). In a single process everything here is
+the identity, and torch.distributed is not touched.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ SPREAD = "ACCELERATE_USE_FSDP"
 REFUSED = ("ACCELERATE_USE_DEEPSPEED", "ACCELERATE_USE_MEGATRON_LM")
 """What it sets to ask for other ways to spread a model, which are not done here."""
 LOADING = "FSDP_CPU_RAM_EFFICIENT_LOADING"
-"""What it sets for transformers to load weights in the main process alone, which then has to hand them out."""
+"""What it sets for transformers to load weights in the main process alone, which must hand them out."""
 
 _depth_of_solo = 0
 _mesh: DeviceMesh | None = None
@@ -275,8 +275,8 @@ def _tell(failure: list[Exception]) -> None:
 def share_out(items: Sequence[T], work: Callable[[Sequence[T]], Sequence[R]]) -> list[R]:
     """What `work` makes of all items, in their order, in every process; each works on its share.
 
-    Where the model is spread, all shares are made equally long: a short one gets an item more, whose result is
-    not used.
+    Where the model is spread, all shares are equally long: a short one gets an item more, whose result is not
+    used.
 
     Args:
         items: the same in every process.

@@ -1,15 +1,14 @@
 """A model spread over the processes: each keeps a part of every layer and borrows the rest to run it (FSDP2).
 
-Only the frozen weights of the decoder layers are spread. Embeddings and everything that is trained stay whole in
-every process. Nothing frozen has a gradient, so that layers only ever collect weights, forward and backward;
-the gradients of what is trained are summed as without spreading.
+Only the frozen weights of the decoder layers are spread. Embeddings and everything that is trained stay whole
+in every process. Nothing frozen has a gradient, so that layers only ever collect weights, forward and
+backward; the gradients of what is trained are summed as without spreading.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor, nn
 
 from core import parallel
@@ -33,7 +32,7 @@ def check_spread(config: ModelConfig) -> None:
 
 
 def spread_layers(llm: LanguageModel) -> None:
-    """Leaves this process its part of every decoder layer's frozen weights, where the launcher asked for that.
+    """Leaves this process its part of every decoder layer's frozen weights, if the launcher asked for that.
 
     All processes call it together, with the same weights, and run the layers together from then on.
     """
@@ -63,17 +62,8 @@ def move_rest(llm: LanguageModel) -> None:
 
 
 def whole(weight: Tensor) -> Tensor:
-    """A weight with the parts that other processes hold, which must ask for it too; or as it is, if not spread."""
+    """A weight with the parts that other processes hold, which must ask too; as it is if not spread."""
     from torch.distributed.tensor import DTensor
 
     found: Tensor = weight.full_tensor() if isinstance(weight, DTensor) else weight
     return found
-
-
-def held_bytes(layer: nn.Module) -> int:
-    """Bytes of a layer's frozen weights in this process."""
-    from torch.distributed.tensor import DTensor
-
-    frozen = [parameter for parameter in layer.parameters() if not parameter.requires_grad]
-    parts: list[torch.Tensor] = [p.to_local() if isinstance(p, DTensor) else p for p in frozen]
-    return sum(part.numel() * part.element_size() for part in parts)

@@ -270,11 +270,10 @@ class Loop:
         own = self._pieces(pairs[parallel.rank() :: parallel.size()])
         for place, (samples, epoch) in enumerate([*own, *self._repeats(pairs, len(own))]):
             with self.job.loss(samples, epoch) as (loss, count):
-                if place >= len(own):
-                    loss = 0 * loss
+                summed = loss if place < len(own) else 0 * loss
                 if count:
-                    self.scaler.scale(loss / terms).backward()  # type: ignore[no-untyped-call]
-                    total += float(loss.detach()) / terms
+                    self.scaler.scale(summed / terms).backward()  # type: ignore[no-untyped-call]
+                    total += float(summed.detach()) / terms
         return total
 
     def _repeats(self, pairs: list[tuple[int, int]], own: int) -> list[tuple[list[int], int]]:

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,10 @@ from safetensors.torch import save_file
 
 from core import parallel
 from core.errors import IloraError, InputError, Interrupted
+from core.recommenders.llm import Ilora
+from core.sharding import check_spread
 from core.training import Schedule, clear_checkpoints
+from tests import tiny
 from tests.test_training import Toy, run, schedule
 
 torch.set_num_threads(1)
@@ -193,7 +197,56 @@ def bench(folder: Path) -> None:
         (folder / f"threads-{os.environ['RANK']}.json").write_text(json.dumps(threads()))
 
 
-JOBS = {"parts": parts, "death": death, "leaving": leaving, "bench": bench}
+def held_bytes(layer: Any) -> int:
+    """Bytes of a layer's frozen weights in this process."""
+    frozen = [parameter for parameter in layer.parameters() if not parameter.requires_grad]
+    parts = [part.to_local() if hasattr(part, "to_local") else part for part in frozen]
+    return sum(part.numel() * part.element_size() for part in parts)
+
+
+def asked(model: str, folder: Path, objective: str, quantize: str) -> dict[str, Any]:
+    """What an iLoRA with random weights holds, scores, learns from a batch and writes."""
+    config = tiny.config(model, objective=objective, checkpointing=True)
+    config = replace(config, model=replace(config.model, quantize=quantize))
+    check_spread(config.model)
+    made = Ilora().build(tiny.task(config, folder), tiny.encoder())
+    for number, part in enumerate((made.peft, made.ranker, made.gate)):
+        assert part is not None
+        tiny.randomize(part, seed=number)
+    histories, candidates = tiny.histories(5), tiny.candidates(5, size=6)
+    made.train()
+    with made.loss(histories, candidates, [0, 1, 2, 3, 4]) as loss:
+        loss.backward()  # type: ignore[no-untyped-call]
+    gradients = {name: float(p.grad.norm()) for name, p in made.parameters().items() if p.grad is not None}
+    made.train(False)
+    with torch.no_grad():
+        scores = made.scores(histories, candidates).tolist()
+
+    def write(own: Sequence[int]) -> list[str]:
+        return made.answers([histories[i] for i in own], [candidates[i] for i in own], constrained=True)
+
+    return {
+        "held": [held_bytes(layer) for layer in made.llm.decoder.layers],  # type: ignore[union-attr]
+        "loss": float(loss.detach()),
+        "gradients": gradients,
+        "scores": scores,
+        "answers": parallel.share_out(range(5), write) if objective == "language-model" else [],
+        "total": made.total_parameters(),
+    }
+
+
+def spread(folder: Path) -> None:
+    """Models whose layers the processes share, as `arguments.json` names them."""
+    from core import llm
+
+    llm.pick_dtype = lambda device: torch.float32
+    cases = json.loads((folder / "arguments.json").read_text())
+    with parallel.joined():
+        found = [asked(cases["model"], folder, *case) for case in cases["cases"]]
+    (folder / f"found-{os.environ['RANK']}.json").write_text(json.dumps([found, threads()]))
+
+
+JOBS = {"parts": parts, "death": death, "leaving": leaving, "spread": spread, "bench": bench}
 
 if __name__ == "__main__":
     JOBS[sys.argv[1]](Path(sys.argv[2]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -15,15 +16,17 @@ import torch
 from safetensors.torch import load_file
 
 from core import parallel
+from core.config import ModelConfig
 from core.errors import InputError
-from tests.processes import PLANS, Uneven
+from core.sharding import check_spread
+from tests.processes import PLANS, Uneven, asked
 from tests.test_training import run
 
 ROOT = Path(__file__).parents[1]
 
 
-def launch(*arguments: str, count: int = 2) -> list[tuple[int, str, str]]:
-    """Exit code, stdout and stderr of processes started as a launcher would."""
+def launch(*arguments: str, count: int = 2, spread: bool = False) -> list[tuple[int, str, str]]:
+    """Exit code, stdout and stderr of processes started as a launcher would, which may ask for FSDP."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -34,6 +37,7 @@ def launch(*arguments: str, count: int = 2) -> list[tuple[int, str, str]]:
         "WORLD_SIZE": str(count),
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
+        **dict.fromkeys((parallel.SPREAD, parallel.LOADING), str(spread).lower()),
     }
     processes = [
         subprocess.Popen(
@@ -50,11 +54,13 @@ def launch(*arguments: str, count: int = 2) -> list[tuple[int, str, str]]:
     return [(process.returncode, *texts) for process, texts in zip(processes, said, strict=True)]
 
 
-@pytest.fixture(scope="module")
-def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, Any]]]:
-    """Where two processes wrote, and what each of them noted."""
+@pytest.fixture(scope="module", params=[False, True], ids=["whole", "spread"])
+def done(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, list[dict[str, Any]]]:
+    """Where two processes wrote, and what each of them noted, with a whole model each or in lockstep."""
     folder = tmp_path_factory.mktemp("two")
-    ended = launch("parts", str(folder))
+    ended = launch("parts", str(folder), spread=request.param)
     assert [code for code, _, _ in ended] == [0, 0], ended
     return folder, [json.loads((folder / f"record-{rank}.json").read_text()) for rank in range(2)]
 
@@ -168,10 +174,53 @@ def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -
         pass
 
 
+# --- a model spread over the processes ---------------------------------------------------------------------
+
+CASES = [["listwise", "none"], ["listwise", "nf4"], ["language-model", "none"]]
+
+
+def test_processes_that_hold_half_the_layers_each_compute_what_one_does_with_all(
+    tmp_path: Path, tiny_home: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Scores, loss and gradients (through recomputed layers), and answers of different lengths."""
+    (tmp_path / "arguments.json").write_text(json.dumps({"model": str(tiny_model), "cases": CASES}))
+    ended = launch("spread", str(tmp_path), spread=True)
+    assert [code for code, _, _ in ended] == [0, 0], ended
+    monkeypatch.setattr("core.llm.pick_dtype", lambda device: torch.float32)
+    shutil.rmtree(tiny_home / "states")
+    records = [json.loads((tmp_path / f"found-{rank}.json").read_text()) for rank in range(2)]
+    for _, threads in records:
+        assert not workers(threads)
+    for number, case in enumerate(CASES):
+        expected = asked(str(tiny_model), tmp_path, *case)
+        for found, _ in records:
+            held, total = sum(found[number]["held"]), sum(expected["held"])
+            assert total / 2 <= held < 0.52 * total, case
+            for key in ("answers", "total"):
+                assert found[number][key] == expected[key], (case, key)
+            for key in ("loss", "scores", "gradients"):
+                torch.testing.assert_close(
+                    flat(found[number][key]), flat(expected[key]), rtol=1e-4, atol=1e-5, msg=f"{case} {key}"
+                )
+
+
+def flat(value: Any) -> torch.Tensor:
+    """A number, a table of numbers or named numbers as a tensor."""
+    return torch.tensor([value[key] for key in sorted(value)] if isinstance(value, dict) else value)
+
+
+def test_eight_bit_weights_are_not_spread(monkeypatch: pytest.MonkeyPatch) -> None:
+    check_spread(ModelConfig(quantize="int8"))
+    monkeypatch.setattr(parallel, "is_spread", lambda: True)
+    with pytest.raises(InputError, match="int8") as caught:
+        check_spread(ModelConfig(quantize="int8"))
+    assert "nf4" in caught.value.hint
+
+
 # --- the whole benchmark -----------------------------------------------------------------------------------
 
 
-def benchmark(folder: Path, model: Path, count: int) -> list[tuple[int, str, str]]:
+def benchmark(folder: Path, model: Path, count: int, spread: bool = False) -> list[tuple[int, str, str]]:
     """`ilora-app bench` in so many processes; results go into `folder / runs`."""
     folder.mkdir()
     methods = "popularity,sasrec,zero-shot,lora,ilora"
@@ -189,14 +238,17 @@ def benchmark(folder: Path, model: Path, count: int) -> list[tuple[int, str, str
     arguments += ["--model", str(model), "--samples", "32", "--layers", "2", "--json"]
     arguments += ["--sweep", "gate-scope=shared,per-layer"]
     (folder / "arguments.json").write_text(json.dumps([*arguments, "--out", str(folder / "runs")]))
-    return launch("bench", str(folder), count=count)
+    return launch("bench", str(folder), count=count, spread=spread)
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("spread", [False, True], ids=["whole", "spread"])
 def test_a_benchmark_of_two_processes_gives_the_results_of_one_and_each_once(
-    tmp_path: Path, tiny_home: Path, tiny_model: Path
+    tmp_path: Path, tiny_home: Path, tiny_model: Path, spread: bool
 ) -> None:
-    one, two = (benchmark(tmp_path / str(count), tiny_model, count) for count in (1, 2))
+    one = benchmark(tmp_path / "1", tiny_model, 1)
+    shutil.rmtree(tiny_home / "states")  # so that the others read the titles, too
+    two = benchmark(tmp_path / "2", tiny_model, 2, spread)
     assert [code for code, _, _ in [*one, *two]] == [0, 0, 0], two
     assert two[1][1] == ""  # one process speaks
     for rank in range(2):
@@ -213,6 +265,7 @@ def test_a_benchmark_of_two_processes_gives_the_results_of_one_and_each_once(
         assert found["cases"] == expected["cases"]
         assert found["metrics"] == expected["metrics"]
         assert "shared by 2 processes" in found["notes"]
+        assert any("spread" in note for note in found["notes"]) == (spread and found["model"] is not None)
     weights = sorted(path.relative_to(alone) for path in (alone / "models").rglob("*.safetensors"))
     assert weights
     assert weights == sorted(path.relative_to(shared) for path in (shared / "models").rglob("*.safetensors"))
