@@ -7,11 +7,13 @@ and a table is rebuilt without running anything.
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -305,11 +307,13 @@ class Table:
         return min(alike, key=lambda other: _distance(row, other), default=None)
 
     def pair(self, method: str, reference: str) -> tuple[Row, Row] | None:
-        """The newest row of one method that has a `reference` row run the same way, and that row.
+        """The row of one method that has a `reference` row run the same way, and that row.
 
-        Newest, not best: a comparison whose side was chosen by test scores would flatter it.
+        Of several, as in an ablation, the one that leaves the others' common settings nowhere, else the newest.
+        Not the best: a comparison whose side was chosen by test scores would flatter it.
         """
-        ours = sorted((row for row in self.rows if row.method == method), key=lambda row: row.created)
+        ours = [row for row in self.rows if row.method == method]
+        ours.sort(key=lambda row: (row.label == method, row.created))
         pairs = ((row, self.reference(row, reference)) for row in reversed(ours))
         return next(((row, other) for row, other in pairs if other is not None), None)
 
@@ -370,41 +374,56 @@ def _labels(firsts: Sequence[Result]) -> list[str]:
             differing.append(result.model or "none")  # it is not the model that the other rows share
         names = [part.rstrip("/\\").replace("\\", "/").rsplit("/", 1)[-1] for part in differing]
         labels.append(f"{result.method} ({', '.join(names)})" if names else result.method)
-    twice = {label for label in labels if labels.count(label) > 1}
-    settings = {label: _differing(firsts, labels, label) for label in twice}
-    return [
-        f"{label} ({', '.join(_setting(result, key) for key in settings[label])})"
-        if settings.get(label)
-        else f"{label} {result.config_sha256[:8]}"
-        if label in twice
-        else label
-        for label, result in zip(labels, firsts, strict=True)
-    ]
+    for label in {label for label in labels if labels.count(label) > 1}:
+        rows = [place for place, own in enumerate(labels) if own == label]
+        for place, apart in zip(rows, _told_apart([firsts[place] for place in rows]), strict=True):
+            labels[place] = f"{label}{apart}"
+    return labels
 
 
-def _differing(firsts: Sequence[Result], labels: Sequence[str], label: str) -> list[tuple[str, str]]:
-    """The settings, as (part, key), that tell rows of one label apart; none if they are too many to show."""
-    configs = [result.config for result, own in zip(firsts, labels, strict=True) if own == label]
-    keys = {
+def _told_apart(rivals: Sequence[Result]) -> list[str]:
+    """What tells results of one name apart: the settings that differ, or the beginning of their checksum.
+
+    Where many settings differ, as in an ablation of one thing at a time, each result is named by where it
+    leaves what most have in common; the one that leaves it nowhere keeps the plain name.
+    """
+    places = {
         (part, key)
-        for config in configs
-        for part, values in config.items()
+        for result in rivals
+        for part, values in result.config.items()
         if isinstance(values, dict)
         for key in values
     }
-    found = [
-        (part, key)
-        for part, key in sorted(keys)
-        if len({repr(config.get(part, {}).get(key)) for config in configs}) > 1
+    values = {place: [repr(_value(result, place)) for result in rivals] for place in sorted(places)}
+    differing = {place: found for place, found in values.items() if len(set(found)) > 1}
+    if len(differing) > SHOWN_SETTINGS:
+        usual = {place: Counter(found).most_common(1)[0][0] for place, found in differing.items()}
+        own = [
+            [place for place, found in differing.items() if found[row] != usual[place]]
+            for row in range(len(rivals))
+        ]
+    else:
+        own = [list(differing)] * len(rivals)
+    names = [
+        f" ({', '.join(_setting(result, place) for place in mine)})" if mine else ""
+        for result, mine in zip(rivals, own, strict=True)
     ]
-    return found if len(found) <= SHOWN_SETTINGS else []
+    if len(set(names)) < len(rivals) or max(map(len, own)) > SHOWN_SETTINGS:
+        return [f" {result.config_sha256[:8]}" for result in rivals]
+    return names
+
+
+def _value(result: Result, place: tuple[str, str]) -> Any:
+    part, key = place
+    held = result.config.get(part)
+    return held.get(key) if isinstance(held, dict) else None
 
 
 def _setting(result: Result, key: tuple[str, str]) -> str:
     """A setting in words: `gate mlp`, `experts 8`, `learning rate 0.001`."""
     part, name = key
     shown = part if name == "kind" else f"{part} {name}" if name in ("scope", "input") else name
-    return f"{shown.replace('_', ' ')} {result.config.get(part, {}).get(name)}"
+    return f"{shown.replace('_', ' ')} {_value(result, key)}"
 
 
 def _description(result: Result) -> tuple[str, ...]:

@@ -294,6 +294,22 @@ def test_an_ablations_rows_are_named_by_the_settings_that_differ():
     }
 
 
+def test_one_thing_at_a_time_is_named_by_what_was_changed():
+    base = {"kind": "softmax", "scope": "shared", "input": "sequence", "kept": 2, "noise": 1.0}
+    changes = [{}, {"kind": "mlp"}, {"scope": "per-layer"}, {"input": "items"}, {"kept": 3}, {"noise": 0.5}]
+    runs = [result("ilora", config={"gate": base | change}) for change in changes]
+    assert {row.label for row in group_tables(runs)[0].rows} == {
+        "ilora",
+        "ilora (gate mlp)",
+        "ilora (gate scope per-layer)",
+        "ilora (gate input items)",
+        "ilora (kept 3)",
+        "ilora (noise 0.5)",
+    }
+    (table,) = group_tables([*runs, result("lora")])
+    assert table.pair("ilora", "lora")[0].label == "ilora"  # what the others were changed from
+
+
 def test_models_are_named_by_their_last_part_unless_that_is_the_same():
     one, two = (result("ilora", model=f"/home/{who}/model-1B", config={"who": who}) for who in ("ann", "bob"))
     small = result("ilora", model="hub/model-135M", config={"who": "hub"})

@@ -96,7 +96,7 @@ class Leaderboard:
         gain, low, high, unit = found.relative, found.relative_low, found.relative_high, "%"
         if math.isnan(gain):  # LoRA has no hit at all, and there is no percentage of nothing
             gain, low, high, unit = found.difference, found.low, found.high, "points"
-        line = Text("iLoRA over LoRA: ", style="bold")
+        line = Text(f"{' over '.join(figures.method_name(row.label) for row in pair)}: ", style="bold")
         line.append(f"{100 * gain:+.1f} {unit}", style="green" if found.low > 0 else "")
         if not math.isnan(low):
             line.append(f" [{100 * low:+.1f}, {100 * high:+.1f}]", style="not bold")
