@@ -309,7 +309,8 @@ class Table:
     def pair(self, method: str, reference: str) -> tuple[Row, Row] | None:
         """The row of one method that has a `reference` row run the same way, and that row.
 
-        Of several, as in an ablation, the one that leaves the others' common settings nowhere, else the newest.
+        Of several, as in an ablation, the one that leaves the others' common settings nowhere, or else the
+        newest.
         Not the best: a comparison whose side was chosen by test scores would flatter it.
         """
         ours = [row for row in self.rows if row.method == method]
