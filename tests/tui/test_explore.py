@@ -355,6 +355,7 @@ async def test_gates_of_every_layer_are_a_heat_map_until_somebody_sets_the_weigh
         assert set("".join(cells)) <= set(" ░▒▓█")
         assert "█" in "".join(cells)
         assert len({cell for row in cells for cell in row}) > 1
+        assert panel.content_size.height == 5  # the head and every expert
         panel.focus()
         await pilot.press("down", "l")
         await settle(pilot)

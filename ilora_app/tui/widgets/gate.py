@@ -91,9 +91,15 @@ class GatePanel(Widget, can_focus=True):
             trail: earlier weights, oldest first.
             layers: K weights per layer, where layers have gates of their own.
         """
+        before = self.lines
         self.weights, self.natural, self.by_layer = weights or (), natural, layers
         self.profiles, self.given, self.trail = profiles, given, trail
-        self.refresh()
+        self.refresh(layout=self.lines != before)
+
+    @property
+    def lines(self) -> int:
+        """How many lines there are to draw: one per expert, and one above a map."""
+        return self.experts + (1 if self.layered else 0)
 
     @property
     def experts(self) -> int:
