@@ -27,7 +27,7 @@ from core.conversation import (
     WarmedUp,
 )
 from core.events import Event, Fetching, Notice, StageStarted, StepLogged
-from ilora_app.render.figures import duration, method_name, size
+from ilora_app.render.figures import duration, method_name, plural, size
 from ilora_app.tui.engine import Engine
 from ilora_app.tui.world import World
 
@@ -195,10 +195,15 @@ class Desk:
 
     def first_warning(self, event: Event) -> str:
         """The text of a warning that was not given before; nothing for all other events."""
-        if not isinstance(event, Notice) or event.level != "warning" or event.text in self._warned:
+        text = ""
+        if isinstance(event, Surveyed) and event.problems:
+            text = f"{plural(len(event.problems), 'run')} cannot be opened: {event.problems[0]}"
+        elif isinstance(event, Notice) and event.level == "warning":
+            text = event.text
+        if text in self._warned:
             return ""
-        self._warned.add(event.text)
-        return event.text
+        self._warned.add(text)
+        return text
 
     def _ask_quick(self) -> None:
         asked = {"preset": "quick", "dataset": self.dataset, "model": EMBEDDED, "seeds": 1}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from typing import Any
 
@@ -403,6 +404,16 @@ async def test_a_deleted_run_folder_is_told_once_and_the_answers_go_on(drive: Dr
         await settle(pilot)
         assert said(app).count("was deleted") == 1
         assert scene(app).ranked.user == scene(app).user.user
+
+
+async def test_runs_that_cannot_be_opened_are_told_once(drive: Drive) -> None:
+    async with drive() as (app, pilot):
+        assert app.desk.survey is not None
+        found = dataclasses.replace(app.desk.survey, problems=["runs/models/x is damaged – train it again"])
+        for _ in range(2):
+            app.desk.main.say(found.to_json())
+            await settle(pilot)
+        assert said(app).count("1 run cannot be opened: runs/models/x is damaged") == 1
 
 
 async def test_of_a_burst_of_answers_only_the_last_is_drawn(drive: Drive) -> None:
