@@ -1,0 +1,193 @@
+"""The speeds that decide what a machine is good for, as ratios of times measured side by side in one run.
+
+    python benchmarks/ratios.py [--rounds 20] [--threads 2]
+
+On MovieLens-100K with the embedded model in NF4, the quick preset's settings and adapters that are untrained
+(time does not depend on what they learnt). Whatever is compared is alternated in one process, so that what
+slows the machine slows both; the exception is memory, which a process of its own is asked for. Printed with
+the target beside each; run it on a quiet machine.
+
+- training / forward: tokens a second of a training step (forward, loss, backward, clipping, AdamW) over those
+  of the frozen layers' plain causal forward on rows of the same shape, without adapter. Bound: .5 (a backward
+  pass to the inputs of frozen layers costs another forward).
+- iLoRA / LoRA: seconds of a training step.
+- peak memory: of a process that loads the model and trains.
+- ranking / forward: tokens a second of a packed pass over 20 candidates a user, adapter and gate included,
+  over those of the same plain forward.
+- 100 / 20 candidates: seconds a user.
+- generation / ranking: seconds a user, the paper's prompt answered in batches against one packed pass, with
+  the numbers of one adapter.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+
+import answering
+import numpy as np
+import torch
+from training_step import Batch, Stepper, interval, make_batches
+
+from core.config import RunConfig
+from core.data import Dataset, Samples, draw_candidates, load_card
+from core.data.types import Sample
+from core.events import silent
+from core.hardware import describe
+from core.ilora.model import AdaptedModel
+from core.llm import load_llm
+from core.presets import preset_config, with_overrides
+from core.ranking import decoder_view
+from core.recommenders.sasrec import SASRec
+from core.runs import load_task_data
+
+WARM_UP = 3
+Timed = Callable[[Batch], object]
+
+
+def adapted(config: RunConfig, dataset: Dataset, gated: bool) -> AdaptedModel:
+    """An untrained LoRA or iLoRA around an untrained encoder."""
+    torch.manual_seed(0)
+    encoder = SASRec(len(dataset.catalogue), config.encoder).freeze()
+    prompts = load_card(dataset.name).prompts
+    return AdaptedModel(
+        load_llm(config.model, silent), encoder, dataset.catalogue.titles, prompts, config, gated, 0
+    )
+
+
+def plain_forward(config: RunConfig, model: AdaptedModel) -> Timed:
+    """The frozen layers alone, causal, on rows of the model's shape; a language model of its own."""
+    llm = load_llm(config.model, silent)
+    view = decoder_view(llm.decoder, model.lower, llm.depth, norm=True)
+
+    @torch.no_grad()
+    def forward(batch: Batch) -> None:
+        shape = model.ranker.prompt.pack(batch.histories, batch.candidates).tokens.shape  # type: ignore[union-attr]
+        hidden = torch.zeros(*shape, llm.width, dtype=llm.dtype, device=llm.device).normal_()
+        view(inputs_embeds=hidden, use_cache=False)
+
+    return forward
+
+
+def seconds(ways: Sequence[Timed], batches: Sequence[Batch]) -> np.ndarray:
+    """(rounds, ways) seconds on every batch; who goes first changes every round."""
+    found = np.empty((len(batches), len(ways)))
+    for number, batch in enumerate(batches):
+        for place in range(len(ways)):
+            way = (place + number) % len(ways)
+            started = time.perf_counter()
+            ways[way](batch)
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            found[number, way] = time.perf_counter() - started
+    return found[WARM_UP:]
+
+
+def asking(dataset: Dataset, samples: Samples, size: int, count: int, candidates: int) -> list[Batch]:
+    """Batches of test cases, with as many candidates as told."""
+    cases: Sequence[Sample] = samples.test["spread"]
+    found = []
+    for number in range(count):
+        part = [cases[(number * size + place) % len(cases)] for place in range(size)]
+        rows = [
+            draw_candidates(
+                dataset.name,
+                dataset.sequences[case.user],
+                case.position,
+                case.target,
+                len(dataset.catalogue),
+                candidates,
+            )
+            for case in part
+        ]
+        targets = [row.index(case.target) for row, case in zip(rows, part, strict=True)]
+        found.append(Batch([case.history for case in part], rows, targets))
+    return found
+
+
+def ranking(model: AdaptedModel) -> Timed:
+    """One packed pass."""
+
+    @torch.no_grad()
+    def rank(batch: Batch) -> None:
+        model.train(False)
+        model.scores(batch.histories, batch.candidates)
+
+    return rank
+
+
+def train_alone(config: RunConfig, rounds: int) -> None:
+    """Trains and prints the peak of this process's memory in bytes."""
+    dataset, samples = load_task_data(config.data)
+    stepper = Stepper(adapted(config, dataset, True))
+    for batch in make_batches(dataset, samples, config.training.micro_batch_size, rounds):
+        stepper.step(batch)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024))
+
+
+def say(what: str, ratios: np.ndarray, target: str) -> None:
+    """A line: the median of the rounds' ratios with its interval."""
+    low, high = interval(ratios)
+    print(f"{what:32} {np.median(ratios):7.3f}  [{low:.3f}, {high:.3f}]   {target}", flush=True)
+
+
+def main() -> None:
+    """Measures and prints."""
+    options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    options.add_argument("--rounds", type=int, default=20, help="measured rounds")
+    options.add_argument("--users", type=int, default=4, help="users in a batch of ranking")
+    options.add_argument("--threads", type=int, default=None, help="CPU threads; PyTorch's own if left out")
+    options.add_argument("--memory-alone", action="store_true", help=argparse.SUPPRESS)
+    given = options.parse_args()
+    if given.threads is not None:
+        torch.set_num_threads(given.threads)
+    config = preset_config("quick")
+    if given.memory_alone:
+        train_alone(config, given.rounds)
+        return
+    print(f"{describe()}, {torch.get_num_threads()} threads, torch {torch.__version__}")
+    size = config.training.micro_batch_size
+    print(
+        f"{config.model.name} {config.model.quantize}, {config.adapter.layers} adapted layers, "
+        f"{given.rounds} rounds, batches of {size} (training) and {given.users} (ranking); "
+        "medians, 95 % intervals"
+    )
+    command = [sys.executable, __file__, "--memory-alone", "--rounds", str(3 * given.rounds)]
+    command += [] if given.threads is None else ["--threads", str(given.threads)]
+    peak = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+    dataset, samples = load_task_data(config.data)
+    lora, ilora = (Stepper(adapted(config, dataset, gated)) for gated in (False, True))
+    plain = plain_forward(config, ilora.model)
+    batches = make_batches(dataset, samples, size, WARM_UP + given.rounds)
+    trained = seconds([plain, lora.step, ilora.step], batches)
+    say("training / forward, iLoRA", trained[:, 0] / trained[:, 2], "target .45, bound .5")
+    say("training / forward, LoRA", trained[:, 0] / trained[:, 1], "target .45, bound .5")
+    say("iLoRA / LoRA, training step", trained[:, 2] / trained[:, 1], "target at most 1.03")
+    print(f"{'peak memory of training':32} {peak / 1e9:7.2f} GB                 target at most 1.5")
+
+    rank = ranking(ilora.model)
+    cases = asking(dataset, samples, given.users, WARM_UP + given.rounds, 20)
+    ranked = seconds([plain, rank], cases)
+    say("ranking / forward", ranked[:, 0] / ranked[:, 1], "target at least .85")
+    many = asking(dataset, samples, given.users, WARM_UP + given.rounds, 100)
+    more = seconds([rank], many)[:, 0] / ranked[:, 1]
+    say("100 / 20 candidates", more, "target at most 5")
+
+    words = with_overrides(config, training={"objective": "language-model"})
+    encoder = SASRec(len(dataset.catalogue), config.encoder).freeze()
+    asked = answering.ways(*(answering.build(each, dataset, encoder) for each in (config, words)))
+    tests = samples.test["spread"]
+    rounds = [[tests[(number * 16 + place) % len(tests)] for place in range(16)] for number in range(5)]
+    answering.time_all(asked, rounds[:1], 16)
+    times = answering.time_all(asked, rounds[1:], 16)
+    for name in ("generation, titles", "generation, free"):
+        say(f"{name} / ranking", times[name] / times["packed ranking"], "target at least 10")
+
+
+if __name__ == "__main__":
+    main()
