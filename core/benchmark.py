@@ -247,6 +247,7 @@ def _run(plan: Plan, task: Task, method: str) -> Result:
     """Fits, tests and writes one (method, seed)."""
     recommender = method_class(method)()
     task.emit(StageStarted(method, task.seed, "load"))
+    hardware.release_memory()  # what the method before it left
     try:
         with hardware.PeakMemory() as memory:
             report = recommender.fit(task)

@@ -99,6 +99,8 @@ def load_llm(config: ModelConfig, emit: Emit = silent) -> LanguageModel:
     disable_cpu_packing(model)
     model.requires_grad_(False)
     model.eval()
+    if config.quantize != "none":
+        leave_the_file(model)
     name = EMBEDDED if config.is_embedded else config.name
     return LanguageModel(model, tokenizer, name, config.quantize, device, pick_dtype(device))
 
@@ -269,6 +271,16 @@ def disable_cpu_packing(model: nn.Module) -> int:
             vars(module)["support_avx512bf16_for_cpu"] = False
             guarded += 1
     return guarded
+
+
+def leave_the_file(model: nn.Module) -> None:
+    """Copies what a quantized model still reads from the mapped file: embeddings and norms.
+
+    A single weight that lies in the file would keep all of it resident.
+    """
+    for parameter in model.parameters():
+        if parameter.device.type == "cpu" and parameter.is_floating_point():
+            parameter.data = parameter.data.clone()
 
 
 def estimate_bytes(folder: Path, quantize: str, shares: int = 1) -> int | None:

@@ -29,6 +29,10 @@ FORMAT = 1
 CARD = "run.json"
 RESULT = "result.json"
 MODEL_CARD = "README.md"
+DEMO = Path(__file__).parent / "demo"
+"""The run folder that comes with the program: an iLoRA for MovieLens, trained with a longer budget."""
+DEMO_NAME = "demo"
+"""What stands for that folder wherever a run is asked for."""
 SAVED_METHODS = ("gru4rec", "caser", "sasrec", "morec", "tallrec", "llara", "lora", "ilora")
 """Methods whose training is worth keeping."""
 
@@ -163,9 +167,11 @@ def remove_run(path: Path) -> None:
     """Removes a run folder; killed half-way, it leaves no half of a run.
 
     Raises:
-        ResultError: it is no run folder, or cannot be removed.
+        ResultError: it is no run folder, or the demo, or cannot be removed.
     """
     read_run(path)
+    if path.resolve() == DEMO.resolve():
+        raise ResultError("the demo comes with the program and stays", "ilora-app runs lists your own")
     try:
         doomed = path.rename(path.with_name(f".{path.name}{TEMPORARY_MARK}{secrets.token_hex(4)}"))
         shutil.rmtree(doomed)

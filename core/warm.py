@@ -36,7 +36,7 @@ from core.data import list_cards, load_card
 from core.errors import IloraError, InputError, ResultError
 from core.events import Emit, Notice
 from core.recommenders import LLM_METHODS
-from core.runs import list_runs, result_of
+from core.runs import DEMO, list_runs, read_run, result_of
 
 if TYPE_CHECKING:
     from core.config import RunConfig
@@ -114,6 +114,8 @@ class WarmEngine:
 
     def _survey(self, request: Survey) -> None:
         runs, problems = list_runs(Path(request.out))
+        if not runs and (demo := read_run(DEMO)).dataset == request.dataset:
+            runs = [demo]  # until there is a first run
         found = []
         for run in runs:
             found.append(
@@ -126,6 +128,7 @@ class WarmEngine:
                     "created": run.created,
                     "samples_sha256": run.samples_sha256,
                     "metrics": run.metrics,
+                    "demo": run.path == DEMO,
                     "model": run.config.model.name if run.method in LLM_METHODS else None,
                 }
             )

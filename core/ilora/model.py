@@ -312,6 +312,13 @@ class AdaptedModel:
     # --- keeping ----------------------------------------------------------------------------------------
 
     @torch.no_grad()
+    def round(self) -> None:
+        """Rounds A and B to the precision they are computed and kept in: what is tested is what is saved."""
+        for name, parameter in self.parameters().items():
+            if name.startswith("adapter."):
+                parameter.copy_(parameter.to(self.llm.dtype))
+
+    @torch.no_grad()
     def folded(self, history: Sequence[int] | None) -> dict[str, Update]:
         """The adapter that one history gets as a plain LoRA; without a history, a uniform gate's."""
         if history is None:
@@ -320,7 +327,7 @@ class AdaptedModel:
             return fold(self.peft)
 
     def save(self, folder: Path) -> None:
-        """Writes a PEFT adapter folder (A and B), and beside it what is trained outside the adapter."""
+        """Writes a PEFT adapter folder (A and B, in 16 bit), and beside it what is trained outside it."""
         settings = self.peft.peft_config[ADAPTER]
         settings.base_model_name_or_path = base_model(self.llm.name)
         settings.inference_mode = True
@@ -329,7 +336,7 @@ class AdaptedModel:
         for name, tensor in self.state().items():
             if name.startswith("adapter."):
                 plain = name.removeprefix("adapter.").replace(f".{ADAPTER}.", ".")
-                parts["adapter"][plain] = tensor.cpu().contiguous()
+                parts["adapter"][plain] = tensor.to(self.llm.dtype).cpu().contiguous()
             else:
                 parts["rest"][name] = tensor.cpu().contiguous()
         save_file(parts["adapter"], folder / ADAPTER_FILE)

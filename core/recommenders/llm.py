@@ -22,6 +22,7 @@ from core.data import draw_candidates, load_card
 from core.data.types import Sample
 from core.errors import Interrupted
 from core.events import Notice, ShouldStop, never
+from core.hardware import release_memory
 from core.ilora.model import AdaptedModel
 from core.llm import load_llm
 from core.metrics import ranks_from_scores, summarize
@@ -261,6 +262,7 @@ class AdapterRecommender(Recommender):
         self.protocol = task.config.answering.protocol
         with parallel.main_first_if_whole():
             self.model = self.build(task, encoder)
+        release_memory()  # loading takes several times what it leaves
         loading = time.monotonic() - started
         settings = task.config.training
         steps = -(-settings.samples // settings.batch_size)
@@ -282,6 +284,7 @@ class AdapterRecommender(Recommender):
         self.checkpoints = folder
         self.batch = settings.micro_batch_size
         self.model.train(False)
+        self.model.round()
         notes = []
         if isinstance(self.model.ranker, AnswerRanker):
             notes += _notes_on_answers(task)

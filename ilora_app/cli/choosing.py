@@ -10,23 +10,27 @@ import typer
 if TYPE_CHECKING:
     from core.runs import RunInfo
 
+DEFAULT_OUT = Path("runs")
+"""Where runs go unless somebody says otherwise; only there does the demo stand in for the first one."""
 PREFERRED = ("ilora", "lora", "sasrec")
 """Of which methods the newest run is taken where none is named."""
 
 
 def choose_run(name: str | Path | None, out: Path) -> RunInfo:
-    """The run of this path or name (any part of it that only one run has), or the newest one.
+    """The run of this path or name (any part of it that only one run has), the demo, or the newest one.
 
     Raises:
         ResultError: there is no such run, or several, or its folder cannot be read.
     """
     from core.errors import ResultError
-    from core.runs import read_run
+    from core.runs import DEMO, DEMO_NAME, read_run
 
     if name is None:
         return newest_run(out)
     if Path(name).exists():
         return read_run(Path(name))
+    if str(name) == DEMO_NAME:
+        return read_run(DEMO)
     runs = readable_runs(out)
     found = [run for run in runs if run.path.name == str(name)] or [
         run for run in runs if str(name) in run.path.name
@@ -43,18 +47,22 @@ def choose_run(name: str | Path | None, out: Path) -> RunInfo:
 
 
 def newest_run(out: Path) -> RunInfo:
-    """The newest run of iLoRA; where there is none, of LoRA, then of SASRec.
+    """The newest run of iLoRA; where there is none, of LoRA, then of SASRec; before the first one, the demo.
 
     Raises:
         ResultError: there is none of them.
     """
     from core.errors import ResultError
+    from core.runs import DEMO, read_run
 
     runs = readable_runs(out)
     for method in PREFERRED:
         for run in runs:
             if run.method == method:
                 return run
+    if out == DEFAULT_OUT and not runs:
+        typer.echo(f"no run in {out} yet: the demo adapter, which comes with the program, answers", err=True)
+        return read_run(DEMO)
     raise ResultError(f"no trained run in {out}", f"ilora-app train --out {out} makes one")
 
 

@@ -26,7 +26,11 @@ def tui(
     if theme not in THEMES:
         raise InputError(f"unknown theme: {theme}", f"choose one of: {', '.join(THEMES)}")
     if run is not None and not (run / "run.json").is_file():
-        raise InputError(f"{run} is not a run folder", "give a folder below runs/models")
+        from core.runs import DEMO, DEMO_NAME
+
+        if str(run) != DEMO_NAME:
+            raise InputError(f"{run} is not a run folder", "give a folder below runs/models, or demo")
+        run = DEMO
     if serve:
         _serve(out, dataset, run, theme, port)
         return

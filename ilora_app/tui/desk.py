@@ -84,6 +84,7 @@ class Desk:
         self.quick: Estimated | None = None
         """What the quick training costs, asked where there is no run."""
         self._opening = self._quick = 0
+        self._demo: str | None = None  # what stands in until there is a run
         self._warned: set[str] = set()
 
     # --- asking -----------------------------------------------------------------------------------------
@@ -220,14 +221,17 @@ class Desk:
     def _surveyed(self, event: Surveyed) -> None:
         first = self.survey is None or self.stage is not Stage.READY
         self.survey = event
-        trained = self.run is None and self._newest() is not None
+        self._demo = next((str(run["path"]) for run in event.runs if run.get("demo")), self._demo)
+        standing_in = self.run in (None, self._demo)
+        trained = standing_in and self._newest() not in (None, self.run)
         if not first and not trained:
             return
         if self.missing:
             self._enter(Stage.MISSING)
             return
-        given = self.run is not None and Path(self.run).is_dir()  # also outside the folder of runs
-        self.open(self.run if given else self._newest())
+        given = None if standing_in else self.run
+        # Also a run outside the folder of runs.
+        self.open(given if given and Path(given).is_dir() else self._newest())
 
     def _newest(self) -> str | None:
         """The newest run, an iLoRA one where there is any."""
@@ -272,7 +276,8 @@ class Desk:
         if opened is None:
             return "no run"
         took = f" · {self.milliseconds:.0f} ms" if self.milliseconds is not None else ""
-        return f"{method_name(opened.method)}{took} · {opened.title}"
+        demo = " demo" if opened.run and opened.run == self._demo else ""
+        return f"{method_name(opened.method)}{demo}{took} · {opened.title}"
 
     def invitation(self) -> str:
         """What an empty pane says: what goes on, and the key that fills it."""

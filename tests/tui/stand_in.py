@@ -57,6 +57,9 @@ ILORA, LORA = (
 )
 
 
+DEMO = "the/program/demo"
+
+
 def life(user: int) -> list[int]:
     """What a user watched: mostly one genre."""
     return [(user * 4 + place * (4 if place % 3 else 7)) % FILMS for place in range(8 + user % 7)]
@@ -102,12 +105,14 @@ def answers(
     method: str = "ilora",
     gated: bool = True,
     layers: int = 0,
+    demo: bool = False,
 ) -> list[Event]:
     """What an engine says to a request."""
     number = request.request
     match request:
         case Survey():
             found = [run("ilora", ILORA), run("lora", LORA)] if runs else []
+            found = [{**run("ilora", DEMO), "demo": True}] if demo else found
             assets = [asset("dataset", "made-up", cached), asset("model", "small", cached)]
             return [Surveyed(number, assets, found, [], {})]
         case Fetch():
@@ -273,7 +278,7 @@ class StandIn:
 
 
 def with_options(**options: Any) -> type[StandIn]:
-    """A stand-in on another machine: `runs`, `cached`, `method`."""
+    """A stand-in on another machine: `runs`, `cached`, `method`, `demo`."""
     return type("StandIn", (StandIn,), {"options": options})
 
 

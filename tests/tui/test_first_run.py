@@ -7,7 +7,7 @@ from core.events import Fetching
 from ilora_app.tui.screens.explore import ExploreScreen
 from ilora_app.tui.screens.first_run import FirstRun
 from tests.tui.conftest import Drive, settle, text_of
-from tests.tui.stand_in import with_options
+from tests.tui.stand_in import DEMO, ILORA, with_options
 
 
 async def test_sizes_and_licences_come_before_any_byte(drive: Drive) -> None:
@@ -80,3 +80,18 @@ async def test_a_run_that_cannot_be_opened_says_why_and_what_to_press(drive: Dri
         app.desk.main.say(RequestFailed(number, "gone is not a run folder", "4").to_json())
         await settle(pilot)
         assert "the run could not be opened" in text_of(app)
+
+
+async def test_the_demo_is_shown_as_such_until_there_is_a_run(drive: Drive) -> None:
+    async with drive(engine=with_options(demo=True)) as (app, pilot):
+        await settle(pilot)
+        assert app.desk.run == DEMO
+        assert "iLoRA demo" in text_of(app)
+        app.desk.ask_survey()
+        await settle(pilot)
+        assert sum(isinstance(asked, Open) for asked in app.desk.main.asked) == 1
+        app.desk.main.options = {}
+        app.desk.ask_survey()
+        await settle(pilot)
+        assert app.desk.run == ILORA
+        assert "demo" not in text_of(app)
