@@ -38,7 +38,7 @@ def test_it_is_small_and_says_how_it_was_made() -> None:
     info, result = read_run(DEMO), result_of(DEMO)
     assert (info.method, info.dataset) == ("ilora", "movielens")
     assert folder_bytes(DEMO) < 6e6
-    assert result.command.startswith("ilora-app train")
+    assert result.command.startswith("ilora-app bench --dataset movielens")
     assert result.seed == info.seed
     assert result.samples_sha256 == info.samples_sha256
     card = (DEMO / "README.md").read_text(encoding="utf-8")
