@@ -31,11 +31,10 @@ from collections.abc import Callable, Sequence
 import answering
 import numpy as np
 import torch
-from training_step import Batch, Stepper, interval, make_batches
+from training_step import Batch, Stepper, adapted, interval, make_batch, make_batches
 
 from core.config import RunConfig
-from core.data import Dataset, Samples, draw_candidates, load_card
-from core.data.types import Sample
+from core.data import Dataset, Samples
 from core.events import silent
 from core.hardware import describe
 from core.ilora.model import AdaptedModel
@@ -47,16 +46,6 @@ from core.runs import load_task_data
 
 WARM_UP = 3
 Timed = Callable[[Batch], object]
-
-
-def adapted(config: RunConfig, dataset: Dataset, gated: bool) -> AdaptedModel:
-    """An untrained LoRA or iLoRA around an untrained encoder."""
-    torch.manual_seed(0)
-    encoder = SASRec(len(dataset.catalogue), config.encoder).freeze()
-    prompts = load_card(dataset.name).prompts
-    return AdaptedModel(
-        load_llm(config.model, silent), encoder, dataset.catalogue.titles, prompts, config, gated, 0
-    )
 
 
 def plain_forward(config: RunConfig, model: AdaptedModel) -> Timed:
@@ -89,24 +78,11 @@ def seconds(ways: Sequence[Timed], batches: Sequence[Batch]) -> np.ndarray:
 
 def asking(dataset: Dataset, samples: Samples, size: int, count: int, candidates: int) -> list[Batch]:
     """Batches of test cases, with as many candidates as told."""
-    cases: Sequence[Sample] = samples.test["spread"]
-    found = []
-    for number in range(count):
-        part = [cases[(number * size + place) % len(cases)] for place in range(size)]
-        rows = [
-            draw_candidates(
-                dataset.name,
-                dataset.sequences[case.user],
-                case.position,
-                case.target,
-                len(dataset.catalogue),
-                candidates,
-            )
-            for case in part
-        ]
-        targets = [row.index(case.target) for row, case in zip(rows, part, strict=True)]
-        found.append(Batch([case.history for case in part], rows, targets))
-    return found
+    cases = samples.test["spread"]
+    return [
+        make_batch(dataset, [cases[(start + place) % len(cases)] for place in range(size)], candidates)
+        for start in range(0, count * size, size)
+    ]
 
 
 def ranking(model: AdaptedModel) -> Timed:

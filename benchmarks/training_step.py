@@ -22,7 +22,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from core.config import RunConfig
 from core.data import Dataset, Samples, draw_candidates, load_card
+from core.data.samples import CANDIDATES
 from core.data.types import Sample
 from core.events import silent
 from core.hardware import describe
@@ -47,18 +49,32 @@ class Batch:
 def make_batches(dataset: Dataset, samples: Samples, size: int, count: int) -> list[Batch]:
     """`count` seeded batches of training samples with their candidates."""
     draw = random.Random(0)
-    return [_batch(dataset, draw.sample(samples.train, size)) for _ in range(count)]
+    return [make_batch(dataset, draw.sample(samples.train, size)) for _ in range(count)]
 
 
-def _batch(dataset: Dataset, cases: Sequence[Sample]) -> Batch:
+def make_batch(dataset: Dataset, cases: Sequence[Sample], candidates: int = CANDIDATES) -> Batch:
+    """These cases, each with as many candidates."""
     rows = [
         draw_candidates(
-            dataset.name, dataset.sequences[case.user], case.position, case.target, len(dataset.catalogue)
+            dataset.name,
+            dataset.sequences[case.user],
+            case.position,
+            case.target,
+            len(dataset.catalogue),
+            candidates,
         )
         for case in cases
     ]
     targets = [row.index(case.target) for row, case in zip(rows, cases, strict=True)]
     return Batch([case.history for case in cases], rows, targets)
+
+
+def adapted(config: RunConfig, dataset: Dataset, gated: bool) -> AdaptedModel:
+    """An untrained LoRA or iLoRA around an untrained encoder, the same for both."""
+    torch.manual_seed(0)
+    encoder = SASRec(len(dataset.catalogue), config.encoder).freeze()
+    llm, prompts = load_llm(config.model, silent), load_card(dataset.name).prompts
+    return AdaptedModel(llm, encoder, dataset.catalogue.titles, prompts, config, gated, 0)
 
 
 class Stepper:
@@ -129,17 +145,7 @@ def main() -> None:
     if given.quantize is not None:
         config = with_overrides(config, model={"quantize": given.quantize})
     dataset, samples = load_task_data(config.data)
-    torch.manual_seed(0)
-    encoder = SASRec(len(dataset.catalogue), config.encoder).freeze()
-    prompts = load_card(dataset.name).prompts
-    lora, ilora = (
-        Stepper(
-            AdaptedModel(
-                load_llm(config.model, silent), encoder, dataset.catalogue.titles, prompts, config, gated, 0
-            )
-        )
-        for gated in (False, True)
-    )
+    lora, ilora = (Stepper(adapted(config, dataset, gated)) for gated in (False, True))
     batches = make_batches(dataset, samples, given.batch, WARM_UP + given.steps)
     alternate(lora, ilora, batches[:WARM_UP])
     measured = batches[WARM_UP:]
