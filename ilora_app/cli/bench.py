@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ilora_app.cli.choosing import DEFAULT_OUT
 from ilora_app.cli.options import (
     chat_settings,
     choose_preset,
@@ -52,7 +53,7 @@ def bench(
     tensorboard: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write TensorBoard event files into this folder.")
     ] = None,
-    out: Annotated[Path, typer.Option(help="Folder for results and models.")] = Path("runs"),
+    out: Annotated[Path, typer.Option(help="Folder for results and models.")] = DEFAULT_OUT,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print events as JSON lines, nothing else.")
     ] = False,

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ilora_app.cli.choosing import DEFAULT_OUT
+
 if TYPE_CHECKING:
     from core.evaluation import Evaluation
 
@@ -17,7 +19,7 @@ def evaluate(
     run: Annotated[
         str | None, typer.Argument(help="Run folder or part of its name; the newest iLoRA run if left out.")
     ] = None,
-    out: Annotated[Path, typer.Option(help="Folder that `bench` or `train` wrote to.")] = Path("runs"),
+    out: Annotated[Path, typer.Option(help="Folder that `bench` or `train` wrote to.")] = DEFAULT_OUT,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
 ) -> None:
     """Rank the test cases with a saved run, and say whether its stated figures come out."""

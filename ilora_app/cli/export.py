@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ilora_app.cli.choosing import DEFAULT_OUT
+
 if TYPE_CHECKING:
     from core.exporting import Exported
 
@@ -30,7 +32,7 @@ def export(
         int | None,
         typer.Option(help="Largest rank; 16 if left out. What cutting loses is said."),
     ] = None,
-    runs: Annotated[Path, typer.Option(help="Folder that `bench` or `train` wrote to.")] = Path("runs"),
+    runs: Annotated[Path, typer.Option(help="Folder that `bench` or `train` wrote to.")] = DEFAULT_OUT,
     push_to_hub: Annotated[
         str | None, typer.Option(help="Upload the folder to this repository of the model hub.")
     ] = None,

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ilora_app.cli.choosing import DEFAULT_OUT
+
 if TYPE_CHECKING:
     from core.runs import RunInfo
     from core.session import Session
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 def recommend(
     user: Annotated[str, typer.Option(help="The user's id.")],
     run: Annotated[Path | None, typer.Option(help="Run folder; the newest iLoRA run if left out.")] = None,
-    out: Annotated[Path, typer.Option(help="Folder that `ilora-app bench` wrote to.")] = Path("runs"),
+    out: Annotated[Path, typer.Option(help="Folder that `ilora-app bench` wrote to.")] = DEFAULT_OUT,
     position: Annotated[
         int | None, typer.Option(help="Which item of the user's sequence to predict; the last if left out.")
     ] = None,

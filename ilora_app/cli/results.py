@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ilora_app.cli.choosing import DEFAULT_OUT
+
 if TYPE_CHECKING:
     from core.data.cards import DatasetCard
     from core.results import Row, Table
@@ -53,7 +55,7 @@ def results(
 
     if as_json and as_csv:
         raise InputError("--json and --csv exclude each other", "give one of them")
-    folders = out or [Path("runs")]
+    folders = out or [DEFAULT_OUT]
     tables, problems = _tables(folders, dataset, method, split, test_set)
     cards = {table.dataset: _card(table.dataset) for table in tables}
     if as_json:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ilora_app.cli.choosing import DEFAULT_OUT
+
 if TYPE_CHECKING:
     from core.runs import RunInfo
 
@@ -22,14 +24,14 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.
 
 
 @app.callback(invoke_without_command=True)
-def runs(context: typer.Context, out: Out = Path("runs"), as_json: Json = False) -> None:
+def runs(context: typer.Context, out: Out = DEFAULT_OUT, as_json: Json = False) -> None:
     """List the runs on disk, newest first."""
     if context.invoked_subcommand is None:
         list_(out, as_json)
 
 
 @app.command("list")
-def list_(out: Out = Path("runs"), as_json: Json = False) -> None:
+def list_(out: Out = DEFAULT_OUT, as_json: Json = False) -> None:
     """List the runs on disk, newest first."""
     from ilora_app.cli.choosing import readable_runs
 
@@ -48,7 +50,7 @@ def list_(out: Out = Path("runs"), as_json: Json = False) -> None:
 
 
 @app.command()
-def show(run: Name, out: Out = Path("runs"), as_json: Json = False) -> None:
+def show(run: Name, out: Out = DEFAULT_OUT, as_json: Json = False) -> None:
     """Show one run: its figures, settings, size on disk and the command that made it."""
     from core.runs import result_of
     from ilora_app.cli.choosing import choose_run
@@ -80,7 +82,7 @@ def show(run: Name, out: Out = Path("runs"), as_json: Json = False) -> None:
 
 
 @app.command()
-def compare(first: Name, second: Name, out: Out = Path("runs"), as_json: Json = False) -> None:
+def compare(first: Name, second: Name, out: Out = DEFAULT_OUT, as_json: Json = False) -> None:
     """Compare two runs on the same cases, and list the settings in which they differ."""
     from dataclasses import asdict
 
@@ -110,7 +112,7 @@ def compare(first: Name, second: Name, out: Out = Path("runs"), as_json: Json = 
 @app.command()
 def remove(
     run: Name,
-    out: Out = Path("runs"),
+    out: Out = DEFAULT_OUT,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Remove a run folder; its result stays in the leaderboard."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ilora_app.cli.choosing import DEFAULT_OUT
 from ilora_app.cli.options import choose_preset, given_settings, with_run_options
 from ilora_app.cli.running import run_plan
 
@@ -30,7 +31,7 @@ def train(
         str | None, typer.Option(help="quick, standard, paper, or auto (by hardware; the default).")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Training seed; 0 if left out.")] = None,
-    out: Annotated[Path, typer.Option(help="Folder for results and models, as for `bench`.")] = Path("runs"),
+    out: Annotated[Path, typer.Option(help="Folder for results and models, as for `bench`.")] = DEFAULT_OUT,
     tensorboard: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write TensorBoard event files into this folder.")
     ] = None,

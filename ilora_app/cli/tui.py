@@ -7,11 +7,13 @@ from typing import Annotated
 
 import typer
 
+from ilora_app.cli.choosing import DEFAULT_OUT
+
 THEMES = {"dark": "ilora-dark", "light": "ilora-light", "contrast": "ilora-contrast"}
 
 
 def tui(
-    out: Annotated[Path, typer.Option(help="Folder that `ilora-app bench` wrote to.")] = Path("runs"),
+    out: Annotated[Path, typer.Option(help="Folder that `ilora-app bench` wrote to.")] = DEFAULT_OUT,
     dataset: Annotated[str, typer.Option(help="Dataset to show where there is no run yet.")] = "movielens",
     run: Annotated[
         Path | None, typer.Option(help="Run folder to open; the newest iLoRA run if left out.")
