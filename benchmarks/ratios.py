@@ -27,6 +27,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import answering
 import numpy as np
@@ -45,7 +46,8 @@ from core.recommenders.sasrec import SASRec
 from core.runs import load_task_data
 
 WARM_UP = 3
-Timed = Callable[[Batch], object]
+Timed = Callable[[Any], object]
+"""What is timed on a batch, or on a pair of batches."""
 
 
 def plain_forward(config: RunConfig, model: AdaptedModel) -> Timed:
@@ -62,7 +64,7 @@ def plain_forward(config: RunConfig, model: AdaptedModel) -> Timed:
     return forward
 
 
-def seconds(ways: Sequence[Timed], batches: Sequence[Batch]) -> np.ndarray:
+def seconds(ways: Sequence[Timed], batches: Sequence[Any]) -> np.ndarray:
     """(rounds, ways) seconds on every batch; who goes first changes every round."""
     found = np.empty((len(batches), len(ways)))
     for number, batch in enumerate(batches):
@@ -147,12 +149,13 @@ def main() -> None:
     print(f"{'peak memory of training':32} {peak / 1e9:7.2f} GB                 target at most 1.5")
 
     rank = ranking(ilora.model)
-    cases = asking(dataset, samples, given.users, WARM_UP + given.rounds, 20)
-    ranked = seconds([plain, rank], cases)
+    few, many = (
+        asking(dataset, samples, given.users, WARM_UP + given.rounds, candidates) for candidates in (20, 100)
+    )
+    ways = [lambda pair: plain(pair[0]), lambda pair: rank(pair[0]), lambda pair: rank(pair[1])]
+    ranked = seconds(ways, list(zip(few, many, strict=True)))
     say("ranking / forward", ranked[:, 0] / ranked[:, 1], "target at least .85")
-    many = asking(dataset, samples, given.users, WARM_UP + given.rounds, 100)
-    more = seconds([rank], many)[:, 0] / ranked[:, 1]
-    say("100 / 20 candidates", more, "target at most 5")
+    say("100 / 20 candidates", ranked[:, 2] / ranked[:, 1], "target at most 5")
 
     words = with_overrides(config, training={"objective": "language-model"})
     encoder = SASRec(len(dataset.catalogue), config.encoder).freeze()
