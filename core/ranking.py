@@ -10,6 +10,7 @@ import copy
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from core import parallel
+from core.attention import PACKED_ROWS, additive, cut
 from core.files import atomic_path
 from core.llm import LanguageModel
 from core.prompts import ListwisePrompt, Packed, pack, visible
@@ -55,14 +57,66 @@ def run_decoder(view: nn.Module, hidden: Tensor, packed: Packed) -> Tensor:
         hidden: (batch, T, width) states before its first layer.
         packed: positions and branches of the rows.
     """
-    allowed = torch.from_numpy(visible(packed.branch)).to(hidden.device)
-    # Added to the attention's logits in their precision: the CPU kernel converts boolean masks every time.
-    mask = torch.zeros(allowed.shape, dtype=hidden.dtype, device=hidden.device)
-    mask.masked_fill_(~allowed, torch.finfo(hidden.dtype).min)
+    mask = additive(visible(packed.branch), hidden.dtype, hidden.device)
     positions = torch.from_numpy(packed.positions).to(hidden.device)
     output = view(inputs_embeds=hidden, attention_mask=mask, position_ids=positions, use_cache=False)
     states: Tensor = output.last_hidden_state
     return states
+
+
+SHORTENED = ("LlamaDecoderLayer", "MistralDecoderLayer", "Qwen2DecoderLayer", "Qwen3DecoderLayer")
+"""Layers known to be attention and MLP, each after a norm and with a way around it."""
+
+
+class EndReader:
+    """Reads packed rows for the states at the branches' ends alone: all that a score needs.
+
+    Above the last attention nothing looks at other tokens, so that the last MLP runs at the ends only. On a
+    CPU the rows are attended to in pieces (`core.attention`). Both change nothing but the rounding.
+
+    Args:
+        upper: from `decoder_view`, final norm included.
+    """
+
+    def __init__(self, upper: nn.Module) -> None:
+        self.upper = upper
+        layers: nn.ModuleList = upper.layers  # type: ignore[assignment]
+        self.last = layers[-1]
+        self.below = decoder_view(upper, 0, len(layers) - 1, norm=False)
+        for layer in layers:
+            if type(layer).__name__ in SHORTENED:
+                layer.self_attn.config._attn_implementation = PACKED_ROWS  # type: ignore[union-attr]
+
+    def __call__(self, hidden: Tensor, packed: Packed) -> Tensor:
+        """(batch, C, width), the normed states at `packed.ends` of rows that enter as (batch, T, width)."""
+        ends = torch.from_numpy(packed.ends).to(hidden.device)
+        if not self._is_known():
+            return at(run_decoder(self.upper, hidden, packed), ends)
+        allowed = visible(packed.branch)
+        given: dict[str, Any] = {"attention_mask": additive(allowed, hidden.dtype, hidden.device)}
+        if hidden.device.type == "cpu":
+            given["pieces"] = cut(allowed, hidden.dtype)
+        positions = torch.from_numpy(packed.positions).to(hidden.device)
+        hidden = self.below(
+            inputs_embeds=hidden, position_ids=positions, use_cache=False, **given
+        ).last_hidden_state
+        last: Any = self.last
+        turns = self.upper.rotary_emb(hidden, position_ids=positions)  # type: ignore[operator]
+        attended, _ = last.self_attn(last.input_layernorm(hidden), position_embeddings=turns, **given)
+        hidden = at(hidden, ends) + at(attended, ends)
+        hidden = hidden + last.mlp(last.post_attention_layernorm(hidden))
+        states: Tensor = self.upper.norm(hidden)  # type: ignore[operator]
+        return states
+
+    def _is_known(self) -> bool:
+        """Whether the last layer may be taken apart: its kind is known, and nobody else wraps its calls."""
+        recomputed = getattr(self.last, "gradient_checkpointing", False) and self.last.training
+        return type(self.last).__name__ in SHORTENED and not recomputed and not parallel.is_spread()
+
+
+def at(hidden: Tensor, places: Tensor) -> Tensor:
+    """(batch, C, width), the states of (batch, T, width) `hidden` at (batch, C) `places`."""
+    return hidden.gather(1, places[..., None].expand(-1, -1, hidden.shape[-1]))
 
 
 class SegmentStates:
@@ -213,7 +267,7 @@ class ListwiseRanker(nn.Module):
 
     def __init__(self, states: SegmentStates, upper: nn.Module, item_vectors: Tensor, prior: bool) -> None:
         super().__init__()
-        self._parts = (states, upper)  # a tuple: neither is trained here
+        self._parts = (states, EndReader(upper))  # a tuple: neither is trained here
         self.slots = ItemSlots(item_vectors, states.llm.width, states.scale())
         self.head = nn.Linear(states.llm.width, 1)
         nn.init.zeros_(self.head.weight)
@@ -237,12 +291,10 @@ class ListwiseRanker(nn.Module):
             candidates: C items each.
             prior: (batch, C) the encoder's logits; used only by a ranker that was made with the prior.
         """
-        states, upper = self._parts
+        states, read = self._parts
         states.ensure(np.concatenate([np.asarray(row, dtype=np.int64) for row in (*histories, *candidates)]))
         packed = states.prompt.pack(histories, candidates)
-        hidden = run_decoder(upper, self.slots(states.gather(packed), packed.slots), packed)
-        ends = torch.from_numpy(packed.ends).to(hidden.device)
-        last = hidden.gather(1, ends[..., None].expand(-1, -1, hidden.shape[-1]))  # (batch, C, width)
+        last = read(self.slots(states.gather(packed), packed.slots), packed)  # (batch, C, width)
         scores: Tensor = self.head(last.float()).squeeze(-1)
         if self.prior is None:
             return scores

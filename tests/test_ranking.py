@@ -13,7 +13,16 @@ from torch import Tensor
 
 from core.llm import LanguageModel
 from core.prompts import ListwisePrompt, Packed
-from core.ranking import ItemSlots, ListwiseRanker, SegmentStates, decoder_view, run_decoder, states_key
+from core.ranking import (
+    EndReader,
+    ItemSlots,
+    ListwiseRanker,
+    SegmentStates,
+    at,
+    decoder_view,
+    run_decoder,
+    states_key,
+)
 from tests import tiny
 
 CLOSE: dict[str, Any] = {"rtol": 1e-4, "atol": 1e-4}
@@ -140,6 +149,44 @@ def test_a_view_shares_every_parameter_and_leaves_the_decoder_whole(llm: Languag
     assert {id(p) for p in view.parameters()} < own
     assert len(llm.decoder.layers) == tiny.LAYERS
     assert llm.decoder.config.num_hidden_layers == tiny.LAYERS
+
+
+@pytest.mark.parametrize("start", [0, 2, tiny.LAYERS - 1])
+@pytest.mark.parametrize("learning", [False, True], ids=["asked", "learning"])
+def test_read_at_its_ends_alone_a_row_gives_the_states_and_gradients_of_a_whole_reading(
+    llm: LanguageModel, start: int, learning: bool
+) -> None:
+    packed = prompt().pack(HISTORIES, CANDIDATES)
+    view = decoder_view(llm.decoder, start, llm.depth, norm=True)
+    hidden = torch.randn(*packed.tokens.shape, tiny.WIDTH, requires_grad=True)
+    ends = torch.from_numpy(packed.ends)
+    with torch.set_grad_enabled(learning):
+        found, expected = EndReader(view)(hidden, packed), at(run_decoder(view, hidden, packed), ends)
+    assert found.shape == (3, 20, tiny.WIDTH)
+    torch.testing.assert_close(found, expected, **CLOSE)
+    if learning:
+        direction = torch.randn_like(expected)
+        (own,) = torch.autograd.grad((found * direction).sum(), hidden)
+        (other,) = torch.autograd.grad((expected * direction).sum(), hidden)
+        torch.testing.assert_close(own, other, rtol=1e-3, atol=1e-3)
+
+
+def test_a_layer_of_an_unknown_kind_is_not_taken_apart(llm: LanguageModel) -> None:
+    packed = prompt().pack(HISTORIES, CANDIDATES)
+    view = decoder_view(llm.decoder, 0, llm.depth, norm=True)
+    hidden = torch.randn(*packed.tokens.shape, tiny.WIDTH)
+    reader = EndReader(view)
+    calls: list[int] = []
+    handle = view.layers[-1].mlp.register_forward_pre_hook(lambda _, given: calls.append(given[0].shape[1]))
+    try:
+        with torch.no_grad():
+            known = reader(hidden, packed)
+            reader.last = torch.nn.Identity()
+            unknown = reader(hidden, packed)
+    finally:
+        handle.remove()
+    assert calls == [20, packed.tokens.shape[1]]
+    torch.testing.assert_close(known, unknown, **CLOSE)
 
 
 @torch.no_grad()
