@@ -13,7 +13,7 @@ from peft import LoraConfig, get_peft_model
 from peft.tuners.lora.layer import LoraLayer, LoraVariant
 from torch import Tensor
 
-from core.ilora.layers import ADAPTER, ExpertLora, ExpertWeights, adapt_layers, expert_slice
+from core.ilora.layers import ADAPTER, ExpertLora, ExpertWeights, LowRank, adapt_layers, expert_slice
 from core.llm import disable_cpu_packing
 from tests import tiny
 
@@ -330,3 +330,16 @@ def test_pefts_private_variant_is_what_our_layer_relies_on() -> None:
 def _repeatable() -> Iterator[None]:
     torch.manual_seed(0)
     yield
+
+
+@pytest.mark.parametrize("sequences", [1, 3], ids=["one scale", "a scale for each sequence"])
+def test_the_low_rank_sum_has_the_slopes_it_says(sequences: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    shapes = [(3, 5, 7), (3, 5, 6), (4, 6), (7, 4), (sequences, 4)]  # result, x, A, B, scale
+    given = [
+        torch.randn(shape, dtype=torch.float64, generator=generator).requires_grad_() for shape in shapes
+    ]
+    result, x, down, up, scale = given
+    expected = result + ((x @ down.T) * scale[:, None]) @ up.T
+    torch.testing.assert_close(LowRank.apply(*given), expected)
+    assert torch.autograd.gradcheck(LowRank.apply, given)
