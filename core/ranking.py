@@ -90,16 +90,17 @@ class EndReader:
     def __call__(self, hidden: Tensor, packed: Packed) -> Tensor:
         """(batch, C, width), the normed states at `packed.ends` of rows that enter as (batch, T, width)."""
         ends = torch.from_numpy(packed.ends).to(hidden.device)
-        if not self._is_known():
+        if type(self.last).__name__ not in SHORTENED:
             return at(run_decoder(self.upper, hidden, packed), ends)
         allowed = visible(packed.branch)
         given: dict[str, Any] = {"attention_mask": additive(allowed, hidden.dtype, hidden.device)}
         if hidden.device.type == "cpu":
             given["pieces"] = cut(allowed, hidden.dtype)
         positions = torch.from_numpy(packed.positions).to(hidden.device)
-        hidden = self.below(
-            inputs_embeds=hidden, position_ids=positions, use_cache=False, **given
-        ).last_hidden_state
+        rows: dict[str, Any] = {"position_ids": positions, "use_cache": False, **given}
+        if self._is_wrapped():
+            return at(self.upper(inputs_embeds=hidden, **rows).last_hidden_state, ends)
+        hidden = self.below(inputs_embeds=hidden, **rows).last_hidden_state
         last: Any = self.last
         turns = self.upper.rotary_emb(hidden, position_ids=positions)  # type: ignore[operator]
         attended, _ = last.self_attn(last.input_layernorm(hidden), position_embeddings=turns, **given)
@@ -108,10 +109,10 @@ class EndReader:
         states: Tensor = self.upper.norm(hidden)  # type: ignore[operator]
         return states
 
-    def _is_known(self) -> bool:
-        """Whether the last layer may be taken apart: its kind is known, and nobody else wraps its calls."""
+    def _is_wrapped(self) -> bool:
+        """Whether the last layer must be called whole: it is recomputed in the backward pass, or spread."""
         recomputed = getattr(self.last, "gradient_checkpointing", False) and self.last.training
-        return type(self.last).__name__ in SHORTENED and not recomputed and not parallel.is_spread()
+        return recomputed or parallel.is_spread()
 
 
 def at(hidden: Tensor, places: Tensor) -> Tensor:

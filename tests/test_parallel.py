@@ -34,6 +34,7 @@ def launch(*arguments: str, count: int = 2, spread: bool = False) -> list[tuple[
         **os.environ,
         "PYTHONPATH": str(ROOT),
         "OMP_NUM_THREADS": "1",
+        "CUDA_VISIBLE_DEVICES": "",  # what is tested are processes on CPUs
         "WORLD_SIZE": str(count),
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
@@ -269,9 +270,11 @@ def test_a_benchmark_of_two_processes_gives_the_results_of_one_and_each_once(
     weights = sorted(path.relative_to(alone) for path in (alone / "models").rglob("*.safetensors"))
     assert weights
     assert weights == sorted(path.relative_to(shared) for path in (shared / "models").rglob("*.safetensors"))
+    # A spread last layer runs on whole rows, which rounds otherwise; Adam makes steps of near-zero gradients, too.
+    near = {"rtol": 1e-3, "atol": 3e-5 if spread else 1e-5}
     for path in weights:
         for key, tensor in load_file(alone / path).items():
             if key == "ranker.head.bias":  # the same for all of a row's scores: its gradient is but rounding
                 continue
-            torch.testing.assert_close(load_file(shared / path)[key], tensor, rtol=1e-3, atol=1e-5)
+            torch.testing.assert_close(load_file(shared / path)[key], tensor, **near)
     assert not list((shared / "work" / "checkpoints").glob("*/*"))
