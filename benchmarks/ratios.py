@@ -15,8 +15,8 @@ the target beside each; run it on a quiet machine.
 - ranking / forward: tokens a second of a packed pass over 20 candidates a user, adapter and gate included,
   over those of the same plain forward.
 - 100 / 20 candidates: seconds a user.
-- generation / ranking: seconds a user, the paper's prompt answered in batches against one packed pass, with
-  the numbers of one adapter.
+- generation / ranking: seconds a user, the paper's prompt answered against one packed pass, with the numbers
+  of one adapter, both in batches of the preset paper's size.
 """
 
 from __future__ import annotations
@@ -160,10 +160,10 @@ def main() -> None:
     words = with_overrides(config, training={"objective": "language-model"})
     encoder = SASRec(len(dataset.catalogue), config.encoder).freeze()
     asked = answering.ways(*(answering.build(each, dataset, encoder) for each in (config, words)))
-    tests = samples.test["spread"]
-    rounds = [[tests[(number * 16 + place) % len(tests)] for place in range(16)] for number in range(5)]
-    answering.time_all(asked, rounds[:1], 16)
-    times = answering.time_all(asked, rounds[1:], 16)
+    tests, batch = samples.test["spread"], preset_config("paper").training.micro_batch_size
+    rounds = [[tests[(number * 16 + place) % len(tests)] for place in range(16)] for number in range(9)]
+    answering.time_all(asked, rounds[:1], batch)
+    times = answering.time_all(asked, rounds[1:], batch)
     for name in ("generation, titles", "generation, free"):
         say(f"{name} / ranking", times[name] / times["packed ranking"], "target at least 10")
 
