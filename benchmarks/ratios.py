@@ -161,7 +161,7 @@ def main() -> None:
     encoder = SASRec(len(dataset.catalogue), config.encoder).freeze()
     asked = answering.ways(*(answering.build(each, dataset, encoder) for each in (config, words)))
     tests, batch = samples.test["spread"], preset_config("paper").training.micro_batch_size
-    rounds = [[tests[(number * 16 + place) % len(tests)] for place in range(16)] for number in range(9)]
+    rounds = [[tests[(number * 16 + place) % len(tests)] for place in range(16)] for number in range(6)]
     answering.time_all(asked, rounds[:1], batch)
     times = answering.time_all(asked, rounds[1:], batch)
     for name in ("generation, titles", "generation, free"):
