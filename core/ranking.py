@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -49,23 +50,27 @@ def decoder_view(decoder: nn.Module, start: int, stop: int, norm: bool) -> nn.Mo
     return view
 
 
-def run_decoder(view: nn.Module, hidden: Tensor, packed: Packed) -> Tensor:
+def run_decoder(view: nn.Module, hidden: Tensor, packed: Packed, in_pieces: bool = False) -> Tensor:
     """Hidden states of packed rows after the view's layers, (batch, T, width).
 
     Args:
         view: from `decoder_view`.
         hidden: (batch, T, width) states before its first layer.
         packed: positions and branches of the rows.
+        in_pieces: whether layers with `core.attention` attend in pieces where that is faster, on a CPU.
     """
-    mask = additive(visible(packed.branch), hidden.dtype, hidden.device)
+    allowed = visible(packed.branch)
+    given: dict[str, Any] = {"attention_mask": additive(allowed, hidden.dtype, hidden.device)}
+    if in_pieces and hidden.device.type == "cpu":
+        given["pieces"] = cut(allowed, hidden.dtype)
     positions = torch.from_numpy(packed.positions).to(hidden.device)
-    output = view(inputs_embeds=hidden, attention_mask=mask, position_ids=positions, use_cache=False)
+    output = view(inputs_embeds=hidden, position_ids=positions, use_cache=False, **given)
     states: Tensor = output.last_hidden_state
     return states
 
 
 SHORTENED = ("LlamaDecoderLayer", "MistralDecoderLayer", "Qwen2DecoderLayer", "Qwen3DecoderLayer")
-"""Layers known to be attention and MLP, each after a norm and with a way around it."""
+"""Layers known to hand on what attention needs, and to have an MLP that looks at one token at a time."""
 
 
 class EndReader:
@@ -80,39 +85,47 @@ class EndReader:
 
     def __init__(self, upper: nn.Module) -> None:
         self.upper = upper
-        layers: nn.ModuleList = upper.layers  # type: ignore[assignment]
-        self.last = layers[-1]
-        self.below = decoder_view(upper, 0, len(layers) - 1, norm=False)
-        for layer in layers:
-            if type(layer).__name__ in SHORTENED:
-                layer.self_attn.config._attn_implementation = PACKED_ROWS  # type: ignore[union-attr]
+        self.last: nn.Module = upper.layers[-1]  # type: ignore[index, assignment]
+        if self._is_known():
+            self.last.self_attn.config._attn_implementation = PACKED_ROWS  # type: ignore[union-attr]
 
     def __call__(self, hidden: Tensor, packed: Packed) -> Tensor:
         """(batch, C, width), the normed states at `packed.ends` of rows that enter as (batch, T, width)."""
         ends = torch.from_numpy(packed.ends).to(hidden.device)
-        if type(self.last).__name__ not in SHORTENED:
-            return at(run_decoder(self.upper, hidden, packed), ends)
-        allowed = visible(packed.branch)
-        given: dict[str, Any] = {"attention_mask": additive(allowed, hidden.dtype, hidden.device)}
-        if hidden.device.type == "cpu":
-            given["pieces"] = cut(allowed, hidden.dtype)
-        positions = torch.from_numpy(packed.positions).to(hidden.device)
-        rows: dict[str, Any] = {"position_ids": positions, "use_cache": False, **given}
-        if self._is_wrapped():
-            return at(self.upper(inputs_embeds=hidden, **rows).last_hidden_state, ends)
-        hidden = self.below(inputs_embeds=hidden, **rows).last_hidden_state
-        last: Any = self.last
-        turns = self.upper.rotary_emb(hidden, position_ids=positions)  # type: ignore[operator]
-        attended, _ = last.self_attn(last.input_layernorm(hidden), position_embeddings=turns, **given)
-        hidden = at(hidden, ends) + at(attended, ends)
-        hidden = hidden + last.mlp(last.post_attention_layernorm(hidden))
-        states: Tensor = self.upper.norm(hidden)  # type: ignore[operator]
-        return states
-
-    def _is_wrapped(self) -> bool:
-        """Whether the last layer must be called whole: it is recomputed in the backward pass, or spread."""
+        known = self._is_known()
         recomputed = getattr(self.last, "gradient_checkpointing", False) and self.last.training
-        return recomputed or parallel.is_spread()
+        mlp: Any = getattr(self.last, "mlp", None)
+        with only_at(mlp, ends, hidden.shape[1]) if known and not recomputed else nullcontext():
+            states = run_decoder(self.upper, hidden, packed, in_pieces=known)
+        return at(states, ends)
+
+    def _is_known(self) -> bool:
+        return type(self.last).__name__ in SHORTENED
+
+
+@contextmanager
+def only_at(module: nn.Module, places: Tensor, length: int) -> Iterator[None]:
+    """Runs a module that looks at one token at a time at some places alone; elsewhere it answers zeros.
+
+    Args:
+        module: takes and gives (batch, length, width).
+        places: (batch, C).
+        length: of the rows.
+    """
+
+    def pick(_: nn.Module, given: tuple[Tensor, ...]) -> tuple[Tensor]:
+        return (at(given[0], places),)
+
+    def put_back(_: nn.Module, __: tuple[Tensor, ...], found: Tensor) -> Tensor:
+        rows = found.new_zeros(len(found), length, found.shape[-1])
+        return rows.scatter(1, places[..., None].expand_as(found), found)
+
+    hooks = [module.register_forward_pre_hook(pick, prepend=True), module.register_forward_hook(put_back)]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def at(hidden: Tensor, places: Tensor) -> Tensor:

@@ -96,14 +96,14 @@ class LowRank(torch.autograd.Function):
             scale: (batch, rank), or (1, rank) for all alike.
         """
         hidden = x.reshape(-1, x.shape[-1]) @ down.T  # (rows, rank)
-        scaled = _scaled(hidden, scale)
-        ctx.save_for_backward(x, hidden, scaled, down, up, scale)
-        return torch.addmm(result.reshape(-1, result.shape[-1]), scaled, up.T).view(result.shape)
+        ctx.save_for_backward(x, hidden, down, up, scale)
+        rows = result.reshape(-1, result.shape[-1])
+        return torch.addmm(rows, _scaled(hidden, scale), up.T).view(result.shape)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         """The gradients of all five arguments."""
-        x, hidden, scaled, down, up, scale = ctx.saved_tensors
+        x, hidden, down, up, scale = ctx.saved_tensors
         rows = gradients[0].reshape(-1, up.shape[0])
         to_scaled = rows @ up
         to_hidden = _scaled(to_scaled, scale)
@@ -112,7 +112,7 @@ class LowRank(torch.autograd.Function):
         if ctx.needs_input_grad[4]:
             to_scale = (to_scaled * hidden).view(len(scale), -1, scale.shape[1]).sum(1)
         to_down = to_hidden.T @ x.reshape(-1, x.shape[-1])
-        return gradients[0], to_x, to_down, rows.T @ scaled, to_scale
+        return gradients[0], to_x, to_down, rows.T @ _scaled(hidden, scale), to_scale
 
 
 def _scaled(hidden: Tensor, scale: Tensor) -> Tensor:
