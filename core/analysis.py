@@ -85,9 +85,10 @@ class ExpertUse:
 
     experts: tuple[Expert, ...]
     entropy: npt.NDArray[np.float64]
-    """(n,) entropy of omega over log K, one per user: 1 where all experts weigh the same."""
+    """(n,) entropy of omega over log K, one per user: 1 where all experts weigh the same. Where layers have
+    gates of their own, the mean over these."""
     omega: npt.NDArray[np.float64]
-    """(n, K)."""
+    """(n, K), likewise."""
 
     @property
     def balance(self) -> float:
@@ -266,7 +267,7 @@ def _experts(session: Session) -> ExpertUse | None:
         named = tuple((users[row], float(omega[row, k])) for row in top)
         items = _items(omega[:, k], histories, session.dataset.catalogue.titles)
         experts.append(Expert(profile, float(largest[k]), named, items))
-    return ExpertUse(tuple(experts), 1 - np.array(one_sidedness(omega)), omega)
+    return ExpertUse(tuple(experts), 1 - np.array(session.one_sided()), omega)
 
 
 def _items(

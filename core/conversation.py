@@ -228,11 +228,11 @@ class UsersListed(Answer):
 
 @dataclass(frozen=True)
 class GatesListed(Answer):
-    """The gate's weights for every user's newest history, and what wakes each expert."""
+    """What the gate makes of every user's newest history, and what wakes each expert."""
 
     users: list[str]
-    weights: list[list[float]]
-    """One row of K per user; empty for a method without a gate."""
+    one_sided: list[float]
+    """Per user, 0 where all experts weigh the same, 1 where one has everything; empty without a gate."""
     profiles: list[dict[str, Any]]
     """Per expert: words, mean, traits (name, correlation), n."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -88,9 +88,9 @@ def describe_experts(
     return profiles
 
 
-def one_sidedness(weights: Mapping[str, Sequence[float]] | npt.NDArray[np.floating]) -> list[float]:
+def one_sidedness(weights: npt.ArrayLike) -> list[float]:
     """Per row, 1 - entropy / log K: 0 for even weights, 1 where one expert has everything."""
-    rows = np.asarray(list(weights.values()) if isinstance(weights, Mapping) else weights, dtype=np.float64)
+    rows = np.asarray(weights, dtype=np.float64)
     if rows.ndim != 2 or rows.shape[1] < 2:
         return [0.0] * len(rows)
     safe = np.where(rows > 0, rows, 1.0)

@@ -25,7 +25,7 @@ from core.errors import InputError
 from core.events import Emit, ShouldStop, never, silent
 from core.ilora.gate import GivenGate
 from core.presets import preset_config, with_overrides
-from core.profiles import Profile, describe_experts
+from core.profiles import Profile, describe_experts, one_sidedness
 from core.recommenders.base import Recommender, Scores, Task
 from core.recommenders.encoders import Encoder, fit_encoder
 from core.recommenders.popularity import item_counts
@@ -226,6 +226,26 @@ class Session:
                 return users, None
             parts.append(weights)
         return users, np.concatenate(parts)
+
+    def one_sided(self) -> list[float]:
+        """How one-sided the gate is for every user's newest history, 0 even to 1 one expert alone.
+
+        Where layers have gates of their own, the mean over these: each may be sharp where their mean is even.
+        Empty without a gate.
+        """
+        _, histories = self.newest_histories()
+        found: list[float] = []
+        for start in range(0, len(histories), GATE_BATCH):
+            part = histories[start : start + GATE_BATCH]
+            weights = self.recommender.expert_weights_by_layer(part)
+            if weights is None:
+                shared = self.recommender.expert_weights(part)
+                if shared is None:
+                    return []
+                weights = shared[:, None]
+            sides = one_sidedness(weights.reshape(-1, weights.shape[-1]))
+            found += np.reshape(sides, weights.shape[:2]).mean(axis=1).tolist()
+        return found
 
     def profiles(self, years: Sequence[str]) -> list[Profile]:
         """Each expert in words, from all users' newest histories; empty without a gate."""

@@ -193,12 +193,12 @@ class WarmEngine:
         ]
         for at in range(0, len(records), PIECE):
             self.emit(UsersListed(number, at, records[at : at + PIECE]))
-        rows = [] if weights is None else [[round(float(w), 5) for w in row] for row in weights]
         profiles = [
             {**asdict(profile), "traits": [asdict(trait) for trait in profile.traits]}
             for profile in session.profiles(years)
         ]
-        self.emit(GatesListed(number, users, rows, profiles))
+        sides = [round(side, 5) for side in session.one_sided()]
+        self.emit(GatesListed(number, users, sides, profiles))
 
     def _rank(self, request: Rank) -> None:
         self.emit(self._opened(request).rank(request.request, request.asked()))

@@ -215,6 +215,21 @@ def test_every_user_has_a_gate_and_every_expert_a_profile(session: Session) -> N
     assert all(profile.words for profile in profiles)
 
 
+def test_a_gate_is_as_one_sided_as_its_layers_are_though_their_mean_is_even(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = session.one_sided()
+    _, weights = session.gates()
+    assert weights is not None
+    assert shared == pytest.approx(one_sidedness(weights), abs=1e-6)
+
+    def by_layer(histories: list[list[int]]) -> np.ndarray:
+        return np.array([[[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]] * len(histories))
+
+    monkeypatch.setattr(session.recommender, "expert_weights_by_layer", by_layer)
+    assert session.one_sided() == pytest.approx([1.0] * len(weights))
+
+
 def test_profiles_name_what_raises_an_expert_and_only_that() -> None:
     tags = [["Horror"], ["Comedy"]] * 20
     years = ["1975", "1995"] * 20

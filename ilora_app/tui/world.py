@@ -27,12 +27,8 @@ class User:
     part: str
     items: list[int]
     times: list[int]
-    gate: list[float] | None = None
-
-    @property
-    def one_sided(self) -> float:
-        """1 - entropy / log K of the gate: 0 even, 1 where one expert has everything."""
-        return one_sided(self.gate)
+    one_sided: float | None = None
+    """0 where the gate's weights are even, 1 where one expert has everything; None without a gate."""
 
 
 def one_sided(weights: Sequence[float] | None) -> float:
@@ -70,8 +66,8 @@ class World:
                 self.users.append(User(**record))
         else:
             self.profiles = event.profiles
-            for user, row in zip(event.users, event.weights, strict=False):
-                self.users[self._places[user]].gate = row
+            for user, side in zip(event.users, event.one_sided, strict=False):
+                self.users[self._places[user]].one_sided = side
             self.complete = True
 
     def user(self, name: str) -> User | None:
@@ -125,7 +121,7 @@ class World:
         if order == "length":
             usable.sort(key=lambda user: -len(user.items))
         elif order == "one-sided":
-            usable.sort(key=lambda user: -user.one_sided)
+            usable.sort(key=lambda user: -(user.one_sided or 0.0))
         elif matches:
             usable.sort(key=lambda user: -matches[user.user])
         else:

@@ -42,6 +42,7 @@ from core.conversation import (
     Why,
 )
 from core.events import Event, Fetching
+from core.profiles import one_sidedness
 from ilora_app.tui.messages import EngineSaid
 
 EXPERTS = 4
@@ -162,7 +163,7 @@ def opened(number: int, path: str | None, method: str) -> list[Event]:
         for at, genre in enumerate(GENRES)
     ]
     names = [str(record["user"]) for record in users]
-    weights = [gate(life(user)[:-1][-10:]) for user in range(1, USERS + 1)] if gated else []
+    sides = one_sidedness([gate(life(user)[:-1][-10:]) for user in range(1, USERS + 1)]) if gated else []
     half = FILMS // 2
     years = [str(1950 + place) for place in range(FILMS)]
     tags = [[GENRES[place % 4]] for place in range(FILMS)]
@@ -174,7 +175,7 @@ def opened(number: int, path: str | None, method: str) -> list[Event]:
         ItemsListed(number, 0, TITLES[:half], years[:half], tags[:half]),
         ItemsListed(number, half, TITLES[half:], years[half:], tags[half:]),
         UsersListed(number, 0, users),
-        GatesListed(number, names, weights, profiles if gated else []),
+        GatesListed(number, names, sides, profiles if gated else []),
         WarmedUp(number, 1.5),
     ]  # fmt: skip
 

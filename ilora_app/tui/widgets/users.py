@@ -15,7 +15,8 @@ class UserList(Rows):
     """Everybody in the dataset.
 
     ● test user, ◐ validation user, · training user. `n` is the number of items in the user's life; the bar
-    tells how one-sided the gate is: empty where all experts weigh the same, full where one has everything.
+    tells how one-sided the gate is: empty where all experts weigh the same, full where one has everything
+    (the mean over layers, where each has a gate of its own).
     After a search `hits` counts the matching items.
     """
 
@@ -60,7 +61,7 @@ class UserList(Rows):
         ]
         left = width - 14
         gauge = min(6, left)
-        if user.gate:
+        if user.one_sided is not None:
             cells.append((bar(user.one_sided, gauge), "first"))
         else:
             cells.append((fit("–", gauge), "dim"))
