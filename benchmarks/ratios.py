@@ -7,9 +7,9 @@ On MovieLens-100K with the embedded model in NF4, the quick preset's settings an
 slows the machine slows both; the exception is memory, which a process of its own is asked for. Printed with
 the target beside each; run it on a quiet machine.
 
-- training / forward: tokens a second of a training step (forward, loss, backward, clipping, AdamW) over those
-  of the frozen layers' plain causal forward on rows of the same shape, without adapter. Bound: .5 (a backward
-  pass to the inputs of frozen layers costs another forward).
+- training / forward: tokens a second of a training step (forward, loss and backward of its micro-batches,
+  then clipping and AdamW) over those of the frozen layers' plain causal forward on rows of the same shape,
+  without adapter. Bound: .5 (a backward pass to the inputs of frozen layers costs another forward).
 - iLoRA / LoRA: seconds of a training step.
 - peak memory: of a process that loads the model and trains.
 - ranking / forward: tokens a second of a packed pass over 20 candidates a user, adapter and gate included,
@@ -32,7 +32,7 @@ from typing import Any
 import answering
 import numpy as np
 import torch
-from training_step import Batch, Stepper, adapted, interval, make_batch, make_batches
+from training_step import Batch, Stepper, adapted, interval, make_batch, make_batches, micro_batches
 
 from core.config import RunConfig
 from core.data import Dataset, Samples
@@ -101,9 +101,9 @@ def ranking(model: AdaptedModel) -> Timed:
 def train_alone(config: RunConfig, rounds: int) -> None:
     """Trains and prints the peak of this process's memory in bytes."""
     dataset, samples = load_task_data(config.data)
-    stepper = Stepper(adapted(config, dataset, True))
-    for batch in make_batches(dataset, samples, config.training.micro_batch_size, rounds):
-        stepper.step(batch)
+    stepper, training = Stepper(adapted(config, dataset, True)), config.training
+    for batch in make_batches(dataset, samples, training.batch_size, rounds):
+        stepper.step(micro_batches(stepper.model, batch, training.micro_batch_size))
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024))
 
 
@@ -128,13 +128,13 @@ def main() -> None:
         train_alone(config, given.rounds)
         return
     print(f"{describe()}, {torch.get_num_threads()} threads, torch {torch.__version__}")
-    size = config.training.micro_batch_size
+    size, micro = config.training.batch_size, config.training.micro_batch_size
     print(
         f"{config.model.name} {config.model.quantize}, {config.adapter.layers} adapted layers, "
-        f"{given.rounds} rounds, batches of {size} (training) and {given.users} (ranking); "
+        f"{given.rounds} rounds; batches of {size} by {micro} (training) and {given.users} (ranking); "
         "medians, 95 % intervals"
     )
-    command = [sys.executable, __file__, "--memory-alone", "--rounds", str(3 * given.rounds)]
+    command = [sys.executable, __file__, "--memory-alone", "--rounds", str(given.rounds)]
     command += [] if given.threads is None else ["--threads", str(given.threads)]
     peak = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
@@ -142,7 +142,8 @@ def main() -> None:
     lora, ilora = (Stepper(adapted(config, dataset, gated)) for gated in (False, True))
     plain = plain_forward(config, ilora.model)
     batches = make_batches(dataset, samples, size, WARM_UP + given.rounds)
-    trained = seconds([plain, lora.step, ilora.step], batches)
+    steps = [micro_batches(ilora.model, batch, micro) for batch in batches]
+    trained = seconds([lambda parts: [plain(part) for part in parts], lora.step, ilora.step], steps)
     say("training / forward, iLoRA", trained[:, 0] / trained[:, 2], "target .45, bound .5")
     say("training / forward, LoRA", trained[:, 0] / trained[:, 1], "target .45, bound .5")
     say("iLoRA / LoRA, training step", trained[:, 2] / trained[:, 1], "target at most 1.03")

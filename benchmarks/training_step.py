@@ -1,11 +1,12 @@
 """What the gate costs: iLoRA's training step beside LoRA's, alternated in one process on the same batches.
 
-    python benchmarks/training_step.py [--steps 40] [--batch 4] [--layers 10] [--quantize nf4] [--threads 2]
+    python benchmarks/training_step.py [--steps 40] [--batch 16] [--micro-batch 4] [--layers 10] [--threads 2]
 
 Both methods are built from the same settings (the quick preset's, on MovieLens-100K with the embedded model,
-fetched on first use) around one untrained encoder. A step is what the training loop does between two batches:
-forward, loss, backward, clipping, AdamW. Each round gives both methods the same batch, and who goes first
-changes every round, so that whatever slows the machine slows both.
+fetched on first use) around one untrained encoder. A step is what the training loop does for a batch:
+forward, loss and backward for each micro-batch, samples of similar length together, then clipping and AdamW.
+Each round gives both methods the same batch, and who goes first changes every round, so that whatever slows
+the machine slows both.
 
 Printed: median seconds of each, tokens per second, and the median of the rounds' ratios iLoRA / LoRA with a
 95 % bootstrap interval. Run it on a quiet machine; on a busy one, `--threads 1` suffers least.
@@ -77,6 +78,20 @@ def adapted(config: RunConfig, dataset: Dataset, gated: bool) -> AdaptedModel:
     return AdaptedModel(llm, encoder, dataset.catalogue.titles, prompts, config, gated, 0)
 
 
+def micro_batches(model: AdaptedModel, batch: Batch, size: int) -> list[Batch]:
+    """A batch as the training loop cuts it: samples of similar length together."""
+    length = model.ranker.prompt.length  # type: ignore[union-attr]
+    order = sorted(range(len(batch.targets)), key=lambda place: length(batch.histories[place], ()))
+    return [
+        Batch(
+            [batch.histories[place] for place in order[start : start + size]],
+            [batch.candidates[place] for place in order[start : start + size]],
+            [batch.targets[place] for place in order[start : start + size]],
+        )
+        for start in range(0, len(order), size)
+    ]
+
+
 class Stepper:
     """One method and its optimizer."""
 
@@ -90,12 +105,14 @@ class Stepper:
         self.parameters = [p for group in groups for p in group["params"]]
         model.train()
 
-    def step(self, batch: Batch) -> float:
-        """Seconds of one training step."""
+    def step(self, parts: Sequence[Batch]) -> float:
+        """Seconds of one training step over the micro-batches of a batch."""
         started = time.perf_counter()
+        samples = sum(len(part.targets) for part in parts)
         self.optimizer.zero_grad(set_to_none=True)
-        with self.model.loss(batch.histories, batch.candidates, batch.targets) as loss:
-            (loss / len(batch.targets)).backward()
+        for part in parts:
+            with self.model.loss(part.histories, part.candidates, part.targets) as loss:
+                (loss / samples).backward()
         torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
         self.optimizer.step()
         if torch.cuda.is_available():
@@ -103,12 +120,12 @@ class Stepper:
         return time.perf_counter() - started
 
 
-def alternate(first: Stepper, second: Stepper, batches: Sequence[Batch]) -> np.ndarray:
+def alternate(first: Stepper, second: Stepper, steps: Sequence[Sequence[Batch]]) -> np.ndarray:
     """(rounds, 2) seconds of both on every batch; who goes first changes every round."""
-    seconds = np.empty((len(batches), 2))
-    for round_, batch in enumerate(batches):
+    seconds = np.empty((len(steps), 2))
+    for round_, parts in enumerate(steps):
         for place in (0, 1) if round_ % 2 == 0 else (1, 0):
-            seconds[round_, place] = (first, second)[place].step(batch)
+            seconds[round_, place] = (first, second)[place].step(parts)
     return seconds
 
 
@@ -119,17 +136,19 @@ def interval(values: np.ndarray, draws: int = 10_000) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def tokens(model: AdaptedModel, batch: Batch) -> int:
+def tokens(model: AdaptedModel, parts: Sequence[Batch]) -> int:
     """Tokens that the adapted layers read, padding left out."""
-    packed = model.ranker.prompt.pack(batch.histories, batch.candidates)  # type: ignore[union-attr]
-    return int((packed.branch >= 0).sum())
+    prompt = model.ranker.prompt
+    rows = [prompt.pack(part.histories, part.candidates) for part in parts]  # type: ignore[union-attr]
+    return sum(int((packed.branch >= 0).sum()) for packed in rows)
 
 
 def main() -> None:
     """Measures and prints."""
     options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     options.add_argument("--steps", type=int, default=40, help="measured rounds")
-    options.add_argument("--batch", type=int, default=4, help="samples in a step")
+    options.add_argument("--batch", type=int, default=16, help="samples in a step")
+    options.add_argument("--micro-batch", type=int, default=4, help="samples in one forward pass")
     options.add_argument("--layers", type=int, default=None, help="adapted upper layers; 0 for all")
     options.add_argument("--quantize", default=None, help="nf4, int8 or none")
     options.add_argument(
@@ -147,17 +166,18 @@ def main() -> None:
     dataset, samples = load_task_data(config.data)
     lora, ilora = (Stepper(adapted(config, dataset, gated)) for gated in (False, True))
     batches = make_batches(dataset, samples, given.batch, WARM_UP + given.steps)
-    alternate(lora, ilora, batches[:WARM_UP])
-    measured = batches[WARM_UP:]
+    steps = [micro_batches(lora.model, batch, given.micro_batch) for batch in batches]
+    alternate(lora, ilora, steps[:WARM_UP])
+    measured = steps[WARM_UP:]
     seconds = alternate(lora, ilora, measured)
-    read = np.array([tokens(lora.model, batch) for batch in measured])
+    read = np.array([tokens(lora.model, parts) for parts in measured])
     ratios = seconds[:, 1] / seconds[:, 0]
     low, high = interval(ratios)
     print(f"{describe()}, {torch.get_num_threads()} threads, torch {torch.__version__}")
     print(
         f"{config.model.name} {config.model.quantize}, {config.adapter.layers or 'all'} adapted layers, "
-        f"rank {config.adapter.rank}, {config.adapter.experts} experts, batch {given.batch}, "
-        f"{given.steps} rounds"
+        f"rank {config.adapter.rank}, {config.adapter.experts} experts, "
+        f"batch {given.batch} in micro-batches of {given.micro_batch}, {given.steps} rounds"
     )
     for name, column in (("LoRA", 0), ("iLoRA", 1)):
         median = float(np.median(seconds[:, column]))

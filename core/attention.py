@@ -35,6 +35,18 @@ class Piece:
     """(batch, 1, queries, keys) added to the logits."""
 
 
+@dataclass(frozen=True)
+class Ends:
+    """The only queries whose answers are needed of one layer: nothing above it looks at the others."""
+
+    layer: int
+    """transformers' number of the layer."""
+    places: Tensor
+    """(batch, C) columns of the queries."""
+    mask: Tensor
+    """(batch, 1, C, T) added to the logits."""
+
+
 def additive(allowed: npt.NDArray[np.bool_], dtype: torch.dtype, device: torch.device) -> Tensor:
     """A mask in the logits' precision: the CPU kernels convert boolean ones every time.
 
@@ -71,10 +83,11 @@ def packed_attention(
     attention_mask: Tensor | None,
     *,
     pieces: Sequence[Piece] | None = None,
+    ends: Ends | None = None,
     scaling: float | None = None,
     **rest: Any,
 ) -> tuple[Tensor, None]:
-    """What transformers calls in every layer; without `pieces`, its own SDPA.
+    """What transformers calls in every layer; without `pieces` and `ends`, its own SDPA.
 
     Args:
         module: the attention layer.
@@ -83,16 +96,21 @@ def packed_attention(
         value: like `key`.
         attention_mask: used without `pieces` only.
         pieces: from `cut`.
+        ends: in the layer that they name, all other queries are answered with zeros.
         scaling: of the logits.
         rest: whatever else transformers hands on.
 
     Returns:
         (batch, T, heads, d), and no weights.
     """
-    if pieces is None:
-        return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **rest)
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     attend = _by_products if torch.is_grad_enabled() else _by_kernel
+    if ends is not None and module.layer_idx == ends.layer:
+        places = ends.places[:, None, :, None].expand(-1, query.shape[1], -1, query.shape[3])
+        found = attend(query.gather(2, places), key, value, ends.mask, scale)
+        return found.new_zeros(query.shape).scatter(2, places, found).transpose(1, 2).contiguous(), None
+    if pieces is None:
+        return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **rest)
     parts = []
     for piece in pieces:
         keys, values = (_columns(states, piece.keys) for states in (key, value))

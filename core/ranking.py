@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from core import parallel
-from core.attention import PACKED_ROWS, additive, cut
+from core.attention import PACKED_ROWS, Ends, additive, cut
 from core.files import atomic_path
 from core.llm import LanguageModel
 from core.prompts import ListwisePrompt, Packed, pack, visible
@@ -50,7 +50,9 @@ def decoder_view(decoder: nn.Module, start: int, stop: int, norm: bool) -> nn.Mo
     return view
 
 
-def run_decoder(view: nn.Module, hidden: Tensor, packed: Packed, in_pieces: bool = False) -> Tensor:
+def run_decoder(
+    view: nn.Module, hidden: Tensor, packed: Packed, in_pieces: bool = False, ends_of: int | None = None
+) -> Tensor:
     """Hidden states of packed rows after the view's layers, (batch, T, width).
 
     Args:
@@ -58,9 +60,14 @@ def run_decoder(view: nn.Module, hidden: Tensor, packed: Packed, in_pieces: bool
         hidden: (batch, T, width) states before its first layer.
         packed: positions and branches of the rows.
         in_pieces: whether layers with `core.attention` attend in pieces where that is faster, on a CPU.
+        ends_of: the layer, by transformers' number, in which only the branches' ends attend to anything.
     """
     allowed = visible(packed.branch)
     given: dict[str, Any] = {"attention_mask": additive(allowed, hidden.dtype, hidden.device)}
+    if ends_of is not None:
+        places = torch.from_numpy(packed.ends).to(hidden.device)
+        seen = np.take_along_axis(allowed, packed.ends[:, None, :, None], axis=2)
+        given["ends"] = Ends(ends_of, places, additive(seen, hidden.dtype, hidden.device))
     if in_pieces and hidden.device.type == "cpu":
         given["pieces"] = cut(allowed, hidden.dtype)
     positions = torch.from_numpy(packed.positions).to(hidden.device)
@@ -76,8 +83,8 @@ SHORTENED = ("LlamaDecoderLayer", "MistralDecoderLayer", "Qwen2DecoderLayer", "Q
 class EndReader:
     """Reads packed rows for the states at the branches' ends alone: all that a score needs.
 
-    Above the last attention nothing looks at other tokens, so that the last MLP runs at the ends only. On a
-    CPU the rows are attended to in pieces (`core.attention`). Both change nothing but the rounding.
+    What the last layer makes of other tokens nobody looks at, so that it asks, mixes and goes on at the ends
+    only. On a CPU rows are attended to in pieces (`core.attention`). Both change nothing but the rounding.
 
     Args:
         upper: from `decoder_view`, final norm included.
@@ -94,13 +101,18 @@ class EndReader:
         ends = torch.from_numpy(packed.ends).to(hidden.device)
         known = self._is_known()
         recomputed = getattr(self.last, "gradient_checkpointing", False) and self.last.training
-        mlp: Any = getattr(self.last, "mlp", None)
-        with only_at(mlp, ends, hidden.shape[1]) if known and not recomputed else nullcontext():
-            states = run_decoder(self.upper, hidden, packed, in_pieces=known)
+        if not known or recomputed:
+            return at(run_decoder(self.upper, hidden, packed, in_pieces=known), ends)
+        last: Any = self.last
+        with ExitStack() as stack:
+            for module in (last.self_attn.q_proj, last.self_attn.o_proj, last.mlp):
+                stack.enter_context(only_at(module, ends, hidden.shape[1]))
+            states = run_decoder(self.upper, hidden, packed, in_pieces=True, ends_of=last.self_attn.layer_idx)
         return at(states, ends)
 
     def _is_known(self) -> bool:
-        return type(self.last).__name__ in SHORTENED
+        kinds = type(self.last).__mro__  # a spread layer is of a kind of its own, made from the layer's
+        return any(kind.__name__ in SHORTENED for kind in kinds)
 
 
 @contextmanager

@@ -58,7 +58,7 @@ def fold(model: nn.Module, gated: bool = True) -> dict[str, Update]:
         assert isinstance(variant, ExpertLora)
         a = layer.lora_A[ADAPTER].get_parameter("weight").detach().float()  # (rank, in)
         b = layer.lora_B[ADAPTER].get_parameter("weight").detach().float()  # (out, rank)
-        factors = variant.factors(1, a.shape[0]) if gated else None  # (1, rank)
+        factors = variant.factors(1) if gated else None  # (1, rank)
         if factors is not None:
             b = b * factors.to(b)
         updates[name] = Update(a.cpu().clone(), (b * layer.scaling[ADAPTER]).cpu())

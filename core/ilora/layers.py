@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -29,13 +30,14 @@ class ExpertWeights:
 
     Args:
         experts: K.
+        rank: r, of all layers.
         layers: for each site, the number of the transformer layer it belongs to; a single site serves all.
     """
 
-    def __init__(self, experts: int, layers: Sequence[int] = (0,)) -> None:
-        self.experts = experts
+    def __init__(self, experts: int, rank: int, layers: Sequence[int] = (0,)) -> None:
+        self.experts, self.rank = experts, rank
         self.layers = tuple(layers)
-        self._omega: Tensor | None = None
+        self._factors: tuple[Tensor, ...] = ()
 
     @property
     def sites(self) -> int:
@@ -55,14 +57,15 @@ class ExpertWeights:
                 f"omega has shape {tuple(omega.shape)}, not (batch, {self.experts})"
                 f" or (batch, {self.sites}, {self.experts})"
             )
-        previous, self._omega = self._omega, by_site
+        factors = (by_site * self.experts).repeat_interleave(self.rank // self.experts, dim=-1)
+        previous, self._factors = self._factors, factors.unbind(1)
         try:
             yield
         finally:
-            self._omega = previous
+            self._factors = previous
 
-    def scale_for(self, batch: int, rank: int, site: int = 0) -> Tensor:
-        """The factor of a site's r low-rank channels, (batch, rank): K * omega, every value r/K times.
+    def factors_for(self, batch: int, site: int = 0) -> Tensor:
+        """The factors of a site's r low-rank channels, (batch, rank): K * omega, every value r/K times.
 
         Beams and repeated prompts (a batch that is a multiple) repeat the rows.
 
@@ -70,49 +73,103 @@ class ExpertWeights:
             RuntimeError: no omega is set, or it is for another batch size. A missing gate is a bug and is
                 never replaced by a default.
         """
-        if self._omega is None:
+        if not self._factors:
             raise RuntimeError("a gated LoRA layer ran without expert weights; wrap the call in `use(omega)`")
-        omega = self._omega[:, site if self._omega.shape[1] > 1 else 0]  # (batch, K)
-        if omega.shape[0] != batch:
-            if batch % omega.shape[0]:
-                raise RuntimeError(f"expert weights for {omega.shape[0]} sequences met a batch of {batch}")
-            omega = omega.repeat_interleave(batch // omega.shape[0], dim=0)
-        return (omega * self.experts).repeat_interleave(rank // self.experts, dim=-1)
+        factors = self._factors[site if len(self._factors) > 1 else 0]
+        if len(factors) == batch:
+            return factors
+        if batch % len(factors):
+            raise RuntimeError(f"expert weights for {len(factors)} sequences met a batch of {batch}")
+        return factors.repeat_interleave(batch // len(factors), dim=0)
+
+
+class Frozen:
+    """A linear layer without a bias whose weight the backward pass can ask for: whole, or in NF4.
+
+    Args:
+        layer: such a layer; see `accepts`.
+    """
+
+    def __init__(self, layer: nn.Module) -> None:
+        self.layer: Any = layer
+
+    @staticmethod
+    def accepts(layer: nn.Module) -> bool:
+        """Whether this kind of layer is known."""
+        return type(layer).__name__ in ("Linear", "Linear4bit") and layer.bias is None
+
+    def weight(self, dtype: torch.dtype) -> Tensor:
+        """(out, in), dequantized."""
+        weight: Tensor = self.layer.weight
+        if type(self.layer).__name__ == "Linear":
+            return weight.to(dtype)
+        from bitsandbytes.functional import dequantize_4bit
+
+        return dequantize_4bit(weight.data, self.layer.weight.quant_state).to(dtype)
 
 
 class LowRank(torch.autograd.Function):
-    """result + up (scale * (down x)), with a backward pass of its own: fewer passes over memory."""
+    """result + scaling * up (factors * (down x)), with a backward pass of its own: fewer passes over memory.
+
+    Computed in the precision of x; the gradients of A, B and the factors have these tensors' own.
+    """
 
     @staticmethod
-    def forward(ctx: Any, result: Tensor, x: Tensor, down: Tensor, up: Tensor, scale: Tensor) -> Tensor:
+    def forward(
+        ctx: Any,
+        result: Tensor,
+        x: Tensor,
+        down: Tensor,
+        up: Tensor,
+        factors: Tensor,
+        scaling: float = 1.0,
+        frozen: Frozen | None = None,
+    ) -> Tensor:
         """The sum, in the shape of `result`.
 
         Args:
             ctx: keeps what the backward pass needs.
-            result: (batch, ..., out).
+            result: (batch, ..., out) in the precision of x; written over if `frozen` is given.
             x: (batch, ..., in).
             down: A, (rank, in).
             up: B, (out, rank).
-            scale: (batch, rank), or (1, rank) for all alike.
+            factors: (batch, rank), or (1, rank) for all alike.
+            scaling: alpha / rank.
+            frozen: the layer that made `result` of `x` without a gradient; the backward pass goes through it,
+                too. None where autograd knows how `result` came about.
         """
-        hidden = x.reshape(-1, x.shape[-1]) @ down.T  # (rows, rank)
-        ctx.save_for_backward(x, hidden, down, up, scale)
-        rows = result.reshape(-1, result.shape[-1])
-        return torch.addmm(rows, _scaled(hidden, scale), up.T).view(result.shape)
+        low_down, low_up, scale = down.to(x.dtype), up.to(x.dtype), (factors * scaling).to(x.dtype)
+        hidden = x.reshape(-1, x.shape[-1]) @ low_down.T  # (rows, rank)
+        ctx.save_for_backward(x, hidden, low_down, low_up, scale)
+        ctx.frozen, ctx.scaling, ctx.precision = frozen, scaling, (down.dtype, up.dtype, factors.dtype)
+        rows, added = result.reshape(-1, result.shape[-1]), _scaled(hidden, scale)
+        if frozen is None:
+            return torch.addmm(rows, added, low_up.T).view(result.shape)
+        ctx.mark_dirty(result)
+        rows.addmm_(added, low_up.T)
+        return result
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        """The gradients of all five arguments."""
+        """The gradients of the five tensors."""
         x, hidden, down, up, scale = ctx.saved_tensors
+        of_down, of_up, of_factors = ctx.precision
         rows = gradients[0].reshape(-1, up.shape[0])
         to_scaled = rows @ up
         to_hidden = _scaled(to_scaled, scale)
-        to_x = (to_hidden @ down).view(x.shape) if ctx.needs_input_grad[1] else None
-        to_scale = None
+        to_x = to_factors = None
+        if ctx.needs_input_grad[1]:
+            to_x = to_hidden @ down
+            if ctx.frozen is not None:
+                to_x.addmm_(rows, ctx.frozen.weight(x.dtype))
+            to_x = to_x.view(x.shape)
         if ctx.needs_input_grad[4]:
-            to_scale = (to_scaled * hidden).view(len(scale), -1, scale.shape[1]).sum(1)
-        to_down = to_hidden.T @ x.reshape(-1, x.shape[-1])
-        return gradients[0], to_x, to_down, rows.T @ _scaled(hidden, scale), to_scale
+            by_sequence = (to_scaled * hidden).view(len(scale), -1, scale.shape[1])
+            to_factors = by_sequence.sum(1, dtype=of_factors) * ctx.scaling
+        to_down = (to_hidden.T @ x.reshape(-1, x.shape[-1])).to(of_down)
+        to_up = (rows.T @ _scaled(hidden, scale)).to(of_up)
+        to_result = gradients[0] if ctx.frozen is None else None
+        return to_result, to_x, to_down, to_up, to_factors, None, None
 
 
 def _scaled(hidden: Tensor, scale: Tensor) -> Tensor:
@@ -129,20 +186,26 @@ class ExpertLora(LoraVariant):
     def __init__(self, weights: ExpertWeights | None, site: int = 0) -> None:
         self.weights, self.site = weights, site
 
-    def factors(self, batch: int, rank: int) -> Tensor | None:
+    def factors(self, batch: int) -> Tensor | None:
         """(batch, rank), what each low-rank channel is multiplied by in this layer; None without a gate.
 
         Raises:
             RuntimeError: there is a gate and no omega is set, or it is for another batch size.
         """
-        return None if self.weights is None else self.weights.scale_for(batch, rank, self.site)
+        return None if self.weights is None else self.weights.factors_for(batch, self.site)
 
     def supports_lora_conversion(self) -> bool:
         """Only without a gate: a gated adapter differs from sequence to sequence."""
         return self.weights is None
 
     def forward(  # type: ignore[override]
-        self, module: LoraLayer, active_adapter: str, x: Tensor, result: Tensor, **_: Any
+        self,
+        module: LoraLayer,
+        active_adapter: str,
+        x: Tensor,
+        result: Tensor,
+        frozen: Frozen | None = None,
+        **_: Any,
     ) -> Tensor:
         """Adds alpha/r * B(scale * (A x)) to the frozen layer's output.
 
@@ -151,16 +214,24 @@ class ExpertLora(LoraVariant):
             active_adapter: name of the adapter inside `module`.
             x: (batch, tokens, in) input.
             result: (batch, tokens, out) output of the frozen layer.
+            frozen: that layer, if `result` came about without a gradient.
         """
         down: Tensor = module.lora_A[active_adapter].get_parameter("weight")  # (rank, in)
         up: Tensor = module.lora_B[active_adapter].get_parameter("weight")  # (out, rank)
-        factors = self.factors(len(x), len(down))
+        factors = self.factors(len(x))
         if factors is None:
             factors = torch.ones(1, len(down), device=x.device)
-        scale = (factors * module.scaling[active_adapter]).to(x.dtype)
         x = module.lora_dropout[active_adapter](x)
-        output: Tensor = LowRank.apply(result.to(x.dtype), x, down.to(x.dtype), up.to(x.dtype), scale)  # type: ignore[no-untyped-call]
+        scaling = module.scaling[active_adapter]
+        output: Tensor = LowRank.apply(result.to(x.dtype), x, down, up, factors, scaling, frozen)  # type: ignore[no-untyped-call]
         return output.to(result.dtype)
+
+    def whole(self, module: LoraLayer, active_adapter: str, x: Tensor) -> Tensor:
+        """The frozen layer and its adapter as one step, whose gradient of `x` takes one pass over memory."""
+        base = module.get_base_layer()
+        with torch.no_grad():
+            result: Tensor = base(x)
+        return self.forward(module, active_adapter, x, result, Frozen(base))
 
     def _refuse(self, *_: Any, **__: Any) -> Any:
         raise RuntimeError(
@@ -194,13 +265,26 @@ def adapt_layers(
     keys = {"shared": [0] * len(found), "per-layer": numbers, "per-module": list(range(len(found)))}[scope]
     sites = {key: site for site, key in enumerate(dict.fromkeys(keys))}
     layers = [numbers[keys.index(key)] for key in sites]
-    weights = None if experts is None else ExpertWeights(experts, layers)
+    rank = found[0][1].r[adapter]
+    if experts is not None and rank % experts:
+        raise ValueError(f"{experts} experts do not divide rank {rank}")
+    weights = None if experts is None else ExpertWeights(experts, rank, layers)
     for (_, module), key in zip(found, keys, strict=True):
-        if experts is not None and module.r[adapter] % experts:
-            raise ValueError(f"{experts} experts do not divide rank {module.r[adapter]}")
         module.lora_variant[adapter] = ExpertLora(weights, sites[key])
         module.cast_input_dtype_enabled = False
+        vars(module)["forward"] = partial(run_adapted, module, adapter)
     return weights
+
+
+def run_adapted(module: Any, adapter: str, x: Tensor, *rest: Any, **more: Any) -> Tensor:
+    """What an adapted layer answers: in one step where that can be, else as peft goes about it."""
+    known = Frozen.accepts(module.get_base_layer()) and not (rest or more)
+    dropping = module.training and not isinstance(module.lora_dropout[adapter], nn.Identity)
+    if known and not (dropping or module.disable_adapters or module.merged):
+        variant: ExpertLora = module.lora_variant[adapter]
+        return variant.whole(module, adapter, x)
+    answer: Tensor = type(module).forward(module, x, *rest, **more)
+    return answer
 
 
 def layer_number(name: str) -> int:

@@ -26,6 +26,7 @@ from core.ilora.folding import Update, fold
 from core.ilora.gate import Gate, MeanInput, RandomInput, gate_penalty, make_gate
 from core.ilora.layers import ADAPTER, ExpertWeights, adapt_layers
 from core.llm import LanguageModel, disable_cpu_packing, quiet
+from core.norms import replace_norms
 from core.prompts import AnswerPrompt, ListwisePrompt, encode_titles
 from core.ranking import ListwiseRanker, SegmentStates, decoder_view, states_key
 from core.sharding import spread_layers
@@ -75,6 +76,7 @@ class AdaptedModel:
         self.lower = max(0, llm.depth - depth)
         decoder = llm.decoder
         torch.manual_seed(seed)
+        replace_norms(llm.model)
         self.peft = attach_adapter(llm, config.adapter, self.lower)
         self.weights: ExpertWeights | None = adapt_layers(
             self.peft, config.adapter.experts if gated else None, config.gate.scope

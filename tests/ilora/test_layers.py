@@ -11,9 +11,17 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from peft.tuners.lora.layer import LoraLayer, LoraVariant
-from torch import Tensor
+from torch import Tensor, nn
 
-from core.ilora.layers import ADAPTER, ExpertLora, ExpertWeights, LowRank, adapt_layers, expert_slice
+from core.ilora.layers import (
+    ADAPTER,
+    ExpertLora,
+    ExpertWeights,
+    Frozen,
+    LowRank,
+    adapt_layers,
+    expert_slice,
+)
 from core.llm import disable_cpu_packing
 from tests import tiny
 
@@ -259,22 +267,22 @@ def test_a_gate_for_another_batch_is_an_error(batch: int) -> None:
     "omega", [torch.ones(EXPERTS), torch.ones(2, EXPERTS + 1), torch.ones(2, 2, EXPERTS)]
 )
 def test_a_gate_of_another_shape_is_an_error(omega: Tensor) -> None:
-    with pytest.raises(ValueError, match="omega has shape"), ExpertWeights(EXPERTS).use(omega):
+    with pytest.raises(ValueError, match="omega has shape"), ExpertWeights(EXPERTS, RANK).use(omega):
         pass
 
 
 def test_the_outer_gate_is_back_after_an_inner_block_even_if_it_fails() -> None:
-    weights = ExpertWeights(2)
+    weights = ExpertWeights(2, 2)
     with weights.use(torch.tensor([[1.0, 0.0]])):
         with pytest.raises(ZeroDivisionError), weights.use(torch.tensor([[0.0, 1.0]])):
             raise ZeroDivisionError
-        assert weights.scale_for(1, 2).tolist() == [[2.0, 0.0]]
+        assert weights.factors_for(1).tolist() == [[2.0, 0.0]]
 
 
 def test_beams_repeat_each_sequences_own_weights() -> None:
-    weights = ExpertWeights(2)
+    weights = ExpertWeights(2, 4)
     with weights.use(torch.tensor([[1.0, 0.0], [0.25, 0.75]])):
-        assert weights.scale_for(4, 4).tolist() == [[2, 2, 0, 0]] * 2 + [[0.5, 0.5, 1.5, 1.5]] * 2
+        assert weights.factors_for(4).tolist() == [[2, 2, 0, 0]] * 2 + [[0.5, 0.5, 1.5, 1.5]] * 2
 
 
 @pytest.mark.parametrize("how", ["merge_and_unload", "merge_adapter"])
@@ -343,3 +351,22 @@ def test_the_low_rank_sum_has_the_slopes_it_says(sequences: int) -> None:
     expected = result + ((x @ down.T) * scale[:, None]) @ up.T
     torch.testing.assert_close(LowRank.apply(*given), expected)
     assert torch.autograd.gradcheck(LowRank.apply, given)
+
+
+def test_a_frozen_layer_and_its_adapter_in_one_step_have_the_slopes_of_both() -> None:
+    generator = torch.Generator().manual_seed(0)
+    frozen = nn.Linear(6, 7, bias=False, dtype=torch.float64)
+    shapes = [(3, 5, 6), (4, 6), (7, 4), (3, 4)]  # x, A, B, scale
+    given = [
+        torch.randn(shape, dtype=torch.float64, generator=generator).requires_grad_() for shape in shapes
+    ]
+    x, down, up, scale = given
+
+    def at_once(*given: Tensor) -> Tensor:
+        with torch.no_grad():
+            result = frozen(given[0])
+        answer: Tensor = LowRank.apply(result, *given, 2.0, Frozen(frozen))
+        return answer
+
+    torch.testing.assert_close(at_once(*given), frozen(x) + 2 * ((x @ down.T) * scale[:, None]) @ up.T)
+    assert torch.autograd.gradcheck(at_once, given)
