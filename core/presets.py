@@ -38,12 +38,13 @@ def preset_config(name: str) -> RunConfig:
             data=DataConfig(spread_positions=3, test_users=150),
             encoder=EncoderConfig(steps=4000),
             gate=GateConfig(scope="per-layer"),
+            training=TrainingConfig(micro_batch_size=samples_at_once()),
         )
     if name == "standard":
         return RunConfig(
             encoder=EncoderConfig(epochs=200, patience=8),
             gate=GateConfig(scope="per-layer"),
-            training=TrainingConfig(samples=8000, validations=8, micro_batch_size=8),
+            training=TrainingConfig(samples=8000, validations=8, micro_batch_size=samples_at_once()),
         )
     return RunConfig(
         encoder=EncoderConfig(epochs=200, patience=8),
@@ -63,6 +64,17 @@ def preset_config(name: str) -> RunConfig:
         ),
         answering=AnsweringConfig(protocol="generate"),
     )
+
+
+def samples_at_once() -> int:
+    """The micro-batch of `quick` and `standard`, which decides time and memory, not what is learnt.
+
+    On a GPU it is the whole batch, for a small model's time is that of launching kernels; training halves it
+    where memory runs out. On a CPU larger ones are no faster.
+    """
+    import torch
+
+    return TrainingConfig.batch_size if torch.cuda.is_available() else TrainingConfig.micro_batch_size
 
 
 def with_overrides(config: RunConfig, **parts: dict[str, object]) -> RunConfig:
