@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ilora_app.cli.choosing import DEFAULT_OUT
+from ilora_app.cli.choosing import DEFAULT_OUT, choose_run
 
 THEMES = {"dark": "ilora-dark", "light": "ilora-light", "contrast": "ilora-contrast"}
 
@@ -16,7 +16,10 @@ def tui(
     out: Annotated[Path, typer.Option(help="Folder that `ilora-app bench` wrote to.")] = DEFAULT_OUT,
     dataset: Annotated[str, typer.Option(help="Dataset to show where there is no run yet.")] = "movielens",
     run: Annotated[
-        Path | None, typer.Option(help="Run folder to open; the newest iLoRA run if left out.")
+        str | None,
+        typer.Option(
+            help="Run to open: a folder, part of its name, or demo; the newest iLoRA run if left out."
+        ),
     ] = None,
     theme: Annotated[str, typer.Option(help="dark, light or contrast.")] = "dark",
     serve: Annotated[bool, typer.Option("--serve", help="Offer it in a browser on this machine.")] = False,
@@ -27,21 +30,17 @@ def tui(
 
     if theme not in THEMES:
         raise InputError(f"unknown theme: {theme}", f"choose one of: {', '.join(THEMES)}")
-    if run is not None and not (run / "run.json").is_file():
-        from core.runs import DEMO, DEMO_NAME
-
-        if str(run) != DEMO_NAME:
-            raise InputError(f"{run} is not a run folder", "give a folder below runs/models, or demo")
-        run = DEMO
+    if run is not None:
+        run = str(choose_run(run, out).path)
     if serve:
         _serve(out, dataset, run, theme, port)
         return
     from ilora_app.tui.app import IloraTui
 
-    IloraTui(out, dataset, str(run) if run else None, THEMES[theme]).run()
+    IloraTui(out, dataset, run, THEMES[theme]).run()
 
 
-def _serve(out: Path, dataset: str, run: Path | None, theme: str, port: int) -> None:
+def _serve(out: Path, dataset: str, run: str | None, theme: str, port: int) -> None:
     """One program per browser tab, reachable from this machine only."""
     import shlex
     import sys
@@ -49,6 +48,6 @@ def _serve(out: Path, dataset: str, run: Path | None, theme: str, port: int) -> 
     from textual_serve.server import Server
 
     command = [sys.executable, "-m", "ilora_app", "tui", "--out", str(out), "--dataset", dataset]
-    command += ["--theme", theme] + (["--run", str(run)] if run else [])
+    command += ["--theme", theme] + (["--run", run] if run else [])
     typer.echo(f"open http://localhost:{port} in a browser; Ctrl-C ends it", err=True)
     Server(shlex.join(command), host="localhost", port=port, title="iLoRA").serve()

@@ -115,6 +115,7 @@ def test_a_run_nobody_has_is_one_line(run: Run, shop: Path, tmp_path: Path) -> N
     complained(run("evaluate", "seed0", "--out", shop), "3 runs are called seed0")
     complained(run("evaluate", tmp_path), "is not a run folder")
     complained(run("evaluate", "--out", tmp_path / "empty"), "no trained run")
+    complained(run("tui", "--run", "nothing", "--out", shop), "no run nothing")
 
 
 # --- export ------------------------------------------------------------------------------------------------
