@@ -56,6 +56,7 @@ class AdapterJob:
         self.validation = spaced(task.samples.validation, self.settings.validation_cases)
         self.steps = -(-self.settings.samples // self.settings.batch_size)
         self.hybrid = True
+        model.train()
 
     def begin(self, step: int) -> None:
         """Decides, before an optimizer step, whether its batch is hybrid; always without a curriculum."""
@@ -103,8 +104,7 @@ class AdapterJob:
 
     @contextmanager
     def loss(self, samples: Sequence[int], epoch: int) -> Iterator[tuple[Tensor, int]]:
-        """The objective's loss, summed over samples."""
-        self.model.train()
+        """The objective's loss, summed over samples; `validate` leaves the model in training mode."""
         cases = [self.samples[sample] for sample in samples]
         candidates = [self.candidates(sample, epoch) for sample in samples]
         targets = [row.index(case.target) for row, case in zip(candidates, cases, strict=True)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,7 +17,7 @@ from ilora_app.cli.options import (
     sweep_settings,
     with_run_options,
 )
-from ilora_app.cli.running import run_plans
+from ilora_app.cli.running import kept_command, run_plans
 
 DEFAULT_METHODS = "popularity,sasrec,zero-shot,lora,ilora"
 
@@ -81,7 +80,7 @@ def bench(
             seeds=tuple(range(seeds)),
             out=out,
             preset=chosen,
-            command=shlex.join(["ilora-app", *sys.argv[1:]]),
+            command=kept_command(sys.argv[1:]),
             budget=None if budget is None else budget / len(datasets),
         )
         for dataset in datasets

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +15,21 @@ if TYPE_CHECKING:
     from core.benchmark import Plan
     from core.events import Emit, Event
     from core.results import Result
+
+PLACES = ("--out", "--tensorboard")
+"""Options that say where files go."""
+
+
+def kept_command(arguments: Sequence[str]) -> str:
+    """The command as results keep it: without the folders that its maker chose, which decide no figure."""
+    kept: list[str] = []
+    own = iter(arguments)
+    for argument in own:
+        if argument in PLACES:
+            next(own, None)
+        elif argument.partition("=")[0] not in PLACES:
+            kept.append(argument)
+    return shlex.join(["ilora-app", *kept])
 
 
 def run_plan(plan: Plan, notice: str, as_json: bool, tensorboard: Path | None = None) -> list[Result]:

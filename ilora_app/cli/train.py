@@ -11,7 +11,7 @@ import typer
 
 from ilora_app.cli.choosing import DEFAULT_OUT
 from ilora_app.cli.options import choose_preset, given_settings, with_run_options
-from ilora_app.cli.running import run_plan
+from ilora_app.cli.running import kept_command, run_plan
 
 if TYPE_CHECKING:
     from core.benchmark import Plan
@@ -105,7 +105,7 @@ def _plan(
         raise InputError(f"the seed is {seed}", "give 0 or more")
     chosen, notice = choose_preset(preset or file.preset or "auto")
     config = resolve(chosen, file.settings, given_settings(given))
-    command = shlex.join(["ilora-app", *sys.argv[1:]])
+    command = kept_command(sys.argv[1:])
     return Plan(config, (method,), (seed,), out, chosen, command, models=True), notice
 
 

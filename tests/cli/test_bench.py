@@ -18,6 +18,7 @@ from core.events import Event
 from core.results import load_results
 from ilora_app.cli import main
 from ilora_app.cli.bench import DEFAULT_METHODS
+from ilora_app.cli.running import kept_command
 from tests import tiny
 
 ROOT = Path(__file__).parents[2]
@@ -347,3 +348,9 @@ def test_all_means_every_dataset_that_comes_with_the_program() -> None:
 
     assert _datasets("all") == ["lastfm", "movielens", "steam"]
     assert _datasets(None) == [None] and _datasets("books") == ["books"]
+
+
+def test_results_keep_the_command_without_the_folders_of_whoever_ran_it() -> None:
+    given = ["bench", "--out", "/home/me/runs", "--seeds", "2", "--tensorboard=logs", "--dataset", "my books"]
+    assert kept_command(given) == "ilora-app bench --seeds 2 --dataset 'my books'"
+    assert kept_command(["train", "config.toml"]) == "ilora-app train config.toml"
