@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 import pytest
+import torch
 
 from core.config import (
     AdapterConfig,
@@ -181,3 +182,13 @@ def test_settings_are_frozen_and_documented(kind: Any) -> None:
     assert kind.__doc__
     with pytest.raises(dataclasses.FrozenInstanceError):
         setattr(kind(), dataclasses.fields(kind)[0].name, None)
+
+
+@pytest.mark.parametrize("preset", ["quick", "standard"])
+def test_a_gpu_takes_the_whole_batch_at_once_and_a_cpu_little(
+    monkeypatch: pytest.MonkeyPatch, preset: str
+) -> None:
+    for gpu, expected in ((True, 16), (False, 4)):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda found=gpu: found)
+        training = preset_config(preset).training
+        assert (training.batch_size, training.micro_batch_size) == (16, expected)
