@@ -21,10 +21,10 @@ PRESETS = ("quick", "standard", "paper", "auto")
 def preset_config(name: str) -> RunConfig:
     """The settings of a preset, on MovieLens with the embedded model until told otherwise.
 
-    quick: all methods in six minutes on two CPU cores, a quarter of an hour on slow ones; 3 test positions
+    quick: all methods in six minutes on two CPU cores, 18 on slow ones; 3 test positions
         per user, of at most 150 users. Each adapted layer has a gate of its own, which validation prefers on
         all three datasets (docs/experiments.md).
-    standard: the same with more samples and 10 test positions per user; half an hour on two cores.
+    standard: the same with more samples and 10 test positions per user; about half an hour on two cores.
     paper: the paper's hyper-parameters (its code: rank 8, alpha 32, dropout 0.1, all layers, batch 128, one
         gate at a rate of 0.3x, language-model objective) and protocol: hybrid prompts with the curriculum,
         answers generated; meant for a GPU.

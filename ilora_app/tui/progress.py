@@ -17,8 +17,8 @@ from core.events import (
     StepLogged,
     Stopped,
 )
+from core.profiles import one_sidedness
 from ilora_app.render.figures import duration, method_name, rate, share, size
-from ilora_app.tui.world import one_sided
 
 LINES = 200
 
@@ -34,7 +34,7 @@ class Curve:
     @property
     def entropy(self) -> list[float]:
         """1 where all experts are used alike, 0 where only one is."""
-        return [1 - one_sided(gate) for gate in self.gates]
+        return [1 - side for side in one_sidedness(self.gates)]
 
 
 @dataclass

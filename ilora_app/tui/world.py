@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -29,14 +27,6 @@ class User:
     times: list[int]
     one_sided: float | None = None
     """0 where the gate's weights are even, 1 where one expert has everything; None without a gate."""
-
-
-def one_sided(weights: Sequence[float] | None) -> float:
-    """1 - entropy / log K; 0 without a gate."""
-    if not weights or len(weights) < 2:
-        return 0.0
-    entropy = -sum(weight * math.log(weight) for weight in weights if weight > 0)
-    return max(0.0, 1 - entropy / math.log(len(weights)))
 
 
 @dataclass
