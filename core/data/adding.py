@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from core import assets
+from core.data import times
 from core.data.cards import (
     CardSource,
     DatasetCard,
@@ -19,13 +20,13 @@ from core.data.cards import (
     Licence,
     PaperSplit,
     Prompts,
-    Rules,
     list_cards,
     own_cards,
     parse_card,
 )
 from core.data.guessing import Guess, stored_name
-from core.data.interactions import count, read_parts
+from core.data.interactions import Interactions, count, read_parts
+from core.data.lines import BrokenLine
 from core.data.samples import CANDIDATES, make_samples
 from core.data.types import Dataset
 from core.errors import DataError, InputError
@@ -46,10 +47,31 @@ class Added:
     path: Path
     """Where the card is."""
     dataset: Dataset
+    left_out: int = 0
+    """Interactions with items that are not listed."""
+
+
+_FIXES = {
+    "encoding": "say --encoding, such as cp1252 or latin-1, or mend the line",
+    "widths": "mend the line; or say --separator or --quoting, if columns were not cut where they should be",
+    "quotes": "mend the line; or say --quoting: none, double or backslash",
+    "number": "say --rating-column, or --rating-column none; or mend the line",
+    "time": f"say --time-column or --time-format; read are {times.WORDS}",
+    "id": "say --user-column, --item-column or --id-column if another one is meant; or mend the line",
+    "repeated": "say --id-column if another one is meant; or mend the line",
+    "unknown": "say --item-column or --id-column if others are meant; --drop-unlisted leaves such lines out",
+    "json": "write one JSON object a line; or mend the line",
+}
+"""What is wrong with a line -> which option helps."""
 
 
 def add_dataset(
-    name: str, guess: Guess, noun: str = "item", min_rating: float | None = None, seed: int = 0
+    name: str,
+    guess: Guess,
+    noun: str = "item",
+    min_rating: float | None = None,
+    seed: int = 0,
+    drop_unlisted: bool = False,
 ) -> Added:
     """Writes the card of somebody's own files.
 
@@ -59,23 +81,53 @@ def add_dataset(
         noun: what one item is, such as "book".
         min_rating: interactions rated below only count as seen.
         seed: of the division of users 8:1:1, where there are at least ten.
+        drop_unlisted: leave out interactions with items that the items' file does not list.
 
     Raises:
         InputError: the name is taken or cannot be used.
         DataError: a file cannot be read, or does not make a single case; names file and line.
     """
     check_name(name)
-    card = _card(name, guess, noun, min_rating)
-    (source,) = card.sources
-    files = {stored_name(path): path for path in guess.paths}
-    dataset, interactions = read_parts(card, source, files)
+    if drop_unlisted:
+        guess = dataclasses.replace(guess, rules=dataclasses.replace(guess.rules, unlisted="drop"))
+    try:
+        card, dataset, interactions = _read(name, guess, noun, min_rating)
+    except BrokenLine as error:
+        raise DataError(error.title, _FIXES.get(error.about, error.hint)) from error
     split = _split(guess, dataset, seed)
     card = dataclasses.replace(card, expected=count(dataset, interactions), split=split)
     _check_usable(card, dataset)
     text = to_toml(card)
+    if text.encode("utf-8", "replace").decode() != text:
+        raise DataError(f"the name of a file or column of {name} is no text", "use plain letters for names")
     if parse_card(text, f"{name}.toml") != card:
         raise DataError(f"the card of {name} cannot be written", "use plain letters for columns and names")
-    return Added(card, atomic_write(own_cards() / f"{name}.toml", text), dataset)
+    path = own_cards() / f"{name}.toml"
+    try:
+        atomic_write(path, text)
+    except OSError as error:
+        raise InputError(
+            f"the card cannot be written: {path}: {error.strerror or error}",
+            f"free some space, or set {assets.HOME_VARIABLE} to a folder that can be written",
+        ) from error
+    return Added(card, path, dataset, interactions.left_out)
+
+
+def _read(
+    name: str, guess: Guess, noun: str, min_rating: float | None
+) -> tuple[DatasetCard, Dataset, Interactions]:
+    """The card and what its files hold; times that turn out to have fractions are read as such."""
+    card = _card(name, guess, noun, min_rating)
+    (source,) = card.sources
+    files = {stored_name(path): path for path in guess.paths}
+    try:
+        return card, *read_parts(card, source, files)
+    except BrokenLine as error:
+        table = guess.interactions
+        if error.about != "time" or table is None or table.time_format != "seconds":
+            raise
+    wider = dataclasses.replace(guess, interactions=dataclasses.replace(table, time_format="decimal"))
+    return _read(name, wider, noun, min_rating)
 
 
 def remove_dataset(name: str) -> Path:
@@ -133,7 +185,7 @@ def _card(name: str, guess: Guess, noun: str, min_rating: float | None) -> Datas
         noun=noun,
         licence=Licence("your own", folder.as_uri(), "Yours to decide."),
         sources=(CardSource("your files", "local", files, guess.items, guess.interactions, guess.windows),),
-        rules=Rules(min_rating=min_rating),
+        rules=dataclasses.replace(guess.rules, min_rating=min_rating),
         expected=Expected(1, 1, 1, 1),
         prompts=Prompts(
             history="This user chose:",

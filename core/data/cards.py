@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 
 from core import assets
-from core.data import strict
+from core.data import strict, times
 from core.errors import AssetError, DataError, InputError
 
 Column = int | str
@@ -21,8 +21,20 @@ Column = int | str
 
 SPLITS = ("paper", "leave-one-out")
 TITLE_STYLES = ("as-is", "trailing-article")
-TABLE_FORMATS = ("text", "parquet", "pickle")
-TIME_FORMATS = ("seconds", "decimal", "date")
+TABLE_FORMATS = ("text", "jsonl", "parquet", "pickle", "impressions")
+ENCODINGS = (
+    "utf-8",
+    "utf-16",
+    "latin-1",
+    "cp1252",
+    "cp1250",
+    "cp1251",
+    "gb18030",
+    "big5",
+    "shift_jis",
+    "euc_kr",
+)
+UNLISTED = ("refuse", "drop")
 REPEATS = ("keep", "first")
 _NAME = "[a-z0-9][a-z0-9-]{0,63}"
 _EXAMPLE = "datasets/movielens.toml shows every key"
@@ -55,27 +67,37 @@ class InteractionsTable:
     timestamp: Column | None = None
     """Column of the time; without one the file's order is the order in time."""
     time_format: str = "seconds"
-    """`seconds`: whole ones since 1970; `decimal`: the same with a fraction; `date`: ISO 8601, such as
-    2014-07-01 or 2014-07-01T12:30:00Z, without a zone taken as UTC."""
+    """`seconds`: whole ones since 1970; `decimal`: the same with a fraction; `milliseconds`, `microseconds`,
+    `nanoseconds`; `date`: ISO 8601, such as 2014-07-01 or 2014-07-01T12:30:00Z, without a zone taken as UTC;
+    or a pattern such as `%d/%m/%Y %H:%M`."""
     separator: str = "\t"
     """What is between columns: one character, or `::`."""
     header: bool = False
     """Whether the first line names the columns."""
     quoted: bool = False
     """Whether fields may stand in double quotes, which then may hold separators and line breaks."""
+    escaped: bool = False
+    """Whether a backslash takes the meaning from the character after it, such as a quote."""
     encoding: str = "utf-8"
-    """Text encoding: `utf-8` or `latin-1`."""
+    """Text encoding: `utf-8`, `latin-1`, `cp1252` or another of `ENCODINGS`."""
     format: str = "text"
-    """`text`, `parquet`, or `pickle`: a pandas table with one row per user, lists in its other columns."""
+    """`text`; `jsonl`: a JSON object a line; `parquet`; `pickle`: a pandas table with one row per user, lists
+    in its other columns; `impressions`: as MIND has them, text whose items are `ID-1` where they were
+    clicked and `ID-0` where not, separated by spaces."""
+    history: Column | None = None
+    """Of impressions: the column of the items clicked before, separated by spaces."""
 
     def __post_init__(self) -> None:
         _check_table(self)
-        _check_columns(self.header, self.user, self.item, self.rating, self.timestamp)
-        if self.time_format not in TIME_FORMATS:
+        _check_columns(self.header, self.user, self.item, self.rating, self.timestamp, self.history)
+        if not times.is_form(self.time_format):
             raise DataError(
-                f"unknown time format '{self.time_format}' of {self.file}",
-                f"known: {', '.join(TIME_FORMATS)}",
+                f"unknown time format '{self.time_format}' of {self.file}", f"known: {times.WORDS}"
             )
+        if self.format != "impressions" and self.history is not None:
+            raise DataError(f"{self.file}: only impressions have a history", "drop 'history'")
+        if self.format == "impressions" and (self.rating is not None or self.timestamp is None):
+            raise DataError(f"{self.file}: impressions have times, and no ratings", _EXAMPLE)
         if self.format == "pickle" and self.rating is not None:
             raise DataError(f"{self.file}: a pickled table of lists has no ratings", "drop 'rating'")
 
@@ -124,10 +146,12 @@ class ItemsTable:
     """Whether the first line names the columns."""
     quoted: bool = False
     """Whether fields may stand in double quotes, which then may hold separators and line breaks."""
+    escaped: bool = False
+    """Whether a backslash takes the meaning from the character after it, such as a quote."""
     encoding: str = "utf-8"
-    """Text encoding: `utf-8` or `latin-1`."""
+    """Text encoding: `utf-8`, `latin-1`, `cp1252` or another of `ENCODINGS`."""
     format: str = "text"
-    """`text`, `parquet`, or `pickle`: a pandas table with one row per item."""
+    """`text`; `jsonl`: a JSON object a line; `parquet`; or `pickle`: a pandas table with one row per item."""
 
     def __post_init__(self) -> None:
         _check_table(self)
@@ -211,6 +235,8 @@ class Rules:
     """Interactions rated below are not part of a sequence, but still count as seen."""
     repeats: str = "keep"
     """`keep`: an item may come again in a user's sequence; `first`: only its first time counts."""
+    unlisted: str = "refuse"
+    """Interactions with an item that the table of items does not list: `refuse` the data, or `drop` them."""
     min_history: int = 3
     """A case needs this many earlier items."""
     max_history: int = 10
@@ -221,6 +247,8 @@ class Rules:
             raise DataError("'rules.min_rating' must be a finite number", "leave it out to keep everything")
         if self.repeats not in REPEATS:
             raise DataError(f"unknown rules.repeats '{self.repeats}'", f"known: {', '.join(REPEATS)}")
+        if self.unlisted not in UNLISTED:
+            raise DataError(f"unknown rules.unlisted '{self.unlisted}'", f"known: {', '.join(UNLISTED)}")
         if not 1 <= self.min_history <= self.max_history:
             raise DataError(
                 f"rules: min_history {self.min_history} and max_history {self.max_history} do not fit",
@@ -498,14 +526,16 @@ def _check_table(table: InteractionsTable | ItemsTable) -> None:
     file, separator = table.file, table.separator
     if separator != "::" and (len(separator) != 1 or separator in '\r\n"\0'):
         raise DataError(f"the separator of {file} must be one character, or ::", 'such as "\\t", "," or "|"')
-    if table.encoding not in ("utf-8", "latin-1"):
-        raise DataError(f"unknown encoding '{table.encoding}' of {file}", "known: utf-8, latin-1")
+    if table.encoding not in ENCODINGS:
+        raise DataError(f"unknown encoding '{table.encoding}' of {file}", f"known: {', '.join(ENCODINGS)}")
     if table.format not in TABLE_FORMATS:
         raise DataError(f"unknown format '{table.format}' of {file}", f"known: {', '.join(TABLE_FORMATS)}")
-    if table.format != "text" and not table.header:
+    if table.format not in ("text", "impressions") and not table.header:
         raise DataError(f"{file}: the columns of a {table.format} file have names", "say header = true")
     if table.quoted and separator == "::":
         raise DataError(f"{file}: fields between :: cannot be quoted", "drop 'quoted'")
+    if table.escaped and not table.quoted:
+        raise DataError(f"{file}: only quoted fields are escaped", "say quoted = true")
 
 
 def _check_columns(header: bool, *columns: Column | None) -> None:
