@@ -372,7 +372,7 @@ def _moments(column: pd.Series[Any], table: InteractionsTable, rows: Ints) -> In
 
 
 def _distinct(column: pd.Series[Any]) -> tuple[Ints, list[Any]]:
-    """Every cell as a place among the different ones; -1 for those that are missing or can not be compared."""
+    """Every cell as a place among the different ones; -1 for those that are missing or no plain value."""
     import pandas as pd
 
     try:

@@ -29,9 +29,9 @@ def time_column(look: Look, taken: set[int]) -> int | None:
     if readable:
         return readable[0]
     if places:
-        example = next(iter(look.values(places[0])), "")
+        name, example = look.names[places[0]], next(iter(look.values(places[0])), "")
         raise InputError(
-            f"{look.path.name}: {look.names[places[0]]!r} holds no times that can be read, such as {example[:40]!r}",
+            f"{look.path.name}: {name!r} holds no times that can be read, such as {example[:40]!r}",
             f"--time-column {NONE} takes the order of the lines; --time-format says how it is written; "
             f"read are {times.WORDS}",
         )

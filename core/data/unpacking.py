@@ -119,7 +119,7 @@ def _collected(chunks: Iterator[bytes], most: int, name: str) -> bytes:
     return b"".join(parts)
 
 
-def _read(handle: IO[bytes]) -> Iterator[bytes]:
+def _read(handle: io.BufferedIOBase | IO[bytes]) -> Iterator[bytes]:
     with handle:
         while chunk := handle.read(_CHUNK):
             yield chunk
