@@ -141,6 +141,7 @@ def analyze(
     settings: Settings | None = None,
     emit: Emit = silent,
     should_stop: ShouldStop = never,
+    precision: str = "auto",
 ) -> Analysis:
     """Looks into a run of LoRA or iLoRA, and into its partner where there is one.
 
@@ -150,6 +151,7 @@ def analyze(
         settings: how much is looked at.
         emit: receives progress.
         should_stop: asked between steps.
+        precision: what the language models are computed in.
 
     Raises:
         InputError: the run has no adapter, or the two cannot be compared.
@@ -160,7 +162,7 @@ def analyze(
     info = read_run(path)
     partner = read_run(against) if against else find_partner(info)
     _check(info, partner)
-    session = open_session(path, emit)
+    session = open_session(path, emit, precision)
     model = _adapted(session)
     represented = _represent(session)
     clusters = k_means(represented, settings.clusters)
@@ -171,7 +173,7 @@ def analyze(
         emit(Notice(f"no run of the other method beside {path.name}: nothing to compare with", "warning"))
     else:
         del session, model  # one language model in memory at a time
-        other = open_session(partner.path, emit)
+        other = open_session(partner.path, emit, precision)
         task = _task(other, partner, emit, should_stop)
         transfers.append(gradient_similarity(_adapted(other), task, partner.method, windows))
         experts = experts or _experts(other)

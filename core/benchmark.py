@@ -13,7 +13,7 @@ import numpy as np
 
 from core import budget, estimates, hardware, parallel
 from core.chat import check_ready
-from core.config import RunConfig, check
+from core.config import RunConfig, check, without_news
 from core.data.types import Dataset, Sample, Samples
 from core.errors import InputError, Interrupted, ResultError
 from core.events import (
@@ -105,6 +105,8 @@ def method_config(config: RunConfig, method: str) -> dict[str, Any]:
         del kept["adapter"]["experts"], kept["training"]["gate_rate_multiplier"]
     if method in ENCODER_METHODS:
         del kept["encoder"]["kind"]
+    if "model" in kept:
+        kept["model"] = without_news(config.model)
     if "chat" in kept:
         del kept["chat"]["price_in"], kept["chat"]["price_out"]  # same answers at any price
     if "training" in kept:
@@ -147,6 +149,10 @@ def run_benchmark(plan: Plan, emit: Emit = silent, should_stop: ShouldStop = nev
     """
     started = time.monotonic()
     prepare_out(plan.out)
+    if set(plan.methods) & set(LLM_METHODS):
+        from core.llm import settle_precision
+
+        plan = replace(plan, config=replace(plan.config, model=settle_precision(plan.config.model, emit)))
     with parallel.main_first():
         dataset, samples = load_task_data(plan.config.data, emit)
     jobs = [(method, seed) for seed in plan.seeds for method in plan.ordered]

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from core.errors import InputError
 
 QUANTIZATIONS = ("nf4", "int8", "none")
+PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 OBJECTIVES = ("listwise", "language-model")
 PROTOCOLS = ("rank", "generate", "constrained")
 SPLITS = ("paper", "leave-one-out")
@@ -25,6 +26,8 @@ TUNING_GRID: tuple[dict[str, float], ...] = tuple(
 )
 """What `EncoderConfig.tune` tries, the same settings for every encoder; validation MRR chooses."""
 EMBEDDED = "smollm2-135m-instruct"
+OLDER = "older"
+"""In a field's metadata: what a file written before the setting existed means by leaving it out."""
 
 
 def check(condition: bool, title: str, hint: str = "") -> None:
@@ -53,10 +56,13 @@ class ModelConfig:
     revision: str = "main"
     """Branch, tag or commit of a hub model."""
     quantize: str = "nf4"
-    """nf4 (4 bit, double quantization), int8, or none (16 bit)."""
+    """nf4 (4 bit, double quantization), int8, or none."""
+    precision: str = field(default="auto", metadata={OLDER: "bfloat16"})
+    """What is computed in: float32, bfloat16, float16, or auto (16 bit where the hardware multiplies it)."""
 
     def __post_init__(self) -> None:
         check_choice(self.quantize, QUANTIZATIONS, "quantization")
+        check_choice(self.precision, PRECISIONS, "precision")
         check(bool(self.name.strip()), "the model's name is empty", f"leave --model out for {EMBEDDED}")
 
     @property
@@ -387,17 +393,7 @@ class RunConfig:
         Raises:
             InputError: a key is missing or unknown, or a value breaks a rule.
         """
-        kinds: dict[str, Any] = {
-            "data": DataConfig,
-            "model": ModelConfig,
-            "encoder": EncoderConfig,
-            "adapter": AdapterConfig,
-            "gate": GateConfig,
-            "training": TrainingConfig,
-            "answering": AnsweringConfig,
-        }
-        if "chat" in record:
-            kinds["chat"] = ChatConfig
+        kinds = {name: kind for name, kind in PARTS.items() if name != "chat" or "chat" in record}
         check(
             set(record) == set(kinds),
             f"a run's config has the parts {sorted(record)}",
@@ -409,6 +405,7 @@ class RunConfig:
             if name == "adapter":
                 values["targets"] = tuple(values.get("targets", ()))
             known = {item.name for item in dataclasses.fields(kind)}
+            values = {**_older(kind), **values}
             check(
                 set(values) == known,
                 f"the config's part {name} has other keys than this version knows",
@@ -416,6 +413,38 @@ class RunConfig:
             )
             parts[name] = kind(**values)
         return RunConfig(**parts)
+
+
+PARTS: dict[str, Any] = {
+    "data": DataConfig,
+    "model": ModelConfig,
+    "encoder": EncoderConfig,
+    "adapter": AdapterConfig,
+    "gate": GateConfig,
+    "training": TrainingConfig,
+    "answering": AnsweringConfig,
+    "chat": ChatConfig,
+}
+"""Part of a run's config -> its class."""
+
+
+def _older(kind: Any) -> dict[str, Any]:
+    """The settings of a part that came later, each with what its absence means."""
+    return {item.name: item.metadata[OLDER] for item in dataclasses.fields(kind) if OLDER in item.metadata}
+
+
+def older_value(part: str, name: str) -> Any:
+    """What a file means that lacks this setting; None for settings that every file has."""
+    return _older(PARTS[part]).get(name) if part in PARTS else None
+
+
+def without_news(part: Any) -> dict[str, Any]:
+    """A part's settings as plain values, later ones left out where they say what older versions did.
+
+    So that a setting more changes no checksum of a run that does not use it.
+    """
+    older = _older(type(part))
+    return {k: v for k, v in dataclasses.asdict(part).items() if k not in older or v != older[k]}
 
 
 def sha256_of(record: Any) -> str:

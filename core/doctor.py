@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from core.assets import EMBEDDED_MODEL, find
 from core.config import QUANTIZATIONS, ModelConfig
 from core.errors import ModelError
-from core.llm import BYTES_PER_WEIGHT, disable_cpu_packing, load_llm, pick_device, pick_dtype, quiet
+from core.llm import BYTES_PER_WEIGHT, disable_cpu_packing, load_llm, pick_device, quiet
+from core.precision import name_of, pick_dtype
 
 WIDTH = 64
 COARSE = {"nf4": 0.3, "int8": 0.05, "none": 0.02}
@@ -37,23 +38,25 @@ class Size:
     model: str
     parameters: int
     quantized: int
-    """Those in linear layers, which a quantization shrinks; the rest stays in 16 bit."""
+    """Those in linear layers, which a quantization shrinks; the rest stays in `precision`."""
+    precision: str
+    """What is computed in here."""
     bytes: dict[str, int]
     """Quantization -> estimated bytes of the loaded weights."""
 
 
-def try_quantizations() -> list[Trial]:
-    """Each quantization in turn."""
-    return [try_quantization(kind) for kind in QUANTIZATIONS]
+def try_quantizations(precision: str = "auto") -> list[Trial]:
+    """Each quantization in turn, in this precision."""
+    return [try_quantization(kind, precision) for kind in QUANTIZATIONS]
 
 
-def try_quantization(kind: str) -> Trial:
+def try_quantization(kind: str, precision: str = "auto") -> Trial:
     """Whether a layer of this kind multiplies rightly and, also after evaluation, gives its input a gradient.
 
     Whatever goes wrong in the libraries is the answer, not an error.
     """
-    device, started = pick_device(), time.perf_counter()
-    dtype = pick_dtype(device)
+    device, started = pick_device(kind), time.perf_counter()
+    dtype = pick_dtype(device, precision)
     torch.manual_seed(0)
     weight = torch.randn(WIDTH, WIDTH) / WIDTH**0.5
     try:
@@ -128,8 +131,13 @@ def model_size(config: ModelConfig) -> Size:
         if isinstance(module, nn.Linear) and module is not output
     }
     total, shrunk = sum(p.numel() for p in own.values()), sum(linear.values())
-    sizes = {kind: int(2 * (total - shrunk) + each * shrunk) for kind, each in BYTES_PER_WEIGHT.items()}
-    return Size(config.name, total, shrunk, sizes)
+    sizes, precision = {}, ""
+    for kind in QUANTIZATIONS:
+        dtype = pick_dtype(pick_device(kind), config.precision)
+        each = BYTES_PER_WEIGHT.get(kind, dtype.itemsize)
+        sizes[kind] = int(dtype.itemsize * (total - shrunk) + each * shrunk)
+        precision = precision or name_of(dtype)
+    return Size(config.name, total, shrunk, precision, sizes)
 
 
 def _settings_folder(config: ModelConfig) -> Path:

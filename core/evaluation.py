@@ -47,8 +47,10 @@ class Evaluation:
         )
 
 
-def evaluate_run(path: Path, emit: Emit = silent, should_stop: ShouldStop = never) -> Evaluation:
-    """Opens a run and ranks its test cases.
+def evaluate_run(
+    path: Path, emit: Emit = silent, should_stop: ShouldStop = never, precision: str = "auto"
+) -> Evaluation:
+    """Opens a run and ranks its test cases, computed in this precision.
 
     Raises:
         ResultError: the folder or its result is missing or damaged, or its cases are no longer made.
@@ -56,7 +58,7 @@ def evaluate_run(path: Path, emit: Emit = silent, should_stop: ShouldStop = neve
         Interrupted: `should_stop` said so.
     """
     result = result_of(path)
-    run = open_run(path, emit)
+    run = open_run(path, emit, precision)
     task = Task(run.dataset, run.samples, run.info.config, run.info.seed, path, emit, should_stop)
     cases, seconds = rank_cases(run.recommender, task)
     return Evaluation(

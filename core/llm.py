@@ -24,12 +24,13 @@ from core.config import EMBEDDED, ModelConfig
 from core.errors import ModelError
 from core.events import Emit, Notice, silent
 from core.files import atomic_path
+from core.precision import pick_dtype, resolved
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-BYTES_PER_WEIGHT = {"nf4": 0.55, "int8": 1.05, "none": 2.0}
-"""Memory of a quantized linear weight with its statistics; embeddings stay in 16 bit."""
+BYTES_PER_WEIGHT = {"nf4": 0.55, "int8": 1.05}
+"""Memory of a quantized linear weight with its statistics; all others take the precision's bytes."""
 
 
 @dataclass(frozen=True)
@@ -66,18 +67,22 @@ class LanguageModel:
         return int(self.model.config.get_text_config().num_hidden_layers)
 
 
-def pick_device() -> torch.device:
-    """The CUDA device of this process, where there is one, else the CPU."""
+def pick_device(quantize: str = "nf4") -> torch.device:
+    """The CUDA device of this process, where there is one; Apple's for unquantized weights; else the CPU."""
     if torch.cuda.is_available():
         return torch.device("cuda", torch.cuda.current_device())
+    if quantize == "none" and torch.backends.mps.is_available():
+        return torch.device("mps")
     return torch.device("cpu")
 
 
-def pick_dtype(device: torch.device) -> torch.dtype:
-    """bf16 where the hardware has it (every CPU does, some by emulation), else fp16."""
-    if device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
-        return torch.float16
-    return torch.bfloat16
+def settle_precision(config: ModelConfig, emit: Emit = silent) -> ModelConfig:
+    """The same model with the precision that `auto` means on this machine.
+
+    Raises:
+        InputError: the device cannot compute in the precision asked for.
+    """
+    return resolved(config, pick_device(config.quantize), emit)
 
 
 def load_llm(config: ModelConfig, emit: Emit = silent) -> LanguageModel:
@@ -92,17 +97,18 @@ def load_llm(config: ModelConfig, emit: Emit = silent) -> LanguageModel:
     Raises:
         ModelError: the model cannot be found, does not fit in memory, or the quantization cannot run here.
     """
-    device = pick_device()
+    device = pick_device(config.quantize)
+    dtype = pick_dtype(device, config.precision)
     folder = check_model(config, emit)
     place = torch.device("cpu") if parallel.is_spread() else device  # no device may be able to hold all of it
-    model, tokenizer = _load(folder, config, place, pick_dtype(device))
+    model, tokenizer = _load(folder, config, place, dtype)
     disable_cpu_packing(model)
     model.requires_grad_(False)
     model.eval()
     if config.quantize != "none":
         leave_the_file(model)
     name = EMBEDDED if config.is_embedded else config.name
-    return LanguageModel(model, tokenizer, name, config.quantize, device, pick_dtype(device))
+    return LanguageModel(model, tokenizer, name, config.quantize, device, dtype)
 
 
 def check_model(config: ModelConfig, emit: Emit = silent) -> Path:
@@ -112,7 +118,7 @@ def check_model(config: ModelConfig, emit: Emit = silent) -> Path:
         ModelError: it cannot be found or does not fit in memory.
     """
     folder = resolve_model(config, emit)
-    check_memory(folder, config, pick_device())
+    check_memory(folder, config, pick_device(config.quantize))
     return folder
 
 
@@ -283,25 +289,27 @@ def leave_the_file(model: nn.Module) -> None:
             parameter.data = parameter.data.clone()
 
 
-def estimate_bytes(folder: Path, quantize: str, shares: int = 1) -> int | None:
+def estimate_bytes(folder: Path, config: ModelConfig, shares: int = 1) -> int | None:
     """Bytes that the loaded weights will take, or None where the folder does not tell.
 
-    Linear weights shrink with the quantization, embeddings and norms stay in 16 bit. Of a model spread over
-    several processes, each holds a share of the layers and all embeddings.
+    Linear weights shrink with the quantization, embeddings and norms stay in the precision computed in. Of a
+    model spread over several processes, each holds a share of the layers and all embeddings.
     """
+    each = pick_dtype(pick_device(config.quantize), config.precision).itemsize
     try:
-        config = json.loads((folder / "config.json").read_text())
+        settings = json.loads((folder / "config.json").read_text())
     except (OSError, ValueError):
         return None
     stored = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
     if not stored:
         return None
-    weights = stored / (4 if config.get("dtype", config.get("torch_dtype")) == "float32" else 2)
-    embeddings = int(config.get("vocab_size", 0)) * int(config.get("hidden_size", 0))
-    if not config.get("tie_word_embeddings", False):
+    weights = stored / (4 if settings.get("dtype", settings.get("torch_dtype")) == "float32" else 2)
+    embeddings = int(settings.get("vocab_size", 0)) * int(settings.get("hidden_size", 0))
+    if not settings.get("tie_word_embeddings", False):
         embeddings *= 2
     embeddings = min(embeddings, int(weights))
-    return int(2 * embeddings + BYTES_PER_WEIGHT[quantize] * (weights - embeddings) / shares)
+    linear = BYTES_PER_WEIGHT.get(config.quantize, each)
+    return int(each * embeddings + linear * (weights - embeddings) / shares)
 
 
 def check_memory(folder: Path, config: ModelConfig, device: torch.device) -> None:
@@ -311,7 +319,7 @@ def check_memory(folder: Path, config: ModelConfig, device: torch.device) -> Non
         ModelError: the estimate (weights and a fifth for work) exceeds what is free.
     """
     shares = parallel.size() if parallel.is_spread() and device.type == "cuda" else 1
-    needed = estimate_bytes(folder, config.quantize, shares)
+    needed = estimate_bytes(folder, config, shares)
     if needed is None:
         return
     free = torch.cuda.mem_get_info()[0] if device.type == "cuda" else free_memory()

@@ -170,9 +170,9 @@ def _settings(result: Result, config: RunConfig) -> str:
     gate = f", {adapter.experts} experts" if result.method == "ilora" else ""
     return (
         "## Settings\n\n"
-        f"Base model {config.model.name} at {config.model.quantize}; rank {adapter.rank}, alpha "
-        f"{adapter.alpha:g}{gate}, on {', '.join(adapter.targets)} of {layers}; objective "
-        f"{config.training.objective}, {config.training.samples:,} training samples. "
+        f"Base model {config.model.name} at {config.model.quantize}, computed in {result.precision}; "
+        f"rank {adapter.rank}, alpha {adapter.alpha:g}{gate}, on {', '.join(adapter.targets)} of {layers}; "
+        f"objective {config.training.objective}, {config.training.samples:,} training samples. "
         f"{size.trainable:,} trained parameters, {size.adapter:,} of them in A and B"
         + (f", {size.extra_over_lora:,} in the gate" if size.extra_over_lora else "")
         + ". `config.toml` holds every setting: `ilora-app train config.toml` repeats the run."

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from core.config import older_value
 from core.errors import ResultError
 from core.metrics import ANSWER_METRICS, METRICS, estimate_answers, per_case
 from core.statistics import Estimate, bootstrap_all
@@ -120,6 +121,14 @@ class Result:
         """How the method was asked: rank, generate or constrained; None for methods without a choice."""
         answering = self.config.get("answering")
         return answering.get("protocol") if isinstance(answering, Mapping) else None
+
+    @property
+    def precision(self) -> str | None:
+        """What the language model was computed in; None for methods without one."""
+        model = self.config.get("model")
+        return (
+            model.get("precision", older_value("model", "precision")) if isinstance(model, Mapping) else None
+        )
 
     @property
     def config_sha256(self) -> str:

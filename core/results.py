@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from core.config import older_value
 from core.errors import ResultError
 from core.files import atomic_write
 from core.metrics import METRICS, per_case
@@ -300,8 +301,8 @@ class Table:
     def reference(self, row: Row, method: str) -> Row | None:
         """The row of another method that was run the same way as `row`; None where there is none.
 
-        Both share preset, objective, model and quantization; of several such rows the one whose config
-        differs least is taken.
+        Both share preset, objective, model, quantization and precision; of several such rows the one whose
+        config differs least is taken.
         """
         alike = [other for other in self.rows if other.method == method and _alike(row, other)]
         return min(alike, key=lambda other: _distance(row, other), default=None)
@@ -417,7 +418,7 @@ def _told_apart(rivals: Sequence[Result]) -> list[str]:
 def _value(result: Result, place: tuple[str, str]) -> Any:
     part, key = place
     held = result.config.get(part)
-    return held.get(key) if isinstance(held, dict) else None
+    return held.get(key, older_value(part, key)) if isinstance(held, dict) else None
 
 
 def _setting(result: Result, key: tuple[str, str]) -> str:
@@ -430,7 +431,14 @@ def _setting(result: Result, key: tuple[str, str]) -> str:
 def _description(result: Result) -> tuple[str, ...]:
     return tuple(
         part or "none"
-        for part in (result.preset, result.objective, result.model, result.quantization, result.protocol)
+        for part in (
+            result.preset,
+            result.objective,
+            result.model,
+            result.quantization,
+            result.precision,
+            result.protocol,
+        )
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,11 @@ from core.config import DataConfig, RunConfig
 from core.data import load_card, load_dataset, make_samples
 from core.data.types import Dataset, Samples
 from core.errors import InputError, ResultError
-from core.events import Emit, silent
+from core.events import Emit, Notice, silent
 from core.files import TEMPORARY_MARK, atomic_path
 from core.metrics import METRICS, per_case
 from core.model_card import run_card
-from core.recommenders import method_class
+from core.recommenders import LLM_METHODS, method_class
 from core.recommenders.base import Recommender, Task
 from core.results import Result, load_result
 from core.statistics import Comparison, compare
@@ -217,10 +217,16 @@ def compare_runs(a: Result, b: Result) -> dict[str, dict[str, Comparison]]:
     return found
 
 
-def open_run(path: Path, emit: Emit = silent) -> OpenRun:
+def open_run(path: Path, emit: Emit = silent, precision: str = "auto") -> OpenRun:
     """Loads a run with its dataset and cases.
 
+    Args:
+        path: the run folder.
+        emit: receives progress, and a notice where the precision is another one than in training.
+        precision: what the language model is computed in, whatever it was trained in.
+
     Raises:
+        InputError: this machine cannot compute in that precision.
         ResultError: the folder is damaged, or its data is no longer what it was trained on.
         AssetError, DataError, ModelError: the data or the language model cannot be loaded.
     """
@@ -230,10 +236,24 @@ def open_run(path: Path, emit: Emit = silent) -> OpenRun:
         raise ResultError(
             f"{path} was tested on other cases than this version makes", "run the benchmark again"
         )
-    task = Task(dataset, samples, info.config, info.seed, path, emit)
+    task = Task(dataset, samples, _config_here(info, precision, emit), info.seed, path, emit)
     recommender = method_class(info.method)()
     recommender.load(path, task)
     return OpenRun(info, dataset, samples, recommender)
+
+
+def _config_here(info: RunInfo, precision: str, emit: Emit) -> RunConfig:
+    """A run's settings in the precision of this machine, or in the one asked for."""
+    if info.method not in LLM_METHODS:
+        return info.config
+    from core.llm import settle_precision
+
+    trained = info.config.model
+    model = settle_precision(replace(trained, precision=precision), emit)
+    if model.precision != trained.precision:
+        text = f"trained in {trained.precision}, computed in {model.precision} here: close calls may differ"
+        emit(Notice(text))
+    return replace(info.config, model=model)
 
 
 def load_task_data(config: DataConfig, emit: Emit = silent) -> tuple[Dataset, Samples]:

@@ -337,13 +337,13 @@ class Session:
 # --- opening ---------------------------------------------------------------------------------------------
 
 
-def open_session(path: Path, emit: Emit = silent) -> Session:
-    """A run on disk, ready to answer.
+def open_session(path: Path, emit: Emit = silent, precision: str = "auto") -> Session:
+    """A run on disk, ready to answer in this precision.
 
     Raises:
         ResultError, AssetError, DataError, ModelError: what `open_run` raises.
     """
-    run = open_run(path, emit)
+    run = open_run(path, emit, precision)
     model: Any = getattr(run.recommender, "model", None)
     encoder = model if isinstance(model, Encoder) else model.encoder
     return Session(run.dataset, run.samples, run.recommender, encoder, run.info)

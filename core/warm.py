@@ -81,10 +81,11 @@ class WarmEngine:
 
     Args:
         emit: receives answers and whatever loading and fetching say meanwhile.
+        precision: what runs are opened in.
     """
 
-    def __init__(self, emit: Emit) -> None:
-        self.emit = emit
+    def __init__(self, emit: Emit, precision: str = "auto") -> None:
+        self.emit, self.precision = emit, precision
         self.session: Session | None = None
         self._handlers: dict[type[Request], Callable[[Any], None]] = {
             Survey: self._survey,
@@ -146,7 +147,7 @@ class WarmEngine:
         from core.session import encoder_session, open_session  # torch is imported here
 
         if request.run is not None:
-            session = open_session(Path(request.run), self.emit)
+            session = open_session(Path(request.run), self.emit, self.precision)
         else:
             session = encoder_session(request.dataset, Path(request.out) / "work", self.emit)
         self._introduce(request.request, session, started)
@@ -284,7 +285,7 @@ def _memory(config: RunConfig, methods: Sequence[str], out: Path) -> tuple[int, 
         return WORKSPACE // 2, "estimated; no language model"
     name = config.model.name
     folder = home() / "models" / f"{name}-safetensors" if config.model.is_embedded else Path(name)
-    weights = estimate_bytes(folder, config.model.quantize)
+    weights = estimate_bytes(folder, config.model)
     if weights is None and config.model.is_embedded and find(EMBEDDED_MODEL.asset):
         weights = EMBEDDED_MODEL.size
     if weights is None:

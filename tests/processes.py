@@ -190,7 +190,7 @@ def bench(folder: Path) -> None:
     from core import llm
     from ilora_app.cli import main
 
-    llm.pick_dtype = lambda device: torch.float32
+    llm.pick_dtype = lambda *_: torch.float32
     try:
         main(json.loads((folder / "arguments.json").read_text()))
     finally:
@@ -239,7 +239,7 @@ def spread(folder: Path) -> None:
     """Models whose layers the processes share, as `arguments.json` names them."""
     from core import llm
 
-    llm.pick_dtype = lambda device: torch.float32
+    llm.pick_dtype = lambda *_: torch.float32
     cases = json.loads((folder / "arguments.json").read_text())
     with parallel.joined():
         found = [asked(cases["model"], folder, *case) for case in cases["cases"]]

@@ -273,7 +273,7 @@ def test_a_model_that_is_not_there_is_refused_before_anything_is_trained(tmp_pat
 def test_too_little_memory_is_refused_before_anything_is_trained(
     tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.llm.pick_device", lambda: torch.device("cpu"))
+    monkeypatch.setattr("core.llm.pick_device", lambda *_: torch.device("cpu"))
     monkeypatch.setattr("core.llm.free_memory", lambda: 1000)
     with pytest.raises(ModelError, match="GiB are free"):
         run_benchmark(plan(tmp_path / "out", tiny_model))

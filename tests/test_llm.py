@@ -154,7 +154,7 @@ def test_without_bitsandbytes_the_hint_is_to_go_without_quantization(
 def test_a_model_that_does_not_fit_is_refused_before_loading(
     tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "pick_device", lambda: CPU)
+    monkeypatch.setattr(module, "pick_device", lambda *_: CPU)
     monkeypatch.setattr(module, "free_memory", lambda: 1000)
     monkeypatch.setattr(module, "_load", lambda *_: pytest.fail("it was loaded"))
     error = refused(tiny_model, "GiB are free")
@@ -166,7 +166,7 @@ def test_a_model_that_does_not_fit_is_refused_before_loading(
 def test_the_estimate_is_near_what_the_loaded_weights_take(tmp_path: Path, dtype: torch.dtype) -> None:
     folder = tiny.save_model(tmp_path / "model", dtype)
     for quantize in ("nf4", "int8", "none"):
-        estimate = estimate_bytes(folder, quantize)
+        estimate = estimate_bytes(folder, ModelConfig(quantize=quantize))
         loaded = load_llm(ModelConfig(name=str(folder), quantize=quantize))
         taken = sum(p.numel() * p.element_size() for p in loaded.model.parameters())
         assert estimate is not None
@@ -174,7 +174,7 @@ def test_the_estimate_is_near_what_the_loaded_weights_take(tmp_path: Path, dtype
 
 
 def test_what_cannot_be_estimated_is_not_refused(tmp_path: Path) -> None:
-    assert estimate_bytes(tmp_path, "nf4") is None
+    assert estimate_bytes(tmp_path, ModelConfig()) is None
     check_memory(tmp_path, ModelConfig(), CPU)
 
 

@@ -187,7 +187,7 @@ def test_processes_that_hold_half_the_layers_each_compute_what_one_does_with_all
     (tmp_path / "arguments.json").write_text(json.dumps({"model": str(tiny_model), "cases": CASES}))
     ended = launch("spread", str(tmp_path), spread=True)
     assert [code for code, _, _ in ended] == [0, 0], ended
-    monkeypatch.setattr("core.llm.pick_dtype", lambda device: torch.float32)
+    monkeypatch.setattr("core.llm.pick_dtype", lambda *_: torch.float32)
     shutil.rmtree(tiny_home / "states")
     records = [json.loads((tmp_path / f"found-{rank}.json").read_text()) for rank in range(2)]
     for _, threads in records:

@@ -10,9 +10,12 @@ from typing import Annotated
 
 import typer
 
+from ilora_app.cli.options import Precision
+
 
 def engine(
     as_json: Annotated[bool, typer.Option("--json", help="Speak JSON lines; there is no other way.")] = False,
+    precision: Precision = "auto",
 ) -> None:
     """Answer requests on stdin with events on stdout until stdin closes."""
     from core.errors import InputError
@@ -47,4 +50,4 @@ def engine(
         os._exit(0)
 
     threading.Thread(target=hear, name="requests", daemon=True).start()
-    WarmEngine(emit).run(inbox)
+    WarmEngine(emit, precision).run(inbox)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ilora_app.cli.choosing import DEFAULT_OUT
+from ilora_app.cli.options import Precision
 
 if TYPE_CHECKING:
     from core.exporting import Exported
@@ -36,6 +37,7 @@ def export(
     push_to_hub: Annotated[
         str | None, typer.Option(help="Upload the folder to this repository of the model hub.")
     ] = None,
+    precision: Precision = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
 ) -> None:
     """Write one user's adapter, or the whole one, as a plain LoRA that peft and servers load."""
@@ -54,7 +56,7 @@ def export(
 
     check_destination(out)
     with Downloads() as emit:
-        exported = export_adapter(open_run(info.path, emit), out, user, position, rank)
+        exported = export_adapter(open_run(info.path, emit, precision), out, user, position, rank)
         base = resolve_model(info.config.model, emit)
     address = None
     if push_to_hub is not None:

@@ -49,6 +49,12 @@ RUN_OPTIONS = (
     RunOption("model", "model.name", str, "Hub name, folder or GGUF file; the embedded model if left out."),
     RunOption("revision", "model.revision", str, "Revision of a hub model."),
     RunOption("quantize", "model.quantize", str, "nf4, int8 or none."),
+    RunOption(
+        "precision",
+        "model.precision",
+        str,
+        "float32, bfloat16, float16, or auto: 16 bit where the hardware multiplies it.",
+    ),
     RunOption("objective", "training.objective", str, "listwise or language-model."),
     RunOption(
         "protocol",
@@ -92,6 +98,12 @@ RUN_OPTIONS = (
     ),
 )
 """What is left out is as the preset says."""
+
+
+Precision = Annotated[
+    str, typer.Option(help="What the language model is computed in: auto, float32, bfloat16 or float16.")
+]
+"""The option of commands that open a trained run."""
 
 
 def with_run_options(command: Callable[..., None]) -> Callable[..., None]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ilora_app.cli.choosing import DEFAULT_OUT
+from ilora_app.cli.options import Precision
 
 if TYPE_CHECKING:
     from core.runs import RunInfo
@@ -31,6 +32,7 @@ def recommend(
         int, typer.Option(help="How many the encoder takes from the catalogue, with --from catalogue.")
     ] = 100,
     top: Annotated[int, typer.Option(help="How many to show.")] = 10,
+    precision: Precision = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
 ) -> None:
     """Rank candidates for one user with a trained run, and show what its gate did."""
@@ -46,7 +48,7 @@ def recommend(
     with Downloads() as emit:
         from core.session import open_session
 
-        session = open_session(info.path, emit)
+        session = open_session(info.path, emit, precision)
     record = _answer(session, info, user, position, source, candidates, top)
     if as_json:
         sys.stdout.write(json.dumps(record, ensure_ascii=False, indent=1) + "\n")

@@ -123,6 +123,7 @@ class Leaderboard:
             {run.preset for run in runs} - {None},
             {run.model for run in runs if run.method not in REMOTE_METHODS} - {None},
             {run.quantization for run in runs} - {None},
+            {run.precision for run in runs} - {None},
             {run.objective for run in runs} - {None},
             {run.protocol for run in runs} - {None, "rank"},
         ]

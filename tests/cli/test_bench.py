@@ -315,7 +315,7 @@ def test_an_output_folder_that_cannot_be_written_is_refused(
 def test_not_enough_memory_is_said_before_loading(
     run: Any, tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.llm.pick_device", lambda: torch.device("cpu"))
+    monkeypatch.setattr("core.llm.pick_device", lambda *_: torch.device("cpu"))
     monkeypatch.setattr("core.llm.free_memory", lambda: 10_000)
     monkeypatch.setattr("core.llm._load", lambda *_: pytest.fail("it was loaded"))
     complained(run(*options(tiny_model, tmp_path / "runs")), "GiB are free")
