@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from core.hardware import PeakMemory
-from core.llm import pick_device
+from core.lm.loading import pick_device
 
 
 def test_the_peak_of_main_memory_is_seen() -> None:

@@ -82,7 +82,10 @@ def test_the_engine_names_no_terminal_even_inside_functions() -> None:
                 assert name.split(".")[0] not in {"textual", "rich", "typer", "ilora_app"}, path
 
 
-@pytest.mark.parametrize("module", ["core.config", "core.data", "core.results", "core.events", "core.assets"])
+@pytest.mark.parametrize(
+    "module",
+    ["core.config.run_file", "core.data.loading", "core.results.tables", "core.events", "core.methods"],
+)
 def test_what_needs_no_model_waits_for_no_torch(module: str) -> None:
     run(f"import sys, {module}; assert not {{'torch', 'transformers'}} & set(sys.modules)")
 

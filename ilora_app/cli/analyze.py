@@ -29,10 +29,11 @@ def analyze(
     """
     from rich.console import Console
 
-    from core.analysis import Settings, record
-    from core.analysis import analyze as look_into
-    from core.config import check_choice
-    from core.metrics import METRICS
+    from core.analysis.analyze import Settings
+    from core.analysis.analyze import analyze as look_into
+    from core.analysis.record import record
+    from core.config.checks import check_choice
+    from core.evaluation.metrics import METRICS
     from ilora_app.cli.stopping import stoppable
     from ilora_app.render.progress import ProgressView
 

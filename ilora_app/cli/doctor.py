@@ -36,15 +36,17 @@ def examine(model: str | None, revision: str, precision: str = "auto") -> dict[s
     """
     from dataclasses import asdict
 
-    from core import assets, hardware
-    from core.config import ModelConfig
-    from core.data import list_cards, load_card
-    from core.doctor import embedded_check, model_size, try_quantizations
-    from core.llm import free_memory, settle_precision
+    from core import hardware
+    from core.assets import cache, spec
+    from core.assets import known as assets_known
+    from core.config.settings import ModelConfig
+    from core.data.card_files import list_cards, load_card
+    from core.lm.doctor import embedded_check, model_size, try_quantizations
+    from core.lm.loading import free_memory, settle_precision
 
     asked = None if model is None else ModelConfig(model, revision, precision=precision)
     wanted = None if asked is None else asdict(model_size(asked))
-    known = [load_card(name).asset for name in list_cards()] + [m.asset for m in assets.MODELS.values()]
+    known = [load_card(name).asset for name in list_cards()] + [m.asset for m in assets_known.MODELS.values()]
     checked = embedded_check()
     embedded = None
     if checked is not None:
@@ -56,8 +58,8 @@ def examine(model: str | None, revision: str, precision: str = "auto") -> dict[s
         "precision": settle_precision(ModelConfig(precision=precision)).precision,
         "free_memory_bytes": free_memory(),
         "versions": hardware.versions(),
-        "home": str(assets.home()),
-        "cached": {asset.name: assets.find(asset) is not None for asset in known},
+        "home": str(spec.home()),
+        "cached": {asset.name: cache.find(asset) is not None for asset in known},
         "quantizations": [asdict(trial) for trial in try_quantizations(precision)],
         "embedded": embedded,
         "model": wanted,

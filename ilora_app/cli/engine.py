@@ -25,7 +25,7 @@ def engine(
             "the engine speaks JSON lines only", "ilora-app engine --json; people use ilora-app tui"
         )
     from core.events import Event
-    from core.warm import Inbox, WarmEngine, listen
+    from core.serving.server import Inbox, WarmEngine, listen
 
     # What a library prints must not end up between the answers.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8", newline="\n")

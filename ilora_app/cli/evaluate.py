@@ -13,7 +13,7 @@ from ilora_app.cli.choosing import DEFAULT_OUT
 from ilora_app.cli.options import Precision
 
 if TYPE_CHECKING:
-    from core.evaluation import Evaluation
+    from core.benchmark.evaluate import Evaluation
 
 
 def evaluate(
@@ -30,7 +30,7 @@ def evaluate(
     from ilora_app.cli.stopping import stoppable
 
     info = choose_run(run, out)
-    from core.evaluation import evaluate_run  # torch is imported here
+    from core.benchmark.evaluate import evaluate_run  # torch is imported here
 
     if as_json:
         with stoppable() as should_stop:

@@ -13,8 +13,8 @@ from ilora_app.cli.choosing import DEFAULT_OUT
 from ilora_app.cli.options import Precision
 
 if TYPE_CHECKING:
-    from core.runs import RunInfo
-    from core.session import Session
+    from core.runs.store import RunInfo
+    from core.serving.session import Session
 
 
 def recommend(
@@ -46,7 +46,7 @@ def recommend(
     from ilora_app.render.downloads import Downloads
 
     with Downloads() as emit:
-        from core.session import open_session
+        from core.serving.opening import open_session
 
         session = open_session(info.path, emit, precision)
     record = _answer(session, info, user, position, source, candidates, top)
@@ -72,10 +72,10 @@ def _answer(
     Raises:
         InputError: there is no such user or position.
     """
-    from core.conversation import Question
-    from core.data import load_card
+    from core.data.card_files import load_card
     from core.data.samples import history_of
     from core.errors import InputError
+    from core.serving.protocol import Question
 
     sequence, rules = session.sequence(user), load_card(info.dataset).rules
     last = len(sequence.items) - 1

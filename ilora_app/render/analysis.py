@@ -11,10 +11,10 @@ from ilora_app.render import charts, figures
 from ilora_app.render.sheets import Sheet
 
 if TYPE_CHECKING:
-    from core.analysis import Analysis
+    from core.analysis.analyze import Analysis
 
 Record = Mapping[str, Any]
-"""What `core.analysis.record` gives, and `analysis.json` holds."""
+"""What `core.analysis.record.record` gives, and `analysis.json` holds."""
 
 
 def sheets_of(record: Record) -> list[Sheet]:

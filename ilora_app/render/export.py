@@ -9,8 +9,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from core.results import Row, Table
-from core.statistics import Comparison, Estimate
+from core.evaluation.statistics import Comparison, Estimate
+from core.results.tables import Row, Table
 from ilora_app.render.reported import ReportedRow, reported_for
 
 

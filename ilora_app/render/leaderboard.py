@@ -15,8 +15,8 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from core.data.cards import DatasetCard
-from core.recommenders import REMOTE_METHODS
-from core.results import Row, Table
+from core.methods import REMOTE_METHODS
+from core.results.tables import Row, Table
 from ilora_app.render import figures
 from ilora_app.render.reported import ReportedRow, reported_for, unmatched
 

@@ -10,16 +10,17 @@ from typing import Any
 
 import numpy as np
 
-from core.breakdown import DIMENSIONS, groups
 from core.data.cards import DatasetCard
 from core.errors import ResultError
-from core.facts import CaseFacts, Place
+from core.evaluation.metrics import METRICS
 from core.files import atomic_write
-from core.merging import experts_for, facts_for
-from core.metrics import METRICS
-from core.profiles import one_sidedness
-from core.results import Result, Table
-from core.runs import run_folder
+from core.ilora.experts import one_sidedness
+from core.results.breakdown import DIMENSIONS, groups
+from core.results.case_facts import CaseFacts, Place
+from core.results.format import Result
+from core.results.merging import experts_for, facts_for
+from core.results.tables import Table
+from core.runs.store import run_folder
 from ilora_app.render import analysis, charts, figures, sheets
 from ilora_app.render.export import tables_csv
 from ilora_app.render.leaderboard import SETS, Leaderboard

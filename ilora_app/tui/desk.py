@@ -10,7 +10,8 @@ from typing import Any
 
 from textual.message import Message
 
-from core.conversation import (
+from core.events import Event, Fetching, Notice, StageStarted, StepLogged
+from core.serving.protocol import (
     Estimate,
     Estimated,
     Fetch,
@@ -26,7 +27,6 @@ from core.conversation import (
     UsersListed,
     WarmedUp,
 )
-from core.events import Event, Fetching, Notice, StageStarted, StepLogged
 from ilora_app.render.figures import duration, method_name, plural, size
 from ilora_app.tui.engine import Engine
 from ilora_app.tui.world import World

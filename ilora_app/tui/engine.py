@@ -13,8 +13,8 @@ from typing import Any
 
 from textual.message import Message
 
-from core.conversation import Request
 from core.events import Event
+from core.serving.protocol import Request
 from ilora_app.tui.manners import stand_back
 from ilora_app.tui.messages import EngineDied, EngineMumbled, EngineSaid
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from textual.message import Message
 
-from core.conversation import Ranked
 from core.events import Event, Fetching, StepLogged
+from core.serving.protocol import Ranked
 
 _PASSING = (Ranked, StepLogged, Fetching)
 """Of these only the newest matters."""

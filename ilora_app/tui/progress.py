@@ -17,7 +17,7 @@ from core.events import (
     StepLogged,
     Stopped,
 )
-from core.profiles import one_sidedness
+from core.ilora.experts import one_sidedness
 from ilora_app.render.figures import duration, method_name, rate, share, size
 
 LINES = 200

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
-from core.conversation import BENCHMARK, CATALOGUE, RETRIEVED, Explained, Question, Ranked
+from core.serving.protocol import BENCHMARK, CATALOGUE, RETRIEVED, Explained, Question, Ranked
 from ilora_app.tui.world import MAX_HISTORY, MIN_HISTORY, User
 
 COUNTS = (10, 20, 50, 100, 200, 500)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from core.conversation import GatesListed, ItemsListed, Opened, UsersListed
+from core.serving.protocol import GatesListed, ItemsListed, Opened, UsersListed
 
 MAX_HISTORY = 10
 MIN_HISTORY = 3

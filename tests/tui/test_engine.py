@@ -15,7 +15,7 @@ import psutil
 import pytest
 from textual.message import Message
 
-from core.conversation import Open, Rank, Ranked, Survey, Surveyed, WarmedUp
+from core.serving.protocol import Open, Rank, Ranked, Survey, Surveyed, WarmedUp
 from ilora_app.tui.engine import Engine
 from ilora_app.tui.manners import stand_back
 from ilora_app.tui.messages import EngineDied, EngineMumbled, EngineSaid

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from core.conversation import Rank, Why
 from core.events import Notice
+from core.serving.protocol import Rank, Why
 from ilora_app.tui.scene import Scene
 from ilora_app.tui.screens.explore import ExploreScreen
 from ilora_app.tui.widgets.gate import GatePanel

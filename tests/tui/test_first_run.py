@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from core.conversation import Fetch, Open, RequestFailed
 from core.events import Fetching
+from core.serving.protocol import Fetch, Open, RequestFailed
 from ilora_app.tui.screens.explore import ExploreScreen
 from ilora_app.tui.screens.first_run import FirstRun
 from tests.tui.conftest import Drive, settle, text_of

@@ -12,7 +12,7 @@ from textual.screen import Screen
 from textual.widgets import OptionList
 from textual.widgets._footer import FooterKey
 
-from core.conversation import Differences, Estimate, Rank
+from core.serving.protocol import Differences, Estimate, Rank
 from ilora_app.tui.app import IloraTui
 from ilora_app.tui.screens.help import HelpScreen
 from ilora_app.tui.themes import THEMES

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from textual.message import Message
 
-from core.conversation import Rank, Why
+from core.serving.protocol import Rank, Why
 from ilora_app.tui.messages import EngineSaid
 from ilora_app.tui.screens.explore import ExploreScreen
 from ilora_app.tui.widgets.gate import GatePanel

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from core.results import save_result
+from core.results.store import save_result
 from ilora_app.tui.board import arrange
 from ilora_app.tui.screens.explore import ExploreScreen
 from ilora_app.tui.screens.results import Board, ResultsScreen

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from core.conversation import BENCHMARK, CATALOGUE, Question
+from core.serving.protocol import BENCHMARK, CATALOGUE, Question
 from ilora_app.tui.scene import Scene
 from ilora_app.tui.world import User
 from tests.tui.stand_in import ranked

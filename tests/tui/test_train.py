@@ -13,8 +13,8 @@ import psutil
 import pytest
 from textual.widgets import Input
 
-from core.conversation import Estimate
 from core.events import Event, StepLogged
+from core.serving.protocol import Estimate
 from ilora_app.tui import jobs
 from ilora_app.tui.jobs import Job, Log, last_job, running_job, start_job
 from ilora_app.tui.progress import Progress

@@ -10,8 +10,8 @@ from textual.binding import Binding, BindingType
 from textual.containers import Container, Vertical
 from textual.widgets import Static
 
-from core.conversation import Differed, Differences, GatesListed, Rank, Ranked, RequestFailed, WarmedUp
 from core.events import Event
+from core.serving.protocol import Differed, Differences, GatesListed, Rank, Ranked, RequestFailed, WarmedUp
 from ilora_app.render.figures import method_name
 from ilora_app.tui.bars import bar, fit
 from ilora_app.tui.desk import BESIDE, Stage

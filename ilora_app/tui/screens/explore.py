@@ -11,7 +11,8 @@ from textual.containers import Container, Vertical
 from textual.timer import Timer
 from textual.widgets import Input
 
-from core.conversation import (
+from core.events import Event
+from core.serving.protocol import (
     BENCHMARK,
     Estimated,
     Explained,
@@ -22,7 +23,6 @@ from core.conversation import (
     WarmedUp,
     Why,
 )
-from core.events import Event
 from ilora_app.render.figures import method_name
 from ilora_app.tui.desk import BESIDE, Stage
 from ilora_app.tui.scene import Scene

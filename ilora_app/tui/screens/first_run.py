@@ -11,8 +11,8 @@ from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Footer, ProgressBar, Static
 
-from core.conversation import Fetched, RequestFailed
 from core.events import Event, Fetching, Notice
+from core.serving.protocol import Fetched, RequestFailed
 from ilora_app.render.figures import size
 from ilora_app.tui.desk import Stage
 

@@ -15,9 +15,9 @@ from textual.containers import Container, Horizontal, Vertical
 from textual.timer import Timer
 from textual.widgets import Static
 
-from core.conversation import Estimate, Estimated, RequestFailed, Surveyed
 from core.events import Event
-from core.recommenders import LOCAL_METHODS
+from core.methods import LOCAL_METHODS
+from core.serving.protocol import Estimate, Estimated, RequestFailed, Surveyed
 from ilora_app.render.figures import method_name, size
 from ilora_app.tui.bars import bar
 from ilora_app.tui.desk import EMBEDDED, MAIN, QUICK_METHODS, about

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from textual.binding import Binding, BindingType
 
-from core.conversation import Explained
+from core.serving.protocol import Explained
 from ilora_app.tui.bars import fit, signed, signed_bar
 from ilora_app.tui.widgets.rows import Cell, Rows
 from ilora_app.tui.world import MAX_HISTORY, World, day

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from textual.binding import Binding, BindingType
 
-from core.conversation import CATALOGUE
+from core.serving.protocol import CATALOGUE
 from ilora_app.tui.bars import bar, fit, movement
 from ilora_app.tui.scene import Scene
 from ilora_app.tui.widgets.rows import Cell, Rows

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from core.conversation import Ranked
+from core.serving.protocol import Ranked
 from ilora_app.tui.bars import fit
 from ilora_app.tui.widgets.ranking import TARGET
 from ilora_app.tui.widgets.rows import Cell, Rows
