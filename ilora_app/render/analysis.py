@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ilora_app.render import charts, figures
+from ilora_app.render import analysis_charts, charts, figures
 from ilora_app.render.sheets import Sheet
 
 if TYPE_CHECKING:
@@ -37,16 +37,18 @@ def plots_of(analysis: Analysis) -> dict[str, str]:
         )
         for one in analysis.transfers
     ]
-    made["gradients.svg"] = charts.heatmaps(panels, "Cosine similarity of the clusters' adapter gradients")
+    made["gradients.svg"] = analysis_charts.heatmaps(
+        panels, "Cosine similarity of the clusters' adapter gradients"
+    )
     if analysis.experts is not None:
         omega = analysis.experts.omega
         rows = [(f"Expert {k + 1}", omega[:, k]) for k in range(omega.shape[1])]
         title = f"Expert weights over {len(omega):,} users' newest histories"
-        made["experts.svg"] = charts.boxes(rows, "weight", title, charts.colour("ilora"))
+        made["experts.svg"] = analysis_charts.boxes(rows, "weight", title, charts.colour("ilora"))
     for place, gain in enumerate(analysis.gains, start=1):
         label = f"gain in {analysis.settings.metric}"
         title = f"Gain of iLoRA over LoRA against the {gain.measure}, {figures.plural(gain.n, 'user')}"
-        made[f"gain-{place}.svg"] = charts.cloud(
+        made[f"gain-{place}.svg"] = analysis_charts.cloud(
             gain.x, gain.y, gain.measure, label, title, charts.colour("ilora")
         )
     return made

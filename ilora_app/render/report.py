@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,8 @@ from core.results.format import Result
 from core.results.merging import experts_for, facts_for
 from core.results.tables import Table
 from core.runs.store import run_folder
-from ilora_app.render import analysis, charts, figures, sheets
+from ilora_app.render import analysis, analysis_charts, charts, figures, sheets
+from ilora_app.render.blocks import Block, Code, Heading, More, Plot, Section, Words
 from ilora_app.render.export import tables_csv
 from ilora_app.render.leaderboard import SETS, Leaderboard
 from ilora_app.render.reported import ReportedRow, reported_for, unmatched
@@ -30,56 +31,6 @@ from ilora_app.render.sheets import Sheet
 CURVE_METRIC = "HR@1"
 PANELS = (*METRICS, "ValidRatio")
 """Metrics that are drawn, where a table has them."""
-
-
-@dataclass(frozen=True)
-class Words:
-    """A paragraph."""
-
-    text: str
-    strong: bool = False
-
-
-@dataclass(frozen=True)
-class Plot:
-    """A plot with its title and what it rests on."""
-
-    title: str
-    svg: str
-    note: str = ""
-
-
-@dataclass(frozen=True)
-class Code:
-    """Something typed or printed word for word."""
-
-    text: str
-
-
-@dataclass(frozen=True)
-class Heading:
-    """Begins a part of a section."""
-
-    text: str
-
-
-@dataclass(frozen=True)
-class More:
-    """What is folded away until somebody asks."""
-
-    title: str
-    blocks: tuple[Block, ...]
-
-
-Block = Words | Plot | Code | Heading | Sheet | More
-
-
-@dataclass(frozen=True)
-class Section:
-    """One table with everything that belongs to it."""
-
-    title: str
-    blocks: tuple[Block, ...]
 
 
 def sections(
@@ -274,7 +225,7 @@ def _experts(table: Table, folders: Sequence[Path]) -> Iterator[Block]:
                 f"Entropy {figures.share(float(entropy.mean()))} of the largest possible "
                 f"(± {figures.share(float(entropy.std()), 2)} between cases). Largest weight: {favourite}."
             )
-            yield Plot(title, charts.boxes(rows, "weight", title, charts.colour(row.method)), note)
+            yield Plot(title, analysis_charts.boxes(rows, "weight", title, charts.colour(row.method)), note)
 
 
 def _analyses(table: Table, folders: Sequence[Path]) -> Iterator[Block]:

@@ -20,7 +20,7 @@ from textual.message import Message
 
 from core.events import Event
 from core.serving.protocol import Request
-from ilora_app.tui.messages import EngineSaid
+from ilora_app.tui.engine.messages import EngineSaid
 
 FOLDER = Path(__file__).parent / "recorded"
 KEYS = ("down", "tab", "d", "greater_than_sign", "r", "tab", "down", "l", "r", "tab", "w", "c")

@@ -43,7 +43,7 @@ from core.serving.protocol import (
     WarmedUp,
     Why,
 )
-from ilora_app.tui.messages import EngineSaid
+from ilora_app.tui.engine.messages import EngineSaid
 
 EXPERTS = 4
 GENRES = ("Comedy", "Horror", "Western", "Drama")

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from core.results.store import save_result
-from ilora_app.tui.board import arrange
-from ilora_app.tui.screens.explore import ExploreScreen
+from ilora_app.tui.screens.explore.screen import ExploreScreen
 from ilora_app.tui.screens.results import Board, ResultsScreen
+from ilora_app.tui.state.leaderboard_rows import arrange
 from tests.made_up import result
 from tests.tui.conftest import Drive, settle, text_of
 

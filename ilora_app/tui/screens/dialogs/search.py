@@ -12,9 +12,9 @@ from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Footer, Input
 
-from ilora_app.tui.bars import fit
+from ilora_app.tui.drawing.bars import fit
+from ilora_app.tui.state.run_data import World
 from ilora_app.tui.widgets.rows import Cell, Rows
-from ilora_app.tui.world import World
 
 LIMIT = 200
 

@@ -28,8 +28,8 @@ from core.serving.protocol import (
     WarmedUp,
 )
 from ilora_app.render.figures import duration, method_name, plural, size
-from ilora_app.tui.engine import Engine
-from ilora_app.tui.world import World
+from ilora_app.tui.engine.client import Engine
+from ilora_app.tui.state.run_data import World
 
 EMBEDDED = "smollm2-135m-instruct"
 QUICK_METHODS = ("popularity", "sasrec", "lora", "ilora")

@@ -14,7 +14,7 @@ from textual.widgets import Footer, ProgressBar, Static
 from core.events import Event, Fetching, Notice
 from core.serving.protocol import Fetched, RequestFailed
 from ilora_app.render.figures import size
-from ilora_app.tui.desk import Stage
+from ilora_app.tui.state.app_state import Stage
 
 if TYPE_CHECKING:
     from ilora_app.tui.app import IloraTui

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from core.serving.protocol import BENCHMARK, CATALOGUE, Question
-from ilora_app.tui.scene import Scene
-from ilora_app.tui.world import User
+from ilora_app.tui.state.explore_state import Scene
+from ilora_app.tui.state.run_data import User
 from tests.tui.stand_in import ranked
 
 USER = User("1", "test", list(range(100, 120)), list(range(20)))

@@ -12,7 +12,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Footer
 
 from ilora_app.render.figures import method_name, share
-from ilora_app.tui.bars import fit
+from ilora_app.tui.drawing.bars import fit
 from ilora_app.tui.widgets.rows import Cell, Rows
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
 from core.serving.protocol import BENCHMARK, CATALOGUE, RETRIEVED, Explained, Question, Ranked
-from ilora_app.tui.world import MAX_HISTORY, MIN_HISTORY, User
+from ilora_app.tui.state.run_data import MAX_HISTORY, MIN_HISTORY, User
 
 COUNTS = (10, 20, 50, 100, 200, 500)
 """Steps of how many candidates are taken from the catalogue."""

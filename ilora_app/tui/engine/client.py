@@ -15,8 +15,8 @@ from textual.message import Message
 
 from core.events import Event
 from core.serving.protocol import Request
-from ilora_app.tui.manners import stand_back
-from ilora_app.tui.messages import EngineDied, EngineMumbled, EngineSaid
+from ilora_app.tui.engine.messages import EngineDied, EngineMumbled, EngineSaid
+from ilora_app.tui.engine.process_priority import stand_back
 
 COMMAND = (sys.executable, "-m", "ilora_app", "engine", "--json")
 LONGEST_LINE = 2**26

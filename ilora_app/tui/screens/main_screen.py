@@ -12,16 +12,20 @@ from textual.screen import Screen
 from textual.widgets import Footer
 
 from core.events import Event
-from ilora_app.tui.desk import Desk
+from ilora_app.tui.state.app_state import Desk
 from ilora_app.tui.widgets.topbar import TopBar
 
 if TYPE_CHECKING:
     from ilora_app.tui.app import IloraTui
 
 
+MODULES = {"explore": "explore.screen"}
+"""Where a place's screen is, if not in the module of its name."""
+
+
 def load(name: str) -> ModuleType:
     """Imports the module of a place."""
-    return import_module(f"ilora_app.tui.screens.{name}")
+    return import_module(f"ilora_app.tui.screens.{MODULES.get(name, name)}")
 
 
 def lazily(name: str) -> Callable[[], Screen[Any]]:

@@ -24,17 +24,17 @@ from core.serving.protocol import (
     Why,
 )
 from ilora_app.render.figures import method_name
-from ilora_app.tui.desk import BESIDE, Stage
-from ilora_app.tui.scene import Scene
-from ilora_app.tui.screens.place import Place
-from ilora_app.tui.screens.search import ItemSearch
+from ilora_app.tui.screens.dialogs.search import ItemSearch
+from ilora_app.tui.screens.main_screen import Place
+from ilora_app.tui.state.app_state import BESIDE, Stage
+from ilora_app.tui.state.explore_state import Scene
+from ilora_app.tui.state.run_data import MIN_HISTORY, ORDERS
 from ilora_app.tui.widgets.gate import GatePanel
 from ilora_app.tui.widgets.history import HistoryList
 from ilora_app.tui.widgets.rank_curve import RankCurve, Step, mean_rank
 from ilora_app.tui.widgets.ranking import RankingList
 from ilora_app.tui.widgets.rows import Rows
 from ilora_app.tui.widgets.users import UserList
-from ilora_app.tui.world import MIN_HISTORY, ORDERS
 
 REPLAY_SECONDS = 0.8
 """Shortest time that a step of a replay stays on screen."""

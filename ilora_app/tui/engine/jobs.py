@@ -18,7 +18,7 @@ import psutil
 
 from core.events import Event
 from core.files import atomic_write
-from ilora_app.tui.manners import stand_back
+from ilora_app.tui.engine.process_priority import stand_back
 
 CARD = "training/job.json"
 NICENESS = 12
