@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from core.assets import spec
-from core.data import times
 from core.data.card_files import list_cards, own_cards, parse_card
 from core.data.cards import CardSource, DatasetCard, Expected, Licence, PaperSplit, Prompts
+from core.data.own.choosing import advised
 from core.data.own.guessing import Guess, stored_name
 from core.data.reading.interactions import Interactions, count, read_parts
 from core.data.reading.lines import BrokenLine
@@ -42,20 +42,6 @@ class Added:
     """Interactions with items that are not listed."""
 
 
-_FIXES = {
-    "encoding": "say --encoding, such as cp1252 or latin-1, or mend the line",
-    "widths": "mend the line; or say --separator or --quoting, if columns were not cut where they should be",
-    "quotes": "mend the line; or say --quoting: none, double or backslash",
-    "number": "say --rating-column, or --rating-column none; or mend the line",
-    "time": f"say --time-column or --time-format; read are {times.WORDS}",
-    "id": "say --user-column, --item-column or --id-column if another one is meant; or mend the line",
-    "repeated": "say --id-column if another one is meant; or mend the line",
-    "unknown": "say --item-column or --id-column if others are meant; --drop-unlisted leaves such lines out",
-    "json": "write one JSON object a line; or mend the line",
-}
-"""What is wrong with a line -> which option helps."""
-
-
 def add_dataset(
     name: str,
     guess: Guess,
@@ -81,10 +67,8 @@ def add_dataset(
     check_name(name)
     if drop_unlisted:
         guess = dataclasses.replace(guess, rules=dataclasses.replace(guess.rules, unlisted="drop"))
-    try:
+    with advised():
         card, dataset, interactions = _read(name, guess, noun, min_rating)
-    except BrokenLine as error:
-        raise DataError(error.title, _FIXES.get(error.about, error.hint)) from error
     split = _split(guess, dataset, seed)
     card = dataclasses.replace(card, expected=count(dataset, interactions), split=split)
     _check_usable(card, dataset)

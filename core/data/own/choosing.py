@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 
+from core.data import times
 from core.data.own import sniffing
 from core.data.own.looking import Look
+from core.data.reading.lines import LOOK_AT_CARD, BrokenLine
 from core.errors import InputError
 
 NAMES = {
@@ -31,6 +34,30 @@ OPTIONS = {
 }
 NONE = "none"
 """What says of a column that it is not there."""
+
+FIXES = {
+    "encoding": "say --encoding, such as cp1252 or latin-1, or mend the line",
+    "widths": "mend the line; or say --separator or --quoting, if columns were not cut where they should be",
+    "quotes": "mend the line; or say --quoting: none, double or backslash",
+    "number": "say --rating-column, or --rating-column none; or mend the line",
+    "time": f"say --time-column or --time-format; read are {times.WORDS}",
+    "id": "say --user-column, --item-column or --id-column if another one is meant; or mend the line",
+    "repeated": "say --id-column if another one is meant; or mend the line",
+    "unknown": "say --item-column or --id-column if others are meant; --drop-unlisted leaves such lines out",
+    "json": "write one JSON object a line; or mend the line",
+}
+"""What is wrong with a line -> which option helps."""
+
+
+@contextlib.contextmanager
+def advised() -> Iterator[None]:
+    """Gives what is wrong with a line the hint that names the option which helps."""
+    try:
+        yield
+    except BrokenLine as error:
+        if error.hint == LOOK_AT_CARD:
+            error.hint = FIXES.get(error.about, error.hint)
+        raise
 
 
 def first_named(look: Look, what: str, taken: set[int]) -> int | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from core.data import times
 from core.data.cards import Rules, Titles
 from core.data.own import layouts, sniffing
-from core.data.own.choosing import KNOWN_NAMES, NAMES, OPTIONS, first_named, given_place, required
+from core.data.own.choosing import KNOWN_NAMES, NAMES, OPTIONS, advised, first_named, given_place, required
 from core.data.own.dating import time_column, time_format
 from core.data.own.layouts import FOLDERS, Guess, Known, stored_name
 from core.data.own.looking import Look, Said, look_at
@@ -50,10 +50,12 @@ def guess(
     if interactions.is_dir():
         if items is not None:
             raise InputError("--items does not go with a folder", "name two files, or the folder alone")
-        return _folder(interactions, given, said)
+        with advised():
+            return _folder(interactions, given, said)
     if items is None or items.is_dir():
         raise InputError("--items is missing", "name the file that has the items' ids and titles")
-    return _two_files(interactions, items, given, said)
+    with advised():
+        return _two_files(interactions, items, given, said)
 
 
 def _folder(folder: Path, given: Mapping[str, str], said: Said) -> Guess:
@@ -218,7 +220,7 @@ def _item_places(acts: Look, things: Look, taken: set[int]) -> list[int]:
     """Columns that may hold the item's id, likeliest first."""
     free = [place for place in acts.columns if place not in taken]
     if not acts.named:
-        return [*free[1:2], *free[:1], *free[2:]]
+        return [*free[1:], *free[:1]]
     plain = {sniffing.plain_name(acts.names[place]): place for place in reversed(free)}
     found = [plain[name] for name in NAMES["item"].split() if name in plain]
     if len(found) > 1 and found[-1] == plain.get("id"):

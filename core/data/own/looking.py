@@ -123,10 +123,11 @@ class Look:
         return Lines(self.content, table).texts("value", column, empty=True)
 
     def _is_index(self, place: int) -> bool:
-        """Whether a column is an index: by its name, and because it counts the rows."""
-        if place or not sniffing.is_index(self.names[place]):
-            return sniffing.is_index(self.names[place]) and self.names[place].startswith("__index")
-        return [row[0] for row in self.data] == [str(row) for row in range(len(self.data))]
+        """Whether a column is an index: by its name, and because it numbers the rows, each differently."""
+        if not sniffing.is_index(self.names[place]):
+            return False
+        numbers = [row[place] for row in self.data]
+        return all(map(str.isdecimal, numbers)) and len(set(numbers)) == len(numbers)
 
 
 def look_at(path: Path, said: Said, which: str, known: frozenset[str]) -> Look:

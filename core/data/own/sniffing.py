@@ -244,7 +244,7 @@ def _regular(rows: Sequence[Sequence[str]]) -> dict[int, frozenset[str]]:
     shapes = {
         place: frozenset(map(shape, column)) for place, column in enumerate(zip(*rows[1:], strict=False))
     }
-    return {place: found for place, found in shapes.items() if len(found) <= 3}
+    return {place: found for place, found in shapes.items() if len(found) <= 3 and " " not in "".join(found)}
 
 
 def _alike(row: Sequence[str], regular: dict[int, frozenset[str]]) -> bool:
@@ -267,11 +267,13 @@ def has_header(rows: Sequence[Sequence[str]], known: frozenset[str]) -> bool:
     if any(NUMBER.fullmatch(field) for field in first):
         return False
     columns = [[row[place].strip() for row in below] for place in range(len(first))]
+    named = sum(plain_name(field) in known for field in first)
+    if named < 2 and any(_same_code(field, column) for field, column in zip(first, columns, strict=True)):
+        return False
     over_numbers = any(
         column and sum(NUMBER.fullmatch(field) is not None for field in column) >= 0.9 * len(column)
         for column in columns
     )
-    named = sum(plain_name(field) in known for field in first)
     if over_numbers or named > 1:
         return True
     other_shape = any(
@@ -280,6 +282,12 @@ def has_header(rows: Sequence[Sequence[str]], known: frozenset[str]) -> bool:
         if column
     )
     return named == 1 and (other_shape or not below)
+
+
+def _same_code(field: str, column: Sequence[str]) -> bool:
+    """Whether a field looks like all below it, and these are codes such as B0001."""
+    found = set(map(shape, column))
+    return len(found) == 1 and re.search("9.*a|a.*9", min(found)) is not None and found == {shape(field)}
 
 
 def counted(names: Sequence[str]) -> bool:

@@ -25,6 +25,8 @@ _COMMA = re.compile(r"[+-]?\d+,\d+", re.ASCII)
 _WHOLE_ID = re.compile(r"(\d+)(\.0+)?", re.ASCII)
 _REMEMBERED = 1 << 18  # different texts of a column that are kept only once
 _BLOCK = 1 << 24
+LOOK_AT_CARD = "the file is cut off, damaged, or not what its card says"
+"""The hint about a line where nothing better is known."""
 csv.field_size_limit(1 << 30)  # a long description is no reason to refuse a table; the file's size is a bound
 
 
@@ -250,7 +252,7 @@ def place_of(what: str, column: Column, header: list[str], width: int, file: str
 
 def plain_ids(ids: Sequence[str]) -> Sequence[str]:
     """Ids as they are; but where all are whole numbers and some are written as 9.0, these as 9."""
-    if not any(item.endswith(".0") for item in ids):
+    if not any("." in item and item.endswith("0") for item in ids):
         return ids
     found = [_WHOLE_ID.fullmatch(item) for item in ids]
     return [match[1] for match in found if match] if all(found) else ids
@@ -258,9 +260,7 @@ def plain_ids(ids: Sequence[str]) -> Sequence[str]:
 
 def broken(file: str, line: int, problem: str, word: str = "line", about: str = "") -> BrokenLine:
     """The error about a line of a file, or a row of a table."""
-    return BrokenLine(
-        f"{file}, {word} {line}: {problem}", "the file is cut off, damaged, or not what its card says", about
-    )
+    return BrokenLine(f"{file}, {word} {line}: {problem}", LOOK_AT_CARD, about)
 
 
 def short(text: str) -> str:

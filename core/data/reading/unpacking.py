@@ -12,13 +12,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
+from core.assets.unpacking import CHUNK, limit, open_member
 from core.errors import DataError
 
-LEAST_LIMIT = 64 << 20
-"""Bytes that any packed file may unfold to."""
-RATIO = 100
-"""A packed file may unfold to this many times its size; tables of text reach 20."""
-_CHUNK = 1 << 20
 _XZ_MEMORY = 256 << 20
 _UNPACK_FIRST = "unpack it, and name the table inside, or the folder"
 _OTHERS = (
@@ -33,11 +29,6 @@ _OTHERS = (
     (b"FEA1", "a Feather file", "save it as CSV or parquet"),
     (b"%PDF", "a PDF document", "save its table as CSV"),
 )
-
-
-def limit(packed: int) -> int:
-    """Bytes that a file of `packed` bytes may unfold to."""
-    return max(LEAST_LIMIT, RATIO * packed)
 
 
 def read_content(path: Path, hint: str = "check the path") -> bytes:
@@ -83,32 +74,6 @@ def unpacked(content: bytes, name: str) -> bytes:
     return whole
 
 
-def copy_bounded(origin: IO[bytes], sink: IO[bytes], most: int) -> None:
-    """Copies at most `most` bytes.
-
-    Raises:
-        ValueError: there is more.
-    """
-    done = 0
-    while chunk := origin.read(_CHUNK):
-        done += len(chunk)
-        if done > most:
-            raise ValueError(f"it unfolds to more than {most:,} bytes")
-        sink.write(chunk)
-
-
-def open_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> IO[bytes]:
-    """A member of a zip archive, of the two kinds that are unpacked piece by piece.
-
-    Raises:
-        NotImplementedError: it is packed in another way, which would unfold in memory.
-        RuntimeError: it is encrypted.
-    """
-    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise NotImplementedError(f"{member.filename} is packed in an unusual way")
-    return archive.open(member)
-
-
 def _collected(chunks: Iterator[bytes], most: int, name: str) -> bytes:
     parts, done = [], 0
     for chunk in chunks:
@@ -121,7 +86,7 @@ def _collected(chunks: Iterator[bytes], most: int, name: str) -> bytes:
 
 def _read(handle: io.BufferedIOBase | IO[bytes]) -> Iterator[bytes]:
     with handle:
-        while chunk := handle.read(_CHUNK):
+        while chunk := handle.read(CHUNK):
             yield chunk
 
 
@@ -139,7 +104,7 @@ def _of_xz(content: bytes, name: str) -> Iterator[bytes]:
         stream = lzma.LZMADecompressor(memlimit=_XZ_MEMORY)
         rest = content
         while not stream.eof:
-            chunk = stream.decompress(rest, _CHUNK)
+            chunk = stream.decompress(rest, CHUNK)
             if not chunk and stream.needs_input and not stream.eof:
                 raise EOFError("it is cut off")
             rest = b""
@@ -155,7 +120,7 @@ def _of_zip(content: bytes, name: str) -> Iterator[bytes]:
         if len(members) != 1:
             inside = ", ".join(repr(member.filename)[:40] for member in members[:5])
             raise DataError(f"{name} holds {len(members)} files: {inside}"[:200], _UNPACK_FIRST)
-        yield from _read(open_member(archive, members[0]))
+        yield from _read(open_member(archive, members[0].filename))
 
 
 def _left_out(name: str) -> bool:
