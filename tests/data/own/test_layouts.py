@@ -274,7 +274,7 @@ def frame() -> pd.DataFrame:
         lambda f: f.to_json(orient="records"),
         lambda f: f.assign(timestamp=pd.to_datetime(f.timestamp, unit="s")).to_csv(),
         lambda f: f.assign(timestamp=pd.to_datetime(f.timestamp, unit="s", utc=True)).to_csv(),
-        lambda f: f.assign(timestamp=pd.to_datetime(f.timestamp, unit="s")).to_json(None, "records", lines=True),
+        lambda f: f.assign(timestamp=f.timestamp.map(str)).to_json(orient="records", lines=True),
         lambda f: f.assign(timestamp=f.timestamp * 10**9).to_csv(index=False),
         lambda f: f.assign(timestamp=f.timestamp * 10**6).to_csv(index=False),
         lambda f: f.assign(timestamp=f.timestamp * 1000.0).to_csv(index=False),
