@@ -320,7 +320,7 @@ def code_column(column: pd.Series[Any], what: str, file: str, rows: Ints) -> Cod
 
 
 def cell_text(value: object) -> str:
-    """A cell of a table as text: whole numbers without a fraction, bytes as UTF-8, nothing and lists as nothing."""
+    """A cell of a table as text: whole numbers without a fraction, bytes as UTF-8; of a list nothing."""
     if isinstance(value, (bytes, bytearray)):
         return bytes(value).decode("utf-8", "replace").strip()
     if value is None or isinstance(value, (np.ndarray, list, dict)) or value != value:

@@ -129,9 +129,7 @@ CELLS = [
 @given(st.data(), st.sampled_from(["user_id", "item_id", "rating", "timestamp"]))
 def test_any_column_of_parquet(tmp_path: Path, data: st.DataObject, column: str) -> None:
     pytest.importorskip("pyarrow")
-    kind = data.draw(
-        st.sampled_from(CELL.original_strategies if hasattr(CELL, "original_strategies") else [CELL])
-    )
+    kind = data.draw(st.sampled_from(CELLS))
     cells = data.draw(st.lists(kind, min_size=1, max_size=4))
     frame = FRAME.assign(**{column: [cells[place % len(cells)] for place in range(len(FRAME))]})
     try:
