@@ -11,7 +11,8 @@ from typing import Any
 
 import tomli_w
 
-from core.config import RunConfig
+from core.config import RETIRED, RunConfig
+from core.data.cards import load_card
 from core.data.strict import build
 from core.errors import DataError, InputError
 from core.presets import preset_config
@@ -66,7 +67,7 @@ def read_run_file(path: Path) -> RunFile:
             raise InputError(f"{path}: {name} is not a table", f"write its settings below [{name}]")
         else:
             for key in value:
-                if key not in known[name]:
+                if key not in known[name] and key not in RETIRED.get(name, ()):
                     raise InputError(f"{path}: unknown key {name}.{key}", _closest(key, known[name]))
     settings = {name: values for name, values in record.items() if name not in TOP}
     return RunFile(record.get("method"), record.get("seed"), record.get("preset"), settings)
@@ -82,14 +83,28 @@ def resolve(preset: str, *layers: Mapping[str, Mapping[str, Any]]) -> RunConfig:
     for layer in layers:
         for part, values in layer.items():
             record[part] |= values
+    span = record["encoder"].pop("max_history", None)
     plain = {
         part: {name: value for name, value in values.items() if value is not None}
         for part, values in record.items()
     }
     try:
-        return build(RunConfig, plain)
+        config = build(RunConfig, plain)
     except DataError as error:
         raise InputError(error.title, error.hint) from error
+    if span is not None:
+        _check_span(span, config.data.dataset)
+    return config
+
+
+def _check_span(span: Any, dataset: str) -> None:
+    """Raises `InputError` unless an older run file meant histories of the dataset's length."""
+    rule = load_card(dataset).rules.max_history
+    if span != rule:
+        raise InputError(
+            f"encoder.max_history is {span}, but histories of {dataset} have at most {rule} items",
+            "leave it out: max_history in the dataset's card holds for every method",
+        )
 
 
 def _example(name: str) -> str:

@@ -54,9 +54,11 @@ class Encoder(nn.Module, ABC):
     kind: ClassVar[str]
     items: nn.Embedding
 
-    def __init__(self, config: EncoderConfig) -> None:
+    def __init__(self, config: EncoderConfig, max_history: int) -> None:
         super().__init__()
         self.config = config
+        self.max_history = max_history
+        """Items read, the last ones of a history: as many as the dataset's rules say."""
         self.frozen = False
 
     @abstractmethod
@@ -74,11 +76,6 @@ class Encoder(nn.Module, ABC):
     def width(self) -> int:
         """Length of z and of an item's vector."""
         return self.config.width
-
-    @property
-    def max_history(self) -> int:
-        """Items read, the last ones of a history."""
-        return self.config.max_history
 
     def represent(self, histories: Sequence[Sequence[int]]) -> Tensor:
         """z, (batch, width): the state after the last item of each history."""
@@ -116,15 +113,15 @@ class Encoder(nn.Module, ABC):
         return super().train(mode and not self.frozen)
 
 
-def new_encoder(kind: str, items: int, config: EncoderConfig) -> Encoder:
-    """An untrained encoder of a kind, initialized from torch's generator.
+def new_encoder(kind: str, items: int, config: EncoderConfig, max_history: int) -> Encoder:
+    """An untrained encoder of a kind, initialized from torch's generator, that reads so many items.
 
     Raises:
         InputError: there is no such kind.
     """
     check_choice(kind, tuple(KINDS), "encoder")
     module, name = KINDS[kind].split(":")
-    made: Encoder = getattr(import_module(module), name)(items, config)
+    made: Encoder = getattr(import_module(module), name)(items, config, max_history)
     return made
 
 
@@ -254,7 +251,8 @@ class Recipe:
 
 def id_recipe(task: Task, kind: str) -> Recipe:
     """An encoder of a kind that knows the task's items by their ids."""
-    return Recipe(kind, lambda config: new_encoder(kind, len(task.dataset.catalogue), config))
+    items, span = len(task.dataset.catalogue), task.dataset.rules.max_history
+    return Recipe(kind, lambda config: new_encoder(kind, items, config, span))
 
 
 def fit_encoder(task: Task) -> tuple[Encoder, TrainingReport]:
@@ -304,6 +302,7 @@ def train_encoder(task: Task, recipe: Recipe, config: EncoderConfig) -> tuple[En
     samples = task.samples
     validation = [samples.seed, task.config.data.validation_positions]
     settings = {field: value for field, value in vars(config).items() if field not in ("kind", "tune")}
+    settings["max_history"] = task.dataset.rules.max_history
     key = sha256_of([settings, samples.dataset, samples.split, *validation, task.seed, *recipe.inputs])[:12]
     path = task.folder / "encoders" / f"{name}-{key}.safetensors"
     torch.manual_seed(task.seed)
@@ -359,7 +358,8 @@ def load_encoder(folder: Path, task: Task, kind: str | None = None) -> Encoder:
     Raises:
         ResultError: the file is missing, damaged, or of another shape.
     """
-    model = new_encoder(kind or task.config.encoder.kind, len(task.dataset.catalogue), task.config.encoder)
+    config, dataset = task.config.encoder, task.dataset
+    model = new_encoder(kind or config.kind, len(dataset.catalogue), config, dataset.rules.max_history)
     with readable(folder / ENCODER_FILE):
         model.load_state_dict(load_file(folder / ENCODER_FILE))
     return model.freeze()

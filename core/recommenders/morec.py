@@ -27,13 +27,14 @@ class MoRec(SASRec):
     Args:
         titles: (items, t) frozen vectors of the titles.
         config: SASRec's settings.
+        max_history: items read.
     """
 
     kind = "morec"
     titles: Tensor
 
-    def __init__(self, titles: Tensor, config: EncoderConfig) -> None:
-        super().__init__(0, config)  # of the id embeddings only the padding is left
+    def __init__(self, titles: Tensor, config: EncoderConfig, max_history: int) -> None:
+        super().__init__(0, config, max_history)  # of the id embeddings only the padding is left
         spread = titles.std(dim=0, keepdim=True).clamp_min(1e-6)
         self.register_buffer("titles", (titles - titles.mean(dim=0, keepdim=True)) / spread)
         hidden = nn.Linear(titles.shape[1], 4 * config.width)
@@ -63,12 +64,14 @@ class MoRecRecommender(EncoderRecommender):
         llm = load_llm(task.config.model, task.emit)
         titles = title_vectors(llm, task.dataset.catalogue.titles, task.emit)
         digest = hashlib.sha256(titles.numpy().tobytes()).hexdigest()
-        return Recipe(self.name, lambda config: MoRec(titles, config), (digest,))
+        span = task.dataset.rules.max_history
+        return Recipe(self.name, lambda config: MoRec(titles, config, span), (digest,))
 
     def load(self, folder: Path, task: Task) -> None:
         """Reads the weights, the title vectors among them; the language model is not loaded."""
         with readable(folder / ENCODER_FILE):
             weights = load_file(folder / ENCODER_FILE)
-            self.model = MoRec(torch.zeros_like(weights["titles"]), task.config.encoder)
+            span = task.dataset.rules.max_history
+            self.model = MoRec(torch.zeros_like(weights["titles"]), task.config.encoder, span)
             self.model.load_state_dict(weights)
         self.model.freeze()
