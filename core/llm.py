@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import torch
 from safetensors import SafetensorError
-from torch import nn
+from torch import Tensor, nn
 
 from core import parallel
 from core.assets import embedded_model_file, home
@@ -33,6 +33,16 @@ BYTES_PER_WEIGHT = {"nf4": 0.55, "int8": 1.05, "none": 2.0}
 
 
 @dataclass(frozen=True)
+class Reading:
+    """How a model can be read rightly; `core.checking` finds it out."""
+
+    split: bool = True
+    """Whether its lower layers may run by themselves, before the upper ones and apart from them."""
+    packed: bool = True
+    """Whether several candidates may share a row, each hidden from the others by the mask."""
+
+
+@dataclass(frozen=True)
 class LanguageModel:
     """A loaded causal language model whose weights are frozen."""
 
@@ -42,6 +52,7 @@ class LanguageModel:
     quantization: str
     device: torch.device
     dtype: torch.dtype
+    reading: Reading = Reading()
 
     @property
     def width(self) -> int:
@@ -54,11 +65,11 @@ class LanguageModel:
         found: nn.Module = self.model.get_decoder()  # type: ignore[no-untyped-call]
         return found
 
-    @property
-    def output(self) -> nn.Module:
-        """The layer that turns the last states into logits over the vocabulary."""
-        found: nn.Module = self.model.get_output_embeddings()  # type: ignore[no-untyped-call]
-        return found
+    def logits(self, states: Tensor) -> Tensor:
+        """(n, vocabulary) of (n, width) last states, by the model's own code: scaled or capped as it does."""
+        from core.structure import run_head  # transformers is slow to import
+
+        return run_head(self.model, states)
 
     @property
     def depth(self) -> int:
