@@ -14,8 +14,8 @@ from ilora_app.cli.options import choose_preset, given_settings, with_run_option
 from ilora_app.cli.running import kept_command, run_plan
 
 if TYPE_CHECKING:
-    from core.benchmark import Plan
-    from core.runfile import RunFile
+    from core.benchmark.run import Plan
+    from core.config.run_file import RunFile
 
 
 @with_run_options
@@ -52,15 +52,15 @@ def train(
     folder = _folder(plan, results[0].config_sha256)
     address = None
     if push_to_hub is not None:
-        from core.hub import push_folder
+        from core.assets.hub import push_folder
 
         address = push_folder(folder, push_to_hub)
     if as_json:
         if address:
             sys.stdout.write(Saved("hub", address).to_json() + "\n")
         return
-    from core.data import load_card
-    from core.results import group_tables
+    from core.data.card_files import load_card
+    from core.results.tables import group_tables
     from ilora_app.render.leaderboard import print_leaderboards
 
     dataset = plan.config.data.dataset
@@ -69,8 +69,8 @@ def train(
 
 
 def _read(run_file: Path | None, preset: str | None) -> RunFile:
+    from core.config.run_file import RunFile, read_run_file
     from core.errors import InputError
-    from core.runfile import RunFile, read_run_file
 
     if run_file is None:
         return RunFile()
@@ -87,11 +87,11 @@ def _plan(
     Raises:
         InputError: a name or value cannot be used, or the method leaves nothing to keep.
     """
-    from core.benchmark import Plan
+    from core.benchmark.run import Plan
+    from core.config.run_file import resolve
     from core.errors import InputError
-    from core.recommenders import check_method
-    from core.runfile import resolve
-    from core.runs import SAVED_METHODS
+    from core.methods import check_method
+    from core.runs.store import SAVED_METHODS
 
     method = method or file.method or "ilora"
     check_method(method)
@@ -110,7 +110,7 @@ def _plan(
 
 
 def _folder(plan: Plan, config_sha256: str) -> Path:
-    from core.runs import run_folder
+    from core.runs.store import run_folder
 
     data = plan.config.data
     return run_folder(plan.out, data.dataset, data.split, plan.methods[0], plan.seeds[0], config_sha256)
@@ -118,7 +118,7 @@ def _folder(plan: Plan, config_sha256: str) -> Path:
 
 def _say(folder: Path, method: str, address: str | None) -> None:
     """Where the run is, and what can be done with it."""
-    from core.recommenders import CONFIG_PARTS
+    from core.methods import CONFIG_PARTS
 
     typer.echo(f"run: {folder}")
     if address:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from ilora_app.render.report import Block, Code, Heading, More, Plot, Section, Words
+from ilora_app.render.blocks import Block, Code, Heading, More, Plot, Section, Words
 from ilora_app.render.sheets import Sheet, markdown
 
 
