@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from core.data import times
-from core.data.reading.bulk import even, unquoted
+from core.data.reading.bulk import even, unquoted, usual_dates
 from core.data.reading.impressions import read_clicks
 from core.data.reading.lines import (
     CONTROL,
@@ -82,6 +82,8 @@ def read_columns(content: bytes, table: InteractionsTable) -> Columns:
         InputError: it is a parquet file, and what reads these is not installed.
     """
     found = _read(content, table)
+    if table.timestamp is not None:
+        _check_unit(found, table.time_format)
     return dataclasses.replace(found, users=_plain(found.users), items=_plain(found.items))
 
 
@@ -104,6 +106,20 @@ def code(values: Sequence[str]) -> Coded:
     places: dict[str, int] = {}
     codes = [places.setdefault(value, len(places)) for value in values]
     return Coded(tuple(places), np.array(codes, np.int64))
+
+
+def _check_unit(found: Columns, form: str) -> None:
+    """Refuses times of which some are in seconds and some in smaller units: their order would be none."""
+    seconds = found.timestamps
+    if form in ("seconds", "decimal"):
+        odd = seconds >= 10**11 if seconds.min() < 10**11 else np.zeros(0, np.bool_)
+    elif form in times.UNITS:
+        odd = (seconds > 0) & (seconds < 10**7) if seconds.max() > 10**8 else np.zeros(0, np.bool_)
+    else:
+        return
+    if odd.any():
+        row = int(np.argmax(odd))
+        raise found.broken(row, "its time has another unit than those of other lines", "time")
 
 
 def _plain(column: Coded) -> Coded:
@@ -252,8 +268,13 @@ def _coded(column: pd.Series[Any]) -> Coded | None:
 def _times(column: pd.Series[Any], form: str) -> Ints | None:
     if form not in times.UNITS:
         dates, read = _coded(column), times.reader(form)
-        seconds = [read(value) for value in dates.ids] if dates else [None]
-        return None if dates is None or None in seconds else np.array(seconds, np.int64)[dates.codes]
+        if dates is None:
+            return None
+        usual = usual_dates(dates.ids) if form == "date" else None
+        if usual is not None:
+            return usual[dates.codes]
+        seconds = [read(value) for value in dates.ids]
+        return None if None in seconds else np.array(seconds, np.int64)[dates.codes]
     values = column.to_numpy()
     if values.dtype not in ((np.int64,) if form != "decimal" else (np.int64, np.float64)):
         return None
