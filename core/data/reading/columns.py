@@ -278,6 +278,8 @@ def _times(column: pd.Series[Any], form: str) -> Ints | None:
     values = column.to_numpy()
     if values.dtype not in ((np.int64,) if form != "decimal" else (np.int64, np.float64)):
         return None
+    if not np.isfinite(values).all():
+        return None
     low, high = values.min(), values.max()
     if not (low > 0 and high // times.UNITS[form] < times.LATEST):  # 0 may have been written as -0
         return None
