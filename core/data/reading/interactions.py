@@ -16,7 +16,8 @@ from core.assets.unpacking import limit
 from core.data.cards import CardSource, DatasetCard, Expected, Rules
 from core.data.cards import Titles as TitleRules
 from core.data.reading import titles
-from core.data.reading.columns import Columns, cell_text, code, code_column, read_columns
+from core.data.reading.codes import cell_text, code, code_column
+from core.data.reading.columns import Columns, read_columns
 from core.data.reading.lines import CONTROL, Lines, broken, plain_ids, short
 from core.data.reading.parquet import read_parquet
 from core.data.reading.pickles import read_frame
