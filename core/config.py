@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import math
+import re
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from core.errors import InputError
+from core.bounds import check_bounds
+from core.errors import DataError, InputError
 
 QUANTIZATIONS = ("nf4", "int8", "none")
 OBJECTIVES = ("listwise", "language-model")
@@ -25,6 +26,8 @@ TUNING_GRID: tuple[dict[str, float], ...] = tuple(
 )
 """What `EncoderConfig.tune` tries, the same settings for every encoder; validation MRR chooses."""
 EMBEDDED = "smollm2-135m-instruct"
+DATASET_NAME = "[a-z0-9][a-z0-9-]{0,63}"
+"""What a dataset may be called; nothing of the kind is a path."""
 
 
 def check(condition: bool, title: str, hint: str = "") -> None:
@@ -36,12 +39,6 @@ def check(condition: bool, title: str, hint: str = "") -> None:
 def check_choice(value: str, choices: tuple[str, ...], what: str) -> None:
     """Raises `InputError` naming the choices unless the value is one of them."""
     check(value in choices, f"unknown {what}: {value}", f"choose one of: {', '.join(choices)}")
-
-
-def check_range(value: float, low: float, high: float, what: str) -> None:
-    """Raises `InputError` unless the value is a number from `low` to `high`, both included."""
-    hint = f"give {low:g} or more" if high == math.inf else f"give {low:g} to {high:g}"
-    check(low <= value <= high and math.isfinite(value), f"{what} is {value}", hint)
 
 
 @dataclass(frozen=True)
@@ -98,22 +95,12 @@ class EncoderConfig:
 
     def __post_init__(self) -> None:
         check_choice(self.kind, ENCODERS, "encoder")
-        for name in ("width", "layers", "heads", "batch_size", "patience", "max_history"):
-            check_range(getattr(self, name), 1, math.inf, f"the encoder's {name.replace('_', ' ')}")
-        check_range(self.weight_decay, 0, math.inf, "the encoder's weight decay")
-        check(
-            0 < self.learning_rate < math.inf,
-            f"the encoder's learning rate is {self.learning_rate}",
-            "give a positive number",
-        )
+        check_bounds("encoder", self)
         check(
             self.width % self.heads == 0,
             f"{self.heads} heads do not divide width {self.width}",
             "such as 2 and 64",
         )
-        check(0 <= self.dropout < 1, f"dropout {self.dropout} is not in [0, 1)", "such as 0.1")
-        check(self.epochs >= 1, f"epochs is {self.epochs}", "give at least 1")
-        check_range(self.steps, 0, math.inf, "the encoder's number of steps")
 
 
 @dataclass(frozen=True)
@@ -134,15 +121,12 @@ class AdapterConfig:
     """K, used by iLoRA only."""
 
     def __post_init__(self) -> None:
-        check(self.rank >= 1, f"rank is {self.rank}", "give at least 1")
+        check_bounds("adapter", self)
         check(
-            self.experts >= 1 and self.rank % self.experts == 0,
+            self.rank % self.experts == 0,
             f"{self.experts} experts do not divide rank {self.rank}",
             "choose experts that divide the rank",
         )
-        check(self.layers >= 0, f"adapted layers is {self.layers}", "give 0 for all layers")
-        check(0 < self.alpha < math.inf, f"alpha is {self.alpha}", "give a positive number")
-        check(0 <= self.dropout < 1, f"the adapter's dropout {self.dropout} is not in [0, 1)", "such as 0.1")
         check(bool(self.targets), "the adapter has no targets", "name linear layers, such as q_proj")
 
 
@@ -171,10 +155,7 @@ class GateConfig:
         check_choice(self.kind, GATES, "gate")
         check_choice(self.scope, GATE_SCOPES, "gate scope")
         check_choice(self.input, GATE_INPUTS, "gate input")
-        check(self.kept >= 1, f"experts kept by the gate is {self.kept}", "give at least 1")
-        check_range(self.noise, 0, math.inf, "the gate's noise")
-        check_range(self.balance, 0, math.inf, "the gate's balance term")
-        check(math.isfinite(self.entropy), f"the gate's entropy term is {self.entropy}", "such as 0.01")
+        check_bounds("gate", self)
 
     @property
     def has_penalty(self) -> bool:
@@ -228,10 +209,9 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         check_choice(self.objective, OBJECTIVES, "objective")
-        check(self.samples >= 0, f"samples is {self.samples}", "give 0 or more")
-        check(self.micro_batch_size >= 1, f"micro-batch is {self.micro_batch_size}", "give at least 1")
+        check_bounds("training", self)
         check(
-            self.batch_size >= 1 and self.batch_size % self.micro_batch_size == 0,
+            self.batch_size % self.micro_batch_size == 0,
             f"micro-batch {self.micro_batch_size} does not divide batch {self.batch_size}",
             f"choose a divisor of {self.batch_size}",
         )
@@ -250,19 +230,6 @@ class TrainingConfig:
             "a curriculum ends with item vectors, and there are none",
             "leave out one of curriculum and text-only prompts",
         )
-        check(self.candidates >= 2, f"candidates is {self.candidates}", "give at least 2")
-        check(
-            0 < self.learning_rate < math.inf,
-            f"learning rate is {self.learning_rate}",
-            "give a positive number",
-        )
-        check(0 < self.clip < math.inf, f"the largest gradient is {self.clip}", "give a positive number")
-        check_range(self.gate_rate_multiplier, 0, math.inf, "the gate's rate multiplier")
-        check_range(self.weight_decay, 0, math.inf, "weight decay")
-        check_range(self.warmup, 0, 1, "warm-up")
-        check_range(self.final_rate, 0, 1, "the final rate")
-        check_range(self.validations, 0, math.inf, "validations")
-        check_range(self.validation_cases, 1, math.inf, "validation cases")
 
 
 @dataclass(frozen=True)
@@ -297,11 +264,7 @@ class ChatConfig:
     """Requests for one case at most: too many requests, server errors and silence are tried again."""
 
     def __post_init__(self) -> None:
-        check_range(self.price_in, 0, math.inf, "the price of a million prompt tokens")
-        check_range(self.price_out, 0, math.inf, "the price of a million answered tokens")
-        check_range(self.answer_tokens, 1, math.inf, "the longest answer in tokens")
-        check_range(self.tries, 1, math.inf, "requests for one case")
-        check(0 < self.timeout < math.inf, f"the chat model's timeout is {self.timeout}", "such as 60")
+        check_bounds("chat", self)
         if self.url:
             _check_address(self.url)
 
@@ -348,8 +311,12 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         check_choice(self.split, SPLITS, "split")
-        check(self.spread_positions >= 1, f"spread positions is {self.spread_positions}", "give at least 1")
-        check_range(self.test_users, 0, math.inf, "the number of test users")
+        check(
+            bool(re.fullmatch(DATASET_NAME, self.dataset)),
+            f"{self.dataset[:80]!r} is no dataset's name",
+            "ilora-app data lists the names, ilora-app data add makes one of your own files",
+        )
+        check_bounds("data", self)
 
 
 @dataclass(frozen=True)
@@ -385,8 +352,10 @@ class RunConfig:
         """The config saved by `to_dict`.
 
         Raises:
-            InputError: a key is missing or unknown, or a value breaks a rule.
+            InputError: a key is missing or unknown, or a value has the wrong type or breaks a rule.
         """
+        from core.data.strict import build  # here, for what lies around it reads these settings
+
         kinds: dict[str, Any] = {
             "data": DataConfig,
             "model": ModelConfig,
@@ -396,6 +365,7 @@ class RunConfig:
             "training": TrainingConfig,
             "answering": AnsweringConfig,
         }
+        check(isinstance(record, dict), "a run's config is no table", f"expected {sorted(kinds)}")
         if "chat" in record:
             kinds["chat"] = ChatConfig
         check(
@@ -405,16 +375,17 @@ class RunConfig:
         )
         parts: dict[str, Any] = {}
         for name, kind in kinds.items():
-            values = dict(record[name])
-            if name == "adapter":
-                values["targets"] = tuple(values.get("targets", ()))
+            values = record[name]
             known = {item.name for item in dataclasses.fields(kind)}
             check(
-                set(values) == known,
+                isinstance(values, dict) and set(values) == known,
                 f"the config's part {name} has other keys than this version knows",
                 "run the benchmark again",
             )
-            parts[name] = kind(**values)
+            try:
+                parts[name] = build(kind, values, name)
+            except DataError as error:
+                raise InputError(error.title, error.hint) from error
         return RunConfig(**parts)
 
 

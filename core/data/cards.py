@@ -6,13 +6,13 @@ import contextlib
 import math
 import re
 import string
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 from core import assets
+from core.config import DATASET_NAME
 from core.data import strict
 from core.errors import AssetError, DataError, InputError
 
@@ -24,7 +24,6 @@ TITLE_STYLES = ("as-is", "trailing-article")
 TABLE_FORMATS = ("text", "parquet", "pickle")
 TIME_FORMATS = ("seconds", "decimal", "date")
 REPEATS = ("keep", "first")
-_NAME = "[a-z0-9][a-z0-9-]{0,63}"
 _EXAMPLE = "datasets/movielens.toml shows every key"
 
 
@@ -378,7 +377,7 @@ class DatasetCard:
     """Published figures on this dataset."""
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(_NAME, self.name):
+        if not re.fullmatch(DATASET_NAME, self.name):
             raise DataError(f"'{self.name}' cannot be a dataset's name", "use small letters, digits and '-'")
         if not self.sources:
             raise DataError("the card lists no [[sources]]", _EXAMPLE)
@@ -431,13 +430,15 @@ def load_card(name_or_path: str | Path) -> DatasetCard:
         DataError: the card breaks its contract.
     """
     path = _find(name_or_path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read ({error})", "a card is a TOML file in UTF-8") from error
-    card = parse_card(text, path.name)
+    card = parse_card(strict.read_text(path), path.name)
     if card.name != path.stem:
         raise DataError(f"{path.name}: its name is '{card.name}'", f"rename the file to {card.name}.toml")
+    wheels = [source.name for source in card.sources if source.kind == "wheel"]
+    if wheels and path.resolve().parent != _folders()[0]:
+        raise DataError(
+            f"{path.name}: the source '{wheels[0]}' is a wheel, and this card did not come with the program",
+            "give its files by url, or add them with ilora-app data add",
+        )
     return card
 
 
@@ -447,13 +448,7 @@ def parse_card(text: str, file_name: str) -> DatasetCard:
     Raises:
         DataError: the text is not TOML, or not a card.
     """
-    try:
-        table = tomllib.loads(text)
-    except ValueError as error:  # not TOML, or a number of thousands of digits
-        raise DataError(f"{file_name}: {error}", "each key may be written once; " + _EXAMPLE) from error
-    except RecursionError as error:
-        raise DataError(f"{file_name}: nested too deeply", _EXAMPLE) from error
-    return card_of(table, file_name)
+    return card_of(strict.toml_of(text, file_name), file_name)
 
 
 def card_of(table: Mapping[str, object], file_name: str) -> DatasetCard:
@@ -482,7 +477,7 @@ def _folders() -> list[Path]:
 
 
 def _find(name_or_path: str | Path) -> Path:
-    if re.fullmatch(_NAME, str(name_or_path)):
+    if re.fullmatch(DATASET_NAME, str(name_or_path)):
         for folder in _folders():
             if (folder / f"{name_or_path}.toml").is_file():
                 return folder / f"{name_or_path}.toml"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,7 +19,8 @@ from torch import Tensor, nn
 from core.answers import AT_TEST, AnswerRanker, Wording
 from core.assets import base_model, home
 from core.config import AdapterConfig, RunConfig
-from core.errors import ModelError
+from core.data.strict import json_of, read_text
+from core.errors import DataError, ModelError
 from core.events import Emit, Notice, silent
 from core.ilora.folding import Update, fold
 from core.ilora.gate import Gate, MeanInput, RandomInput, gate_penalty, make_gate
@@ -30,6 +30,7 @@ from core.norms import replace_norms
 from core.prompts import AnswerPrompt, ListwisePrompt, encode_titles
 from core.ranking import ListwiseRanker, SegmentStates, decoder_view, states_key
 from core.sharding import spread_layers
+from core.weights import check_weights
 
 if TYPE_CHECKING:
     from core.data.cards import Prompts
@@ -280,18 +281,14 @@ class AdaptedModel:
         """Takes back what `state` gave.
 
         Raises:
-            ModelError: a weight is missing, unknown or of another shape.
+            ModelError: a weight is missing, unknown, of another shape or type, or not finite.
         """
         own = self.kept()
         if missing := sorted(own.keys() - state.keys()):
             raise ModelError(f"the saved adapter lacks {missing[0]} (and {len(missing) - 1} more)")
         if unknown := sorted(state.keys() - own.keys()):
             raise ModelError(f"the saved adapter holds the unknown weight {unknown[0]}")
-        for name, parameter in own.items():
-            if parameter.shape != state[name].shape:
-                raise ModelError(
-                    f"the saved {name} has shape {tuple(state[name].shape)}, not {tuple(parameter.shape)}"
-                )
+        check_weights(state, own, "the adapter")
         for name, parameter in own.items():
             parameter.copy_(state[name])
 
@@ -353,12 +350,14 @@ class AdaptedModel:
         """
         try:
             adapter, rest = load_file(folder / ADAPTER_FILE), load_file(folder / REST_FILE)
-            written = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
-        except (OSError, ValueError, SafetensorError) as error:
+            written = json_of(read_text(folder / SETTINGS_FILE), SETTINGS_FILE)
+        except (OSError, ValueError, SafetensorError, DataError) as error:
             raise ModelError(
                 f"{folder} cannot be read: {error}", "train again, or copy the folder anew"
             ) from error
-        check_settings(written, self.peft.peft_config[ADAPTER], folder / SETTINGS_FILE)
+        own = self.peft.peft_config[ADAPTER]
+        own.base_model_name_or_path = base_model(self.llm.name)
+        check_settings(written, own, folder / SETTINGS_FILE)
         names = {
             name.removeprefix("adapter.").replace(f".{ADAPTER}.", "."): name
             for name in self.parameters()
@@ -375,10 +374,12 @@ class AdaptedModel:
 
 def check_settings(written: Any, own: Any, path: Path) -> None:
     """Raises `ModelError` unless peft's saved settings describe the adapter that is to take its weights."""
-    for name in ("r", "lora_alpha", "target_modules", "layers_to_transform"):
+    names = ("base_model_name_or_path", "r", "lora_alpha", "target_modules", "layers_to_transform")
+    for name in names:
         expected, found = getattr(own, name), written.get(name) if isinstance(written, dict) else None
         if name == "target_modules":
-            expected, found = sorted(expected), sorted(found or ())
+            found = sorted(map(str, found)) if isinstance(found, list) else found
+            expected = sorted(expected)
         if found != expected:
             raise ModelError(
                 f"{path} says {name} = {found}, and the run's own settings {expected}",

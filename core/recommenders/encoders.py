@@ -23,13 +23,14 @@ from torch import Tensor, nn
 from core import parallel
 from core.config import TUNING_GRID, EncoderConfig, check_choice, sha256_of
 from core.data.types import Sample
-from core.errors import Interrupted, ResultError
+from core.errors import Interrupted, ModelError, ResultError
 from core.events import Notice, SettingTried, ShouldStop
 from core.files import atomic_path
 from core.metrics import ranks_from_scores, summarize
 from core.recommenders.base import FitReport, Recommender, Scores, Task
 from core.recommenders.popularity import training_sequences
 from core.training import Schedule, TrainingReport, clear_checkpoints, train
+from core.weights import check_weights
 
 PAD = 0
 REPORT = "report"
@@ -311,7 +312,7 @@ def train_encoder(task: Task, recipe: Recipe, config: EncoderConfig) -> tuple[En
     if path.is_file():
         try:
             return model, _read_encoder(path, model)
-        except (OSError, SafetensorError, RuntimeError, ValueError, KeyError, TypeError) as error:
+        except (ModelError, OSError, SafetensorError, RuntimeError, ValueError, KeyError, TypeError) as error:
             task.emit(Notice(f"{path} is damaged ({error}); training the encoder again", "warning"))
     job = EncoderJob(model, training_sequences(task), samples.validation, task.seed)
     epoch = max(1, -(-len(job) // config.batch_size))
@@ -339,7 +340,7 @@ def train_encoder(task: Task, recipe: Recipe, config: EncoderConfig) -> tuple[En
 
 def _read_encoder(path: Path, model: Encoder) -> TrainingReport:
     """Loads a trained encoder into `model`, frozen, and tells how its training went."""
-    model.load_state_dict(load_file(path))
+    take_weights(model, path)
     model.freeze()
     with safe_open(path, "pt") as file:
         return TrainingReport(**json.loads(file.metadata()[REPORT]))
@@ -357,12 +358,19 @@ def load_encoder(folder: Path, task: Task, kind: str | None = None) -> Encoder:
     """The frozen encoder of a run folder, of this kind or the config's.
 
     Raises:
-        ResultError: the file is missing, damaged, or of another shape.
+        ResultError: the file is missing or damaged, or a weight is of another shape or type, or not finite.
     """
     model = new_encoder(kind or task.config.encoder.kind, len(task.dataset.catalogue), task.config.encoder)
     with readable(folder / ENCODER_FILE):
-        model.load_state_dict(load_file(folder / ENCODER_FILE))
+        take_weights(model, folder / ENCODER_FILE)
     return model.freeze()
+
+
+def take_weights(model: Encoder, path: Path) -> None:
+    """Loads a file's weights into an encoder, or raises `ModelError` where one of them makes no sense."""
+    saved = load_file(path)
+    check_weights(saved, model.state_dict(), str(path))
+    model.load_state_dict(saved)
 
 
 @contextmanager
@@ -370,8 +378,8 @@ def readable(path: Path) -> Iterator[None]:
     """Turns whatever goes wrong while weights are read from a file into a `ResultError` that names it."""
     try:
         yield
-    except (OSError, SafetensorError, RuntimeError, KeyError) as error:
-        first = str(error).strip().splitlines()[0]
+    except (ModelError, OSError, SafetensorError, RuntimeError, KeyError, ValueError, TypeError) as error:
+        first = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise ResultError(f"{path}: {first}", "run the benchmark again") from error
 
 

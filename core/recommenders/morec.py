@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from core.config import EncoderConfig
 from core.llm import load_llm
 from core.recommenders.base import Task
-from core.recommenders.encoders import ENCODER_FILE, EncoderRecommender, Recipe, readable
+from core.recommenders.encoders import ENCODER_FILE, EncoderRecommender, Recipe, readable, take_weights
 from core.recommenders.sasrec import SASRec
 from core.title_vectors import title_vectors
 
@@ -70,5 +70,5 @@ class MoRecRecommender(EncoderRecommender):
         with readable(folder / ENCODER_FILE):
             weights = load_file(folder / ENCODER_FILE)
             self.model = MoRec(torch.zeros_like(weights["titles"]), task.config.encoder)
-            self.model.load_state_dict(weights)
+            take_weights(self.model, folder / ENCODER_FILE)
         self.model.freeze()
