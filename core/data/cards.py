@@ -442,6 +442,17 @@ def load_card(name_or_path: str | Path) -> DatasetCard:
     return card
 
 
+def known_cards() -> tuple[list[DatasetCard], list[str]]:
+    """The cards of all datasets, and a line for each that cannot be read."""
+    cards, problems = [], []
+    for name in list_cards():
+        try:
+            cards.append(load_card(name))
+        except (DataError, InputError) as error:
+            problems.append(f"{error.title} – {error.hint}")
+    return cards, problems
+
+
 def parse_card(text: str, file_name: str) -> DatasetCard:
     """The card written in `text`; `file_name` is for messages.
 

@@ -105,7 +105,7 @@ def build(cls: type[T], table: object, where: str = "") -> T:
     """`cls` filled from a TOML table, tables inside it likewise.
 
     Args:
-        cls: a dataclass of strings, numbers, booleans, dataclasses, tuples, dicts and optionals of these.
+        cls: a dataclass of text, numbers, booleans, dataclasses, and tuples, lists or dicts of these.
         table: what the parser returned.
         where: the dotted name of the table, for messages.
 
@@ -137,6 +137,8 @@ def _value(kind: Any, value: object, where: str) -> Any:
         return _union(kind, value, where)
     if typing.get_origin(kind) is tuple:
         return _tuple(kind, value, where)
+    if typing.get_origin(kind) is list:
+        return list(_tuple(kind, value, where))
     if typing.get_origin(kind) is dict:
         return _dict(kind, value, where)
     if kind is Any:
@@ -156,7 +158,7 @@ def _union(kind: types.UnionType, value: object, where: str) -> Any:
     if value is None and type(None) in typing.get_args(kind):
         return None
     for option in options:
-        if type(value) is option or (isinstance(value, list) and typing.get_origin(option) is tuple):
+        if type(value) is option or (isinstance(value, list) and typing.get_origin(option) in (tuple, list)):
             return _value(option, value, where)
     return _value(options[0], value, where)
 

@@ -35,12 +35,12 @@ def examine(model: str | None, revision: str) -> dict[str, Any]:
 
     from core import assets, hardware
     from core.config import ModelConfig
-    from core.data import list_cards, load_card
+    from core.data.cards import known_cards
     from core.doctor import embedded_check, model_size, try_quantizations
     from core.llm import free_memory
 
     wanted = asdict(model_size(ModelConfig(model, revision))) if model is not None else None
-    known = [load_card(name).asset for name in list_cards()] + [m.asset for m in assets.MODELS.values()]
+    known = [card.asset for card in known_cards()[0]] + [m.asset for m in assets.MODELS.values()]
     checked = embedded_check()
     embedded = None
     if checked is not None:
