@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from core.errors import ResultError
-from core.files import atomic_write
+from core.data.strict import read_text
+from core.errors import DataError, ResultError
+from core.files import LARGEST_RESULT, atomic_write
 from core.metrics import METRICS, per_case
 from core.recommenders import REMOTE_METHODS
 from core.result_format import (
@@ -90,14 +91,9 @@ def load_result(path: Path) -> Result:
         ResultError: the file cannot be read, breaks the format, or has metrics its cases do not bear out.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        hint = "run the benchmark again, or remove the file"
-        raise ResultError(f"{path.name}: damaged, not text", hint) from error
-    except OSError as error:
-        raise ResultError(
-            f"{path.name}: cannot be read ({error.strerror})", "check its permissions"
-        ) from error
+        text = read_text(path, LARGEST_RESULT)
+    except DataError as error:
+        raise ResultError(error.title, "run the benchmark again, or remove the file") from error
     result = Result.from_json(text, path.name)
     if wrong := disagreement(result):
         raise ResultError(

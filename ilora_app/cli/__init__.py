@@ -26,6 +26,7 @@ from ilora_app.cli import (
     train,
     tui,
 )
+from ilora_app.cli.saying import prepare_streams, say
 
 app = typer.Typer(
     name="ilora-app",
@@ -61,6 +62,7 @@ def main(arguments: list[str] | None = None) -> None:
     A foreseeable failure is one `error:` line and one `hint:` line on stderr; a bug keeps its traceback.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
+    prepare_streams()
     try:
         code = app(args=arguments or ["--help"], standalone_mode=False)
     except IloraError as error:
@@ -75,7 +77,7 @@ def main(arguments: list[str] | None = None) -> None:
         sys.stderr.close()
         code = 141
     if code == Interrupted.exit_code:  # raised above, or already turned into its code by typer
-        typer.echo("stopped", err=True)
+        say("stopped", err=True)
     sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -86,6 +88,6 @@ def _explained(error: Any) -> tuple[str, str]:
 
 
 def _complain(title: str, hint: str) -> None:
-    typer.echo(f"error: {' '.join(title.split())}", err=True)
+    say(f"error: {' '.join(title.split())}", err=True)
     if hint:
-        typer.echo(f"hint: {' '.join(hint.split())}", err=True)
+        say(f"hint: {' '.join(hint.split())}", err=True)

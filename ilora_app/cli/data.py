@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from ilora_app.cli.saying import say, say_json
+
 if TYPE_CHECKING:
     from core.data import Catalogue, Dataset, DatasetCard, Sample, Samples
     from core.data.adding import Added
@@ -132,11 +134,11 @@ def add(
     )
     if not as_json:
         for line in _guessed(found):
-            typer.echo(line)
+            say(line)
     added = add_dataset(name, found, noun, min_rating)
     if as_json:
         record = {**_record(added.card), "card": str(added.path), "guessed": _guessed(found)}
-        typer.echo(json.dumps(record, indent=2, ensure_ascii=False))
+        say_json(record, indent=2)
     else:
         _say_added(added)
 
@@ -147,7 +149,7 @@ def remove(name: Annotated[str, typer.Argument(help="A dataset that you added.")
     from core.data.adding import remove_dataset
 
     remove_dataset(name)
-    typer.echo(f"forgot {name}; your files are where they were")
+    say(f"forgot {name}; your files are where they were")
 
 
 def _guessed(found: Guess) -> list[str]:
@@ -177,13 +179,13 @@ def _layout(form: str, separator: str, header: bool) -> str:
 
 def _say_added(added: Added) -> None:
     expected, name = added.card.expected, added.card.name
-    typer.echo(
+    say(
         f"added {name}: {expected.users:,} users, {expected.items:,} items, "
         f"{expected.interactions:,} interactions, of which {expected.kept:,} make the sequences"
     )
     split = "" if added.card.split else " --split leave-one-out"
-    typer.echo(f"card: {added.path}")
-    typer.echo(f"next: ilora-app bench --dataset {name}{split}")
+    say(f"card: {added.path}")
+    say(f"next: ilora-app bench --dataset {name}{split}")
 
 
 # --- listing ---------------------------------------------------------------------------------------------
@@ -195,15 +197,14 @@ def _list(as_json: bool) -> None:
     cards, problems = known_cards()
     rows = [_record(card) for card in cards]
     for problem in problems:
-        typer.echo(f"left out: {problem}", err=True)
+        say(f"left out: {problem}", err=True)
     if as_json:
-        typer.echo(json.dumps({"datasets": rows}, indent=2, ensure_ascii=False))
+        say_json({"datasets": rows}, indent=2)
         return
-    from rich.console import Console
-
+    from ilora_app.render.console import SafeConsole
     from ilora_app.render.tables import datasets_table
 
-    Console().print(datasets_table(rows))
+    SafeConsole().print(datasets_table(rows))
 
 
 def _record(card: DatasetCard) -> dict[str, Any]:
@@ -251,13 +252,12 @@ def _show(name: str, seed: int, as_json: bool) -> None:
     splits = [_split_record(make_samples(dataset, card, split, seed)) for split in card.splits]
     row = {**_record(card), "sequence_lengths": _lengths(dataset), "splits": splits}
     if as_json:
-        typer.echo(json.dumps(row, indent=2, ensure_ascii=False))
+        say_json(row, indent=2)
         return
-    from rich.console import Console
-
+    from ilora_app.render.console import SafeConsole
     from ilora_app.render.tables import dataset_details
 
-    Console().print(dataset_details(row))
+    SafeConsole().print(dataset_details(row))
 
 
 def _lengths(dataset: Dataset) -> dict[str, int]:
@@ -299,9 +299,9 @@ def _write_samples(name: str, which: str, out: Path, split: str, seed: int, as_j
             "cases": len(lines),
             "path": str(out),
         }
-        typer.echo(json.dumps(record, indent=2, ensure_ascii=False))
+        say_json(record, indent=2)
     else:
-        typer.echo(f"{len(lines):,} {which} cases of {card.name} in {out} (checksum {samples.sha256[:12]})")
+        say(f"{len(lines):,} {which} cases of {card.name} in {out} (checksum {samples.sha256[:12]})")
 
 
 def _case_lines(samples: Samples, which: str, catalogue: Catalogue) -> list[str]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from typing import Annotated, Any
 
 import typer
+
+from ilora_app.cli.saying import say_json
 
 
 def doctor(
@@ -20,7 +20,7 @@ def doctor(
     """Say what this machine is, which quantization works on it, and what a model would take."""
     record = examine(model, revision)
     if as_json:
-        sys.stdout.write(json.dumps(record, ensure_ascii=False, indent=1) + "\n")
+        say_json(record)
     else:
         _print(record)
 
@@ -60,9 +60,9 @@ def examine(model: str | None, revision: str) -> dict[str, Any]:
 
 
 def _print(record: dict[str, Any]) -> None:
-    from rich.console import Console
     from rich.filesize import decimal
 
+    from ilora_app.render.console import SafeConsole
     from ilora_app.render.tables import facts
 
     table = facts("This machine")
@@ -85,4 +85,4 @@ def _print(record: dict[str, Any]) -> None:
         size = record["model"]
         each = ", ".join(f"{kind} {decimal(value)}" for kind, value in size["bytes"].items())
         table.add_row(size["model"], f"{size['parameters']:,} parameters; weights: {each}; work comes on top")
-    Console().print(table)
+    SafeConsole().print(table)

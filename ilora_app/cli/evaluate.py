@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ilora_app.cli.choosing import DEFAULT_OUT
+from ilora_app.cli.saying import say_json
 
 if TYPE_CHECKING:
     from core.evaluation import Evaluation
@@ -33,14 +32,13 @@ def evaluate(
     if as_json:
         with stoppable() as should_stop:
             found = evaluate_run(info.path, silent, should_stop)
-        sys.stdout.write(json.dumps(record(found), ensure_ascii=False, indent=1) + "\n")
+        say_json(record(found))
         return
-    from rich.console import Console
-
+    from ilora_app.render.console import SafeConsole
     from ilora_app.render.evaluation import print_evaluation
     from ilora_app.render.progress import ProgressView
 
-    with ProgressView(Console(stderr=True)) as view, stoppable() as should_stop:
+    with ProgressView(SafeConsole(stderr=True)) as view, stoppable() as should_stop:
         found = evaluate_run(info.path, view, should_stop)
     print_evaluation(record(found))
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ilora_app.cli.choosing import DEFAULT_OUT, choose_run
+from ilora_app.cli.saying import say
 
 THEMES = {"dark": "ilora-dark", "light": "ilora-light", "contrast": "ilora-contrast"}
 
@@ -49,5 +50,5 @@ def _serve(out: Path, dataset: str, run: str | None, theme: str, port: int) -> N
 
     command = [sys.executable, "-m", "ilora_app", "tui", "--out", str(out), "--dataset", dataset]
     command += ["--theme", theme] + (["--run", run] if run else [])
-    typer.echo(f"open http://localhost:{port} in a browser; Ctrl-C ends it", err=True)
+    say(f"open http://localhost:{port} in a browser; Ctrl-C ends it", err=True)
     Server(shlex.join(command), host="localhost", port=port, title="iLoRA").serve()
