@@ -22,16 +22,16 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
-from core.config import RunConfig
-from core.data import Dataset, load_card
-from core.data.types import Sample
+from core.config.presets import preset_config, with_overrides
+from core.config.settings import RunConfig
+from core.data.card_files import load_card
+from core.data.loading import load_task_data
+from core.data.types import Dataset, Sample
+from core.encoders.sasrec import SASRec
 from core.events import silent
 from core.hardware import describe
 from core.ilora.model import AdaptedModel
-from core.llm import load_llm
-from core.presets import preset_config, with_overrides
-from core.recommenders.sasrec import SASRec
-from core.runs import load_task_data
+from core.lm.loading import load_llm
 
 Way = Callable[[Sequence[Sample]], None]
 

@@ -17,10 +17,11 @@ from pathlib import Path
 
 import numpy as np
 
-from core.assets import HOME_VARIABLE
-from core.data import load_dataset, make_samples
-from core.data.adding import add_dataset
-from core.data.guessing import guess
+from core.assets.spec import HOME_VARIABLE
+from core.data.loading import load_dataset
+from core.data.own.adding import add_dataset
+from core.data.own.guessing import guess
+from core.data.samples import make_samples
 from core.events import silent
 
 
@@ -35,7 +36,7 @@ def main() -> None:
         ratings, titles = write_files(Path(folder), asked.interactions, asked.users, asked.items)
         measure("add the files as a dataset", lambda: add_dataset("big", guess(ratings, titles, {})))
         dataset = measure("read it again", lambda: load_dataset("big", silent))
-        from core.data import load_card
+        from core.data.card_files import load_card
 
         samples = measure("make its cases", lambda: make_samples(dataset, load_card("big")))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

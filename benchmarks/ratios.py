@@ -34,16 +34,16 @@ import numpy as np
 import torch
 from training_step import Batch, Stepper, adapted, interval, make_batch, make_batches, micro_batches
 
-from core.config import RunConfig
-from core.data import Dataset, Samples
+from core.config.presets import preset_config, with_overrides
+from core.config.settings import RunConfig
+from core.data.loading import load_task_data
+from core.data.types import Dataset, Samples
+from core.encoders.sasrec import SASRec
 from core.events import silent
 from core.hardware import describe
 from core.ilora.model import AdaptedModel
-from core.llm import load_llm
-from core.presets import preset_config, with_overrides
-from core.ranking import decoder_view
-from core.recommenders.sasrec import SASRec
-from core.runs import load_task_data
+from core.lm.decoder import decoder_view
+from core.lm.loading import load_llm
 
 WARM_UP = 3
 Timed = Callable[[Any], object]

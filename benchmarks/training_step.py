@@ -23,17 +23,17 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from core.config import RunConfig
-from core.data import Dataset, Samples, draw_candidates, load_card
-from core.data.samples import CANDIDATES
-from core.data.types import Sample
+from core.config.presets import preset_config, with_overrides
+from core.config.settings import RunConfig
+from core.data.card_files import load_card
+from core.data.loading import load_task_data
+from core.data.samples import CANDIDATES, draw_candidates
+from core.data.types import Dataset, Sample, Samples
+from core.encoders.sasrec import SASRec
 from core.events import silent
 from core.hardware import describe
 from core.ilora.model import AdaptedModel
-from core.llm import load_llm
-from core.presets import preset_config, with_overrides
-from core.recommenders.sasrec import SASRec
-from core.runs import load_task_data
+from core.lm.loading import load_llm
 
 WARM_UP = 3
 

@@ -31,9 +31,9 @@ from typing import Any
 import psutil
 
 from ilora_app.tui.app import IloraTui
-from ilora_app.tui.desk import Stage
-from ilora_app.tui.jobs import last_job
-from ilora_app.tui.screens.explore import ExploreScreen
+from ilora_app.tui.engine.jobs import last_job
+from ilora_app.tui.screens.explore.screen import ExploreScreen
+from ilora_app.tui.state.app_state import Stage
 from ilora_app.tui.widgets.history import HistoryList
 
 NAP = 0.005

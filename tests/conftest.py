@@ -8,18 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from core import assets
-from core.data import Dataset, load_dataset
+from core.assets import spec
+from core.data.loading import load_dataset
+from core.data.types import Dataset
 from core.events import silent
 
 
 @pytest.fixture(scope="session")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The product's home for tests that fetch: the one of the environment, or one for the whole session."""
-    chosen = os.environ.get(assets.HOME_VARIABLE)
+    chosen = os.environ.get(spec.HOME_VARIABLE)
     path = Path(chosen) if chosen else tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(assets.HOME_VARIABLE, str(path))
+        patch.setenv(spec.HOME_VARIABLE, str(path))
         yield path
 
 
@@ -27,8 +28,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty product home for one test, with no mirror."""
     path = tmp_path / "home"
-    monkeypatch.setenv(assets.HOME_VARIABLE, str(path))
-    monkeypatch.delenv(assets.MIRROR_VARIABLE, raising=False)
+    monkeypatch.setenv(spec.HOME_VARIABLE, str(path))
+    monkeypatch.delenv(spec.MIRROR_VARIABLE, raising=False)
     return path
 
 

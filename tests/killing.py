@@ -17,13 +17,13 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
+import core.recommenders.adapter as llm
 import core.recommenders.encoders as encoders
-import core.recommenders.llm as llm
-from core.config import ModelConfig
+from core.config.settings import ModelConfig
 from core.ilora import model as _model  # noqa: F401  (imported before the fork)
-from core.llm import load_llm
-from core.recommenders import method_class
-from core.training import Schedule
+from core.lm.loading import load_llm
+from core.recommenders.registry import method_class
+from core.training.job import Schedule
 from tests import tiny
 
 FILE_EVENTS = {"open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "shutil.rmtree"}

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from core.facts import CaseFacts
-from core.results import Case, CaseAnswer, Parameters, Result, measure
+from core.results.case_facts import CaseFacts
+from core.results.format import Case, CaseAnswer, Parameters, Result, measure
 
 STRENGTHS = {"popularity": 0.10, "sasrec": 0.50, "zero-shot": 0.05, "lora": 0.42, "ilora": 0.46}
 """Chance of ranking the target first."""

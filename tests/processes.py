@@ -1,4 +1,4 @@
-"""What two launched processes do for the tests of `core.parallel`: `python -m tests.processes JOB DIR`."""
+"""What two launched processes do for the tests of `core.training.parallel`: `-m tests.processes JOB DIR`."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from core import parallel
 from core.errors import IloraError, InputError, Interrupted
-from core.recommenders.llm import Ilora
-from core.sharding import check_spread
-from core.training import Schedule, clear_checkpoints
+from core.lm.sharding import check_spread
+from core.recommenders.adapter import Ilora
+from core.training import parallel
+from core.training.checkpoints import clear_checkpoints
+from core.training.job import Schedule
 from tests import tiny
-from tests.test_training import Toy, run, schedule
+from tests.training.test_loop import Toy, run, schedule
 
 torch.set_num_threads(1)
 
@@ -187,10 +188,10 @@ def leaving(folder: Path) -> None:
 
 def bench(folder: Path) -> None:
     """The command line, with weights in full precision, so that the order of sums hardly matters."""
-    from core import llm
+    from core.lm import loading
     from ilora_app.cli import main
 
-    llm.pick_dtype = lambda device: torch.float32
+    loading.pick_dtype = lambda *_: torch.float32
     try:
         main(json.loads((folder / "arguments.json").read_text()))
     finally:
@@ -237,9 +238,9 @@ def asked(model: str, folder: Path, objective: str, quantize: str) -> dict[str, 
 
 def spread(folder: Path) -> None:
     """Models whose layers the processes share, as `arguments.json` names them."""
-    from core import llm
+    from core.lm import loading
 
-    llm.pick_dtype = lambda device: torch.float32
+    loading.pick_dtype = lambda *_: torch.float32
     cases = json.loads((folder / "arguments.json").read_text())
     with parallel.joined():
         found = [asked(cases["model"], folder, *case) for case in cases["cases"]]

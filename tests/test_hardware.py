@@ -6,9 +6,7 @@ import pytest
 import torch
 
 from core.hardware import PeakMemory
-from core.llm import pick_device, pick_dtype
-
-CPU, GPU = torch.device("cpu"), torch.device("cuda")
+from core.lm.loading import pick_device
 
 
 def test_the_peak_of_main_memory_is_seen() -> None:
@@ -36,16 +34,6 @@ def test_the_gpus_peak_counts_from_the_start_of_the_block(monkeypatch: pytest.Mo
         peak = 123
     assert said == ["reset"]
     assert memory.gpu_bytes == 123
-
-
-def test_16_bits_are_bf16_where_the_hardware_has_it_and_fp16_elsewhere(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    assert pick_dtype(CPU) is torch.bfloat16
-    for capable, expected in ((True, torch.bfloat16), (False, torch.float16)):
-        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda capable=capable, **_: capable)
-        assert pick_dtype(GPU) is expected
-        assert pick_dtype(CPU) is torch.bfloat16
 
 
 def test_a_gpu_is_used_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -82,7 +83,56 @@ def test_the_engine_names_no_terminal_even_inside_functions() -> None:
                 assert name.split(".")[0] not in {"textual", "rich", "typer", "ilora_app"}, path
 
 
-@pytest.mark.parametrize("module", ["core.config", "core.data", "core.results", "core.events", "core.assets"])
+FLOORS = (
+    ("errors", "events", "files", "hardware", "safe_text"),
+    ("assets", "config", "evaluation"),
+    ("data", "methods", "training"),
+    ("encoders", "lm", "results"),
+    ("ilora",),
+    ("recommenders",),
+    ("runs",),
+    ("benchmark",),
+    ("serving",),
+    ("analysis",),
+)
+"""The rooms of the engine from the foundation up; a room imports itself and what is on lower floors."""
+
+
+def imported(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Line and dotted name of everything that is imported anywhere in a file, inside functions too."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from ((node.lineno, f"{node.module or ''}.{alias.name}") for alias in node.names)
+
+
+def test_the_rooms_of_the_engine_import_one_way() -> None:
+    floor = {room: height for height, rooms in enumerate(FLOORS) for room in rooms}
+    wrong, met = [], set()
+    for path in sorted((ROOT / "core").rglob("*.py")):
+        room = path.relative_to(ROOT / "core").with_suffix("").parts[0]
+        if room == "__init__":
+            continue
+        met.add(room)
+        for line, name in imported(ast.parse(path.read_text(encoding="utf-8"))):
+            package, *rest = name.split(".")
+            if package == "core" and rest and rest[0] != room and floor[rest[0]] >= floor[room]:
+                wrong.append(f"{path.relative_to(ROOT)}:{line} imports {name}")
+    assert met == set(floor)
+    assert not wrong, "\n".join(wrong)
+
+
+def test_the_rooms_themselves_import_nothing() -> None:
+    """Whoever needs one file of a room does not load its neighbours."""
+    for path in (ROOT / "core").glob("*/**/__init__.py"):
+        assert not list(imported(ast.parse(path.read_text(encoding="utf-8")))), path
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["core.config.run_file", "core.data.loading", "core.results.tables", "core.events", "core.methods"],
+)
 def test_what_needs_no_model_waits_for_no_torch(module: str) -> None:
     run(f"import sys, {module}; assert not {{'torch', 'transformers'}} & set(sys.modules)")
 

@@ -12,13 +12,20 @@ from typing import Any
 import torch
 from torch import nn
 
-from core import assets
-from core.config import AdapterConfig, DataConfig, EncoderConfig, ModelConfig, RunConfig, TrainingConfig
-from core.data import Dataset, Samples
-from core.llm import LanguageModel, disable_cpu_packing
+from core.assets import spec
+from core.config.settings import (
+    AdapterConfig,
+    DataConfig,
+    EncoderConfig,
+    ModelConfig,
+    RunConfig,
+    TrainingConfig,
+)
+from core.data.loading import load_task_data
+from core.data.types import Dataset, Samples
+from core.encoders.base import Encoder, new_encoder
+from core.lm.loading import LanguageModel, disable_cpu_packing
 from core.recommenders.base import Task
-from core.recommenders.encoders import Encoder, new_encoder
-from core.runs import load_task_data
 
 LAYERS, WIDTH = 4, 64
 USERS, ITEMS = 30, 40
@@ -215,7 +222,7 @@ def install(home: Path, mirror: Path) -> dict[str, str]:
     (mirror / "tiny").mkdir(parents=True, exist_ok=True)
     (mirror / "tiny" / "ratings.tsv").write_bytes(ratings())
     (mirror / "tiny" / "films.txt").write_bytes(films())
-    return {assets.HOME_VARIABLE: str(home), assets.MIRROR_VARIABLE: str(mirror)}
+    return {spec.HOME_VARIABLE: str(home), spec.MIRROR_VARIABLE: str(mirror)}
 
 
 def config(model: str | Path = "tiny-llama", **training: Any) -> RunConfig:

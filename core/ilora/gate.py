@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from core.config import GateConfig
+from core.config.settings import GateConfig
 
 Histories = Sequence[Sequence[int]]
 

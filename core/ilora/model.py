@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,25 +15,29 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from core.answers import AT_TEST, AnswerRanker, Wording
-from core.assets import base_model, home
-from core.config import AdapterConfig, RunConfig
-from core.data.strict import json_of, read_text
+from core.assets.known import base_model
+from core.assets.spec import home
+from core.config.records import json_of, read_text
+from core.config.settings import RunConfig
 from core.errors import DataError, ModelError
 from core.events import Emit, Notice, silent
+from core.ilora.attaching import attach_adapter, check_settings, recompute_in_backward
 from core.ilora.folding import Update, fold
 from core.ilora.gate import Gate, MeanInput, RandomInput, gate_penalty, make_gate
 from core.ilora.layers import ADAPTER, ExpertWeights, adapt_layers
-from core.llm import LanguageModel, disable_cpu_packing, quiet
-from core.norms import replace_norms
-from core.prompts import AnswerPrompt, ListwisePrompt, encode_titles
-from core.ranking import ListwiseRanker, SegmentStates, decoder_view, states_key
-from core.sharding import spread_layers
-from core.weights import check_weights
+from core.lm.decoder import decoder_view
+from core.lm.likelihood import AT_TEST, AnswerRanker, Wording
+from core.lm.listwise import ListwiseRanker
+from core.lm.loading import LanguageModel
+from core.lm.norms import replace_norms
+from core.lm.prompts import AnswerPrompt, ListwisePrompt, encode_titles
+from core.lm.sharding import spread_layers
+from core.lm.states import SegmentStates, states_key
+from core.training.weights import check_weights
 
 if TYPE_CHECKING:
     from core.data.cards import Prompts
-    from core.recommenders.encoders import Encoder
+    from core.encoders.base import Encoder
 
 Histories = Sequence[Sequence[int]]
 
@@ -370,56 +373,3 @@ class AdaptedModel:
             if unknown := sorted(held.keys() - known):
                 raise ModelError(f"{folder / file} holds the unknown weight {unknown[0]}")
         self.load_state({**{names[name]: tensor for name, tensor in adapter.items()}, **rest})
-
-
-def check_settings(written: Any, own: Any, path: Path) -> None:
-    """Raises `ModelError` unless peft's saved settings describe the adapter that is to take its weights."""
-    names = ("base_model_name_or_path", "r", "lora_alpha", "target_modules", "layers_to_transform")
-    for name in names:
-        expected, found = getattr(own, name), written.get(name) if isinstance(written, dict) else None
-        if name == "target_modules":
-            found = sorted(map(str, found)) if isinstance(found, list) else found
-            expected = sorted(expected)
-        if found != expected:
-            raise ModelError(
-                f"{path} says {name} = {found}, and the run's own settings {expected}",
-                "copy the folder anew, or train again",
-            )
-
-
-def recompute_in_backward(model: Any) -> None:
-    """Makes the layers run again in the backward pass, in training mode only, instead of keeping activations.
-
-    Not the reentrant kind: it would drop the gradients of whatever a layer does not take as an argument.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # a new name for it exists from transformers 5.23 on
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-
-
-def attach_adapter(llm: LanguageModel, config: AdapterConfig, lower: int) -> Any:
-    """Wraps the language model in peft with LoRA on the layers above `lower`.
-
-    Raises:
-        ModelError: the model has no linear layers of the configured names.
-    """
-    from peft import LoraConfig, get_peft_model
-
-    names = {name.rsplit(".", 1)[-1] for name, _ in llm.model.named_modules()}
-    if absent := [target for target in config.targets if target not in names]:
-        raise ModelError(
-            f"{llm.name} has no layer named {', '.join(absent)}",
-            "this program adapts models built like Llama, Qwen, Mistral or Gemma",
-        )
-    settings = LoraConfig(
-        r=config.rank,
-        lora_alpha=config.alpha,  # type: ignore[arg-type]
-        lora_dropout=config.dropout,
-        target_modules=list(config.targets),
-        layers_to_transform=list(range(lower, llm.depth)) if lower else None,
-        task_type="CAUSAL_LM",
-    )
-    with quiet():
-        model = get_peft_model(llm.model, settings)
-    disable_cpu_packing(model)
-    return model

@@ -11,12 +11,11 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from core.config import RunConfig
+from core.config.settings import RunConfig
 from core.data.types import Dataset, Samples
+from core.evaluation.answer_matching import Answer
+from core.evaluation.metrics import Scores
 from core.events import Emit, ShouldStop, never, silent
-from core.validity import Answer
-
-Scores = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)

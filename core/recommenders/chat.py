@@ -7,8 +7,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from core import parallel
-from core.chat import (
+from core.data.card_files import load_card
+from core.errors import Interrupted
+from core.evaluation.answer_matching import Answer, read_answer
+from core.evaluation.metrics import Scores
+from core.events import Notice, Stopped
+from core.lm.prompts import one_line, prompt_text
+from core.recommenders.base import FitReport, Recommender, Task
+from core.recommenders.chat_client import (
     TOKEN_CHARACTERS,
     Answers,
     ChatServer,
@@ -19,12 +25,7 @@ from core.chat import (
     read_key,
     usage,
 )
-from core.data import load_card
-from core.errors import Interrupted
-from core.events import Notice, Stopped
-from core.prompts import one_line, prompt_text
-from core.recommenders.base import FitReport, Recommender, Scores, Task
-from core.validity import Answer, read_answer
+from core.training import parallel
 
 INSTRUCTION = (
     "Answer with one title from the list, exactly as it is written there, on one line, and with nothing else."

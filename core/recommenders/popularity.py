@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from core.data.samples import last_positions
-from core.recommenders.base import FitReport, Recommender, Scores, Task
+from core.evaluation.metrics import Scores
+from core.recommenders.base import FitReport, Recommender, Task
 
 
 class Popularity(Recommender):

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from ilora_app.cli.options import Precision
 from ilora_app.cli.saying import say, say_json
 
 
@@ -19,16 +20,18 @@ def analyze(
     clusters: Annotated[int, typer.Option(help="Groups of users.")] = 8,
     windows: Annotated[int, typer.Option(help="Training windows per group behind a gradient.")] = 32,
     metric: Annotated[str, typer.Option(help="What a user gains: HR@1, HR@5, NDCG@10 or MRR.")] = "MRR",
+    precision: Precision = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
 ) -> None:
     """Explain a run: do users disturb each other, what are the experts for, who gains?
 
     Tables go to the terminal, plots and figures to analysis/RUN beside the results, for the report.
     """
-    from core.analysis import Settings, record
-    from core.analysis import analyze as look_into
-    from core.config import check_choice
-    from core.metrics import METRICS
+    from core.analysis.analyze import Settings
+    from core.analysis.analyze import analyze as look_into
+    from core.analysis.record import record
+    from core.config.checks import check_choice
+    from core.evaluation.metrics import METRICS
     from ilora_app.cli.stopping import stoppable
     from ilora_app.render.console import SafeConsole
     from ilora_app.render.progress import ProgressView
@@ -36,7 +39,7 @@ def analyze(
     check_choice(metric, METRICS, "metric")
     settings = Settings(clusters, windows, metric)
     with ProgressView(SafeConsole(stderr=True)) as view, stoppable() as should_stop:
-        found = look_into(run, against, settings, view, should_stop)
+        found = look_into(run, against, settings, view, should_stop, precision)
     values = record(found)
     from ilora_app.render.analysis import lines, plots_of, sheets_of
 

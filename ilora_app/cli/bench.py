@@ -9,15 +9,9 @@ from typing import Annotated, Any
 
 import typer
 
-from core.bounds import MINUTES, SEEDS
+from core.config.bounds import MINUTES, SEEDS
 from ilora_app.cli.choosing import DEFAULT_OUT
-from ilora_app.cli.options import (
-    chat_settings,
-    choose_preset,
-    run_config,
-    sweep_settings,
-    with_run_options,
-)
+from ilora_app.cli.options import chat_settings, choose_preset, run_config, sweep_settings, with_run_options
 from ilora_app.cli.running import kept_command, run_plans
 from ilora_app.cli.saying import say
 
@@ -61,7 +55,7 @@ def bench(
     **given: Any,
 ) -> None:
     """Benchmark recommenders on one dataset or all; a stopped benchmark goes on where it was."""
-    from core.benchmark import Plan
+    from core.benchmark.run import Plan
     from core.errors import InputError
 
     SEEDS.check(seeds)
@@ -95,8 +89,8 @@ def bench(
     found = run_plans(plans, notices, as_json, tensorboard)
     results = list({(one.dataset, one.method, one.seed, one.config_sha256): one for one in found}.values())
     if not as_json:
-        from core.data import load_card
-        from core.results import group_tables
+        from core.data.card_files import load_card
+        from core.results.tables import group_tables
         from ilora_app.cli.results import report_folder
         from ilora_app.render.leaderboard import print_leaderboards
 
@@ -108,14 +102,14 @@ def bench(
 
 def _datasets(name: str | None) -> list[str | None]:
     """The dataset that was asked for; `all` is every one that comes with the program."""
-    from core.data.cards import shipped_cards
+    from core.data.card_files import shipped_cards
 
     return [*shipped_cards()] if name == "all" else [name]
 
 
 def _methods(names: str, chat_url: str | None) -> tuple[str, ...]:
     """The methods of a comma-separated list; `all` is every one, the chat model if it has an address."""
-    from core.recommenders import LOCAL_METHODS, METHODS
+    from core.methods import LOCAL_METHODS, METHODS
 
     listed = tuple(name.strip() for name in names.split(",") if name.strip())
     if listed == ("all",):
@@ -130,7 +124,7 @@ def _chat(methods: tuple[str, ...], url: str | None, model: str | None, price: s
         InputError: it is described but not asked for.
     """
     from core.errors import InputError
-    from core.recommenders import REMOTE_METHODS
+    from core.methods import REMOTE_METHODS
 
     if set(methods) & set(REMOTE_METHODS):
         return chat_settings(url, model, price)

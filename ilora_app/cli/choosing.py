@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ilora_app.cli.saying import say
 
 if TYPE_CHECKING:
-    from core.runs import RunInfo
+    from core.runs.store import RunInfo
 
 DEFAULT_OUT = Path("runs")
 """Where runs go unless somebody says otherwise; only there does the demo stand in for the first one."""
@@ -23,7 +23,7 @@ def choose_run(name: str | Path | None, out: Path) -> RunInfo:
         ResultError: there is no such run, or several, or its folder cannot be read.
     """
     from core.errors import ResultError
-    from core.runs import DEMO, DEMO_NAME, read_run
+    from core.runs.store import DEMO, DEMO_NAME, read_run
 
     if name is None:
         return newest_run(out)
@@ -53,7 +53,7 @@ def newest_run(out: Path) -> RunInfo:
         ResultError: there is none of them.
     """
     from core.errors import ResultError
-    from core.runs import DEMO, read_run
+    from core.runs.store import DEMO, read_run
 
     runs = readable_runs(out)
     for method in PREFERRED:
@@ -68,7 +68,7 @@ def newest_run(out: Path) -> RunInfo:
 
 def readable_runs(out: Path) -> list[RunInfo]:
     """All runs below the output folder, newest first; those that cannot be read are named on stderr."""
-    from core.runs import list_runs
+    from core.runs.store import list_runs
 
     runs, problems = list_runs(out)
     for problem in problems:

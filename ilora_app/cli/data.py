@@ -12,9 +12,10 @@ from typer.core import TyperGroup
 from ilora_app.cli.saying import say, say_json
 
 if TYPE_CHECKING:
-    from core.data import Catalogue, Dataset, DatasetCard, Sample, Samples
-    from core.data.adding import Added
-    from core.data.guessing import Guess
+    from core.data.cards import DatasetCard
+    from core.data.own.adding import Added
+    from core.data.own.guessing import Guess
+    from core.data.types import Catalogue, Dataset, Sample, Samples
 
 SETS = ("test", "validation")
 
@@ -117,8 +118,8 @@ def add(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
 ) -> None:
     """Make your own files a dataset; says what it took them for."""
-    from core.data.adding import add_dataset, check_name
-    from core.data.guessing import guess
+    from core.data.own.adding import add_dataset, check_name
+    from core.data.own.guessing import guess
 
     check_name(name)
     given = {
@@ -146,7 +147,7 @@ def add(
 @app.command("remove")
 def remove(name: Annotated[str, typer.Argument(help="A dataset that you added.")]) -> None:
     """Forget a dataset of your own; your files stay."""
-    from core.data.adding import remove_dataset
+    from core.data.own.adding import remove_dataset
 
     remove_dataset(name)
     say(f"forgot {name}; your files are where they were")
@@ -192,7 +193,7 @@ def _say_added(added: Added) -> None:
 
 
 def _list(as_json: bool) -> None:
-    from core.data.cards import known_cards
+    from core.data.card_files import known_cards
 
     cards, problems = known_cards()
     rows = [_record(card) for card in cards]
@@ -211,9 +212,9 @@ def _record(card: DatasetCard) -> dict[str, Any]:
     """What is known of a dataset without reading it; `bytes` is what it takes, or would take to fetch."""
     from dataclasses import asdict
 
-    from core import assets
+    from core.assets import cache
 
-    stored = assets.find(card.asset)
+    stored = cache.find(card.asset)
     to_fetch = sum(file.size for file in card.sources[0].files)
     return {
         "name": card.name,
@@ -237,7 +238,8 @@ def _record(card: DatasetCard) -> dict[str, Any]:
 
 
 def _load(name: str) -> tuple[DatasetCard, Dataset]:
-    from core.data import load_card, load_dataset
+    from core.data.card_files import load_card
+    from core.data.loading import load_dataset
     from ilora_app.render.downloads import Downloads
 
     card = load_card(name)
@@ -246,7 +248,7 @@ def _load(name: str) -> tuple[DatasetCard, Dataset]:
 
 
 def _show(name: str, seed: int, as_json: bool) -> None:
-    from core.data import make_samples
+    from core.data.samples import make_samples
 
     card, dataset = _load(name)
     splits = [_split_record(make_samples(dataset, card, split, seed)) for split in card.splits]
@@ -280,7 +282,7 @@ def _split_record(samples: Samples) -> dict[str, Any]:
 
 
 def _write_samples(name: str, which: str, out: Path, split: str, seed: int, as_json: bool) -> None:
-    from core.data import make_samples
+    from core.data.samples import make_samples
     from core.errors import InputError
     from core.files import atomic_write
 

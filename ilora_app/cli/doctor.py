@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ilora_app.cli.options import Precision
 from ilora_app.cli.saying import say_json
 
 
@@ -15,17 +16,18 @@ def doctor(
         typer.Option(help="Estimate this model's memory; only a hub model's settings are fetched."),
     ] = None,
     revision: Annotated[str, typer.Option(help="Revision of a hub model.")] = "main",
+    precision: Precision = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
 ) -> None:
     """Say what this machine is, which quantization works on it, and what a model would take."""
-    record = examine(model, revision)
+    record = examine(model, revision, precision)
     if as_json:
         say_json(record)
     else:
         _print(record)
 
 
-def examine(model: str | None, revision: str) -> dict[str, Any]:
+def examine(model: str | None, revision: str, precision: str = "auto") -> dict[str, Any]:
     """Everything that is found, as plain values.
 
     Raises:
@@ -33,14 +35,17 @@ def examine(model: str | None, revision: str) -> dict[str, Any]:
     """
     from dataclasses import asdict
 
-    from core import assets, hardware
-    from core.config import ModelConfig
-    from core.data.cards import known_cards
-    from core.doctor import embedded_check, model_size, try_quantizations
-    from core.llm import free_memory
+    from core import hardware
+    from core.assets import cache, spec
+    from core.assets import known as assets_known
+    from core.config.settings import ModelConfig
+    from core.data.card_files import known_cards
+    from core.lm.doctor import embedded_check, model_size, try_quantizations
+    from core.lm.loading import free_memory, settle_precision
 
-    wanted = asdict(model_size(ModelConfig(model, revision))) if model is not None else None
-    known = [card.asset for card in known_cards()[0]] + [m.asset for m in assets.MODELS.values()]
+    asked = None if model is None else ModelConfig(model, revision, precision=precision)
+    wanted = None if asked is None else asdict(model_size(asked))
+    known = [card.asset for card in known_cards()[0]] + [m.asset for m in assets_known.MODELS.values()]
     checked = embedded_check()
     embedded = None
     if checked is not None:
@@ -49,11 +54,12 @@ def examine(model: str | None, revision: str) -> dict[str, Any]:
         embedded = {"estimated_bytes": estimated, "measured_bytes": measured, "off": off}
     return {
         "hardware": hardware.describe(),
+        "precision": settle_precision(ModelConfig(precision=precision)).precision,
         "free_memory_bytes": free_memory(),
         "versions": hardware.versions(),
-        "home": str(assets.home()),
-        "cached": {asset.name: assets.find(asset) is not None for asset in known},
-        "quantizations": [asdict(trial) for trial in try_quantizations()],
+        "home": str(spec.home()),
+        "cached": {asset.name: cache.find(asset) is not None for asset in known},
+        "quantizations": [asdict(trial) for trial in try_quantizations(precision)],
         "embedded": embedded,
         "model": wanted,
     }
@@ -67,6 +73,7 @@ def _print(record: dict[str, Any]) -> None:
 
     table = facts("This machine")
     table.add_row("hardware", f"{record['hardware']}, {decimal(record['free_memory_bytes'])} free")
+    table.add_row("precision", record["precision"])
     table.add_row("versions", ", ".join(f"{name} {version}" for name, version in record["versions"].items()))
     table.add_row("cache", record["home"])
     for name, cached in record["cached"].items():
@@ -84,5 +91,8 @@ def _print(record: dict[str, Any]) -> None:
     if record["model"] is not None:
         size = record["model"]
         each = ", ".join(f"{kind} {decimal(value)}" for kind, value in size["bytes"].items())
-        table.add_row(size["model"], f"{size['parameters']:,} parameters; weights: {each}; work comes on top")
+        table.add_row(
+            size["model"],
+            f"{size['parameters']:,} parameters in {size['precision']}; weights: {each}; work comes on top",
+        )
     SafeConsole().print(table)

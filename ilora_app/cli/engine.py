@@ -10,9 +10,12 @@ from typing import Annotated
 
 import typer
 
+from ilora_app.cli.options import Precision
+
 
 def engine(
     as_json: Annotated[bool, typer.Option("--json", help="Speak JSON lines; there is no other way.")] = False,
+    precision: Precision = "auto",
 ) -> None:
     """Answer requests on stdin with events on stdout until stdin closes."""
     from core.errors import InputError
@@ -22,12 +25,11 @@ def engine(
             "the engine speaks JSON lines only", "ilora-app engine --json; people use ilora-app tui"
         )
     from core.events import Event
-    from core.warm import Inbox, WarmEngine, listen, request_lines
+    from core.serving.server import Inbox, WarmEngine, listen, request_lines
 
     # What a library prints must not end up between the answers.
-    answers = os.fdopen(
-        os.dup(sys.stdout.fileno()), "w", encoding="utf-8", errors="backslashreplace", newline="\n"
-    )
+    output = os.dup(sys.stdout.fileno())
+    answers = os.fdopen(output, "w", encoding="utf-8", errors="backslashreplace", newline="\n")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     speaking = threading.Lock()
 
@@ -53,4 +55,4 @@ def engine(
 
     threading.Thread(target=watch, name="parent", daemon=True).start()
     threading.Thread(target=hear, name="requests", daemon=True).start()
-    WarmEngine(emit).run(inbox)
+    WarmEngine(emit, precision).run(inbox)

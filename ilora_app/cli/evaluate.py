@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ilora_app.cli.choosing import DEFAULT_OUT
+from ilora_app.cli.options import Precision
 from ilora_app.cli.saying import say_json
 
 if TYPE_CHECKING:
-    from core.evaluation import Evaluation
+    from core.benchmark.evaluate import Evaluation
 
 
 def evaluate(
@@ -19,6 +20,7 @@ def evaluate(
         str | None, typer.Argument(help="Run folder or part of its name; the newest iLoRA run if left out.")
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder that `bench` or `train` wrote to.")] = DEFAULT_OUT,
+    precision: Precision = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
 ) -> None:
     """Rank the test cases with a saved run, and say whether its stated figures come out."""
@@ -27,11 +29,11 @@ def evaluate(
     from ilora_app.cli.stopping import stoppable
 
     info = choose_run(run, out)
-    from core.evaluation import evaluate_run  # torch is imported here
+    from core.benchmark.evaluate import evaluate_run  # torch is imported here
 
     if as_json:
         with stoppable() as should_stop:
-            found = evaluate_run(info.path, silent, should_stop)
+            found = evaluate_run(info.path, silent, should_stop, precision)
         say_json(record(found))
         return
     from ilora_app.render.console import SafeConsole
@@ -39,7 +41,7 @@ def evaluate(
     from ilora_app.render.progress import ProgressView
 
     with ProgressView(SafeConsole(stderr=True)) as view, stoppable() as should_stop:
-        found = evaluate_run(info.path, view, should_stop)
+        found = evaluate_run(info.path, view, should_stop, precision)
     print_evaluation(record(found))
 
 

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ilora_app.cli.choosing import DEFAULT_OUT
+from ilora_app.cli.options import Precision
 from ilora_app.cli.saying import say, say_json
 
 if TYPE_CHECKING:
-    from core.exporting import Exported
+    from core.runs.exporting import Exported
 
 
 def export(
@@ -35,6 +36,7 @@ def export(
     push_to_hub: Annotated[
         str | None, typer.Option(help="Upload the folder to this repository of the model hub.")
     ] = None,
+    precision: Precision = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
 ) -> None:
     """Write one user's adapter, or the whole one, as a plain LoRA that peft and servers load."""
@@ -47,17 +49,17 @@ def export(
     if rank is not None and rank < 1:
         raise InputError(f"--rank is {rank}", "give 1 or more")
     info = choose_run(run, runs)
-    from core.exporting import check_destination, export_adapter  # torch is imported here
-    from core.llm import resolve_model
-    from core.runs import open_run
+    from core.lm.loading import resolve_model
+    from core.runs.exporting import check_destination, export_adapter  # torch is imported here
+    from core.runs.store import open_run
 
     check_destination(out)
     with Downloads() as emit:
-        exported = export_adapter(open_run(info.path, emit), out, user, position, rank)
+        exported = export_adapter(open_run(info.path, emit, precision), out, user, position, rank)
         base = resolve_model(info.config.model, emit)
     address = None
     if push_to_hub is not None:
-        from core.hub import push_folder
+        from core.assets.hub import push_folder
 
         address = push_folder(out, push_to_hub)
     if as_json:
@@ -68,7 +70,7 @@ def export(
 
 
 def _say(exported: Exported, base: Path, address: Any) -> None:
-    from core.exporting import size_in_words
+    from core.runs.exporting import size_in_words
 
     whose = (
         "the whole adapter, uniform gate" if exported.user is None else f"the adapter of user {exported.user}"

@@ -9,7 +9,7 @@ import typer
 from ilora_app.cli.saying import say_json
 
 if TYPE_CHECKING:
-    from core.assets import KnownModel
+    from core.assets.known import KnownModel
 
 
 def models(
@@ -24,7 +24,7 @@ def models(
 
 
 def _list(as_json: bool) -> None:
-    from core.assets import MODELS
+    from core.assets.known import MODELS
 
     rows = [_record(model) for model in MODELS.values()]
     if as_json:
@@ -37,18 +37,18 @@ def _list(as_json: bool) -> None:
 
 
 def _show(name: str, as_json: bool) -> None:
-    from core import assets
+    from core.assets import fetching, known
     from core.errors import InputError
     from ilora_app.render.downloads import Downloads
 
-    model = assets.MODELS.get(name.lower())
+    model = known.MODELS.get(name.lower())
     if model is None:
         raise InputError(
             f"unknown model: {name}",
-            f"fetched by name: {', '.join(assets.MODELS)}; commands take any other by path or hub name",
+            f"fetched by name: {', '.join(known.MODELS)}; commands take any other by path or hub name",
         )
     with Downloads() as downloads:
-        assets.obtain(model.asset, downloads, thorough=True)
+        fetching.obtain(model.asset, downloads, thorough=True)
     row = _record(model)
     if as_json:
         say_json(row, indent=2)
@@ -61,9 +61,9 @@ def _show(name: str, as_json: bool) -> None:
 
 def _record(model: KnownModel) -> dict[str, Any]:
     """What is known of a model; `bytes` is what it takes, or would take to fetch."""
-    from core import assets
+    from core.assets import cache
 
-    stored = assets.find(model.asset)
+    stored = cache.find(model.asset)
     checksums = model.asset.sources[0].stored()
     return {
         "name": model.name,

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional, get_type_hints
 
 import typer
 
-from core.bounds import BOUNDS
+from core.config.bounds import BOUNDS
 
 if TYPE_CHECKING:
-    from core.config import RunConfig
+    from core.config.settings import RunConfig
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,12 @@ RUN_OPTIONS = (
     RunOption("model", "model.name", str, "Hub name, folder or GGUF file; the embedded model if left out."),
     RunOption("revision", "model.revision", str, "Revision of a hub model."),
     RunOption("quantize", "model.quantize", str, "nf4, int8 or none."),
+    RunOption(
+        "precision",
+        "model.precision",
+        str,
+        "float32, bfloat16, float16, or auto: 16 bit where the hardware multiplies it.",
+    ),
     RunOption("objective", "training.objective", str, "listwise or language-model."),
     RunOption(
         "protocol",
@@ -96,6 +102,12 @@ RUN_OPTIONS = (
     ),
 )
 """What is left out is as the preset says."""
+
+
+Precision = Annotated[
+    str, typer.Option(help="What the language model is computed in: auto, float32, bfloat16 or float16.")
+]
+"""The option of commands that open a trained run."""
 
 
 def with_run_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -161,7 +173,7 @@ def run_config(
     Raises:
         InputError: there is no such preset, or a value breaks a rule.
     """
-    from core.presets import preset_config, with_overrides
+    from core.config.presets import preset_config, with_overrides
 
     parts = given_settings(values)
     if chat:
@@ -211,7 +223,7 @@ def sweepable() -> dict[str, tuple[str, type]]:
     Those names are the option (`layers`), part and field (`encoder-layers`), and the field alone where only
     one part has it (`alpha`). What decides the cases is not among them: those are the same for all rows.
     """
-    from core.config import RunConfig
+    from core.config.settings import RunConfig
 
     fields = [
         (part, name, kind)
@@ -252,8 +264,8 @@ def choose_preset(name: str) -> tuple[str, str]:
     Raises:
         InputError: there is no such preset.
     """
-    from core.config import check_choice
-    from core.presets import PRESETS
+    from core.config.checks import check_choice
+    from core.config.presets import PRESETS
 
     check_choice(name, PRESETS, "preset")
     if name != "auto":

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ilora_app.cli.choosing import DEFAULT_OUT
+from ilora_app.cli.options import Precision
 from ilora_app.cli.saying import say_json
 
 if TYPE_CHECKING:
-    from core.runs import RunInfo
-    from core.session import Session
+    from core.runs.store import RunInfo
+    from core.serving.session import Session
 
 
 def recommend(
@@ -30,6 +31,7 @@ def recommend(
         int, typer.Option(help="How many the encoder takes from the catalogue, with --from catalogue.")
     ] = 100,
     top: Annotated[int, typer.Option(help="How many to show.")] = 10,
+    precision: Precision = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
 ) -> None:
     """Rank candidates for one user with a trained run, and show what its gate did."""
@@ -43,9 +45,9 @@ def recommend(
     from ilora_app.render.downloads import Downloads
 
     with Downloads() as emit:
-        from core.session import open_session
+        from core.serving.opening import open_session
 
-        session = open_session(info.path, emit)
+        session = open_session(info.path, emit, precision)
     record = _answer(session, info, user, position, source, candidates, top)
     if as_json:
         say_json(record)
@@ -69,10 +71,10 @@ def _answer(
     Raises:
         InputError: there is no such user or position.
     """
-    from core.conversation import Question
-    from core.data import load_card
+    from core.data.card_files import load_card
     from core.data.samples import history_of
     from core.errors import InputError
+    from core.serving.protocol import Question
 
     sequence, rules = session.sequence(user), load_card(info.dataset).rules
     last = len(sequence.items) - 1

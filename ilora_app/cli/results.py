@@ -13,7 +13,7 @@ from ilora_app.cli.saying import say, say_json
 
 if TYPE_CHECKING:
     from core.data.cards import DatasetCard
-    from core.results import Row, Table
+    from core.results.tables import Row, Table
 
 app = typer.Typer(
     help="Rebuild leaderboards, comparisons and reports from finished runs, without running anything.",
@@ -86,7 +86,7 @@ def merge(
     out: Annotated[Path, typer.Option(help="Folder to copy their results into.")],
 ) -> None:
     """Copy the results of several folders into one; models stay where they are."""
-    from core.merging import merge
+    from core.results.merging import merge
 
     merged = merge(folders, out)
     for problem in merged.problems:
@@ -114,8 +114,8 @@ def write_reports(tables: list[Table], problems: list[str], folders: list[Path])
 
 def report_folder(out: Path) -> list[Path]:
     """Writes the report of everything that an output folder holds, and returns the files' paths."""
-    from core.merging import load_folders
-    from core.results import group_tables
+    from core.results.merging import load_folders
+    from core.results.tables import group_tables
 
     found, problems = load_folders([out])
     return write_reports(group_tables(found), problems, [out])
@@ -130,8 +130,8 @@ def _tables(
         ResultError: there is nothing to show.
     """
     from core.errors import ResultError
-    from core.merging import load_folders, restricted
-    from core.results import group_tables
+    from core.results.merging import load_folders, restricted
+    from core.results.tables import group_tables
 
     found, problems = load_folders(folders)
     of_dataset = [result for result in found if dataset in (None, result.dataset)]
@@ -157,7 +157,7 @@ def _tables(
 
 def _card(dataset: str) -> DatasetCard | None:
     """The dataset's card, for its title and published figures; None where it has none (any more)."""
-    from core.data.cards import load_card
+    from core.data.card_files import load_card
     from core.errors import InputError
 
     try:
@@ -180,10 +180,10 @@ def _print_json(
 
 
 def _print_groups(tables: list[Table], folders: list[Path], dimension: str, metric: str) -> None:
-    from core.breakdown import DIMENSIONS, groups
-    from core.config import check_choice
+    from core.config.checks import check_choice
     from core.errors import ResultError
-    from core.merging import facts_for
+    from core.results.breakdown import DIMENSIONS, groups
+    from core.results.merging import facts_for
     from ilora_app.render.sheets import division
     from ilora_app.render.terminal import print_sheet
 
@@ -219,7 +219,7 @@ def _print_pairs(tables: list[Table], names: tuple[str, str] | None, metric: str
 
 def _check_metric(table: Table, metric: str) -> None:
     """Raises `InputError` unless every test set has the metric."""
-    from core.config import check_choice
+    from core.config.checks import check_choice
     from ilora_app.render.sheets import metric_names
 
     for test_set in table.sets:

@@ -13,9 +13,9 @@ import typer
 from ilora_app.cli.saying import say, write_json
 
 if TYPE_CHECKING:
-    from core.benchmark import Plan
+    from core.benchmark.run import Plan
     from core.events import Emit, Event
-    from core.results import Result
+    from core.results.format import Result
 
 PLACES = ("--out", "--tensorboard")
 """Options that say where files go."""
@@ -55,7 +55,7 @@ def run_plans(
         Interrupted: stopped by the user; the same command goes on from there.
         IloraError: something cannot be used here.
     """
-    from core import parallel
+    from core.training import parallel
     from ilora_app.render.tensorboard import board, check_board
 
     with parallel.joined():
@@ -78,9 +78,9 @@ def run_plans(
 
 def _find_models(plans: Sequence[Plan], as_json: bool) -> None:
     """Fetches every model of an ablation before anything is trained, so that none turns out missing later."""
-    from core import parallel
-    from core.llm import check_model
-    from core.recommenders import LLM_METHODS
+    from core.lm.loading import check_model
+    from core.methods import LLM_METHODS
+    from core.training import parallel
     from ilora_app.render.downloads import Downloads
 
     models = dict.fromkeys(plan.config.model for plan in plans if set(plan.methods) & set(LLM_METHODS))
@@ -110,9 +110,9 @@ def _failure_told(as_json: bool) -> Iterator[None]:
 
 def _run_silently(plan: Plan) -> None:
     """What every process but the main one does; it shows warnings alone."""
-    from core import parallel
-    from core.benchmark import run_benchmark
+    from core.benchmark.run import run_benchmark
     from core.events import Notice
+    from core.training import parallel
     from ilora_app.cli.stopping import stoppable
 
     def emit(event: Event) -> None:
@@ -124,7 +124,7 @@ def _run_silently(plan: Plan) -> None:
 
 
 def _run_json(plan: Plan, notice: str, watch: Emit) -> list[Result]:
-    from core.benchmark import run_benchmark
+    from core.benchmark.run import run_benchmark
     from core.events import Finished, Notice, Saved
     from ilora_app.cli.results import report_folder
     from ilora_app.cli.stopping import stoppable
@@ -144,7 +144,7 @@ def _run_json(plan: Plan, notice: str, watch: Emit) -> list[Result]:
 
 
 def _run_live(plan: Plan, notice: str, watch: Emit) -> list[Result]:
-    from core.benchmark import run_benchmark
+    from core.benchmark.run import run_benchmark
     from core.events import Notice
     from ilora_app.cli.stopping import stoppable
     from ilora_app.render.console import SafeConsole

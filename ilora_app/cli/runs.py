@@ -12,7 +12,7 @@ from ilora_app.cli.choosing import DEFAULT_OUT
 from ilora_app.cli.saying import say, say_json
 
 if TYPE_CHECKING:
-    from core.runs import RunInfo
+    from core.runs.store import RunInfo
 
 app = typer.Typer(
     help="List the runs on disk, show one, compare two, remove one.",
@@ -51,7 +51,7 @@ def list_(out: Out = DEFAULT_OUT, as_json: Json = False) -> None:
 @app.command()
 def show(run: Name, out: Out = DEFAULT_OUT, as_json: Json = False) -> None:
     """Show one run: its figures, settings, size on disk and the command that made it."""
-    from core.runs import result_of
+    from core.runs.store import result_of
     from ilora_app.cli.choosing import choose_run
 
     info = choose_run(run, out)
@@ -84,7 +84,8 @@ def compare(first: Name, second: Name, out: Out = DEFAULT_OUT, as_json: Json = F
     """Compare two runs on the same cases, and list the settings in which they differ."""
     from dataclasses import asdict
 
-    from core.runs import compare_runs, result_of, settings_apart
+    from core.runs.compare import compare_runs, settings_apart
+    from core.runs.store import result_of
     from ilora_app.cli.choosing import choose_run
 
     a, b = choose_run(first, out), choose_run(second, out)
@@ -116,7 +117,7 @@ def remove(
     from rich.filesize import decimal
 
     from core.errors import InputError
-    from core.runs import folder_bytes, remove_run
+    from core.runs.store import folder_bytes, remove_run
     from ilora_app.cli.choosing import choose_run
 
     info = choose_run(run, out)
@@ -130,8 +131,8 @@ def remove(
 
 
 def _record(run: RunInfo) -> dict[str, Any]:
-    from core.recommenders import LLM_METHODS
-    from core.runs import folder_bytes
+    from core.methods import LLM_METHODS
+    from core.runs.store import folder_bytes
 
     return {
         "name": run.path.name,

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from core.bounds import SEED
+from core.config.bounds import SEED
 from ilora_app.cli.choosing import DEFAULT_OUT
 from ilora_app.cli.options import choose_preset, given_settings, with_run_options
 from ilora_app.cli.running import kept_command, run_plan
 from ilora_app.cli.saying import say, write_json
 
 if TYPE_CHECKING:
-    from core.benchmark import Plan
-    from core.runfile import RunFile
+    from core.benchmark.run import Plan
+    from core.config.run_file import RunFile
 
 
 @with_run_options
@@ -54,15 +54,15 @@ def train(
     folder = _folder(plan, results[0].config_sha256)
     address = None
     if push_to_hub is not None:
-        from core.hub import push_folder
+        from core.assets.hub import push_folder
 
         address = push_folder(folder, push_to_hub)
     if as_json:
         if address:
             write_json(Saved("hub", address).to_json())
         return
-    from core.data import load_card
-    from core.results import group_tables
+    from core.data.card_files import load_card
+    from core.results.tables import group_tables
     from ilora_app.render.leaderboard import print_leaderboards
 
     dataset = plan.config.data.dataset
@@ -71,8 +71,8 @@ def train(
 
 
 def _read(run_file: Path | None, preset: str | None) -> RunFile:
+    from core.config.run_file import RunFile, read_run_file
     from core.errors import InputError
-    from core.runfile import RunFile, read_run_file
 
     if run_file is None:
         return RunFile()
@@ -89,11 +89,11 @@ def _plan(
     Raises:
         InputError: a name or value cannot be used, or the method leaves nothing to keep.
     """
-    from core.benchmark import Plan
+    from core.benchmark.run import Plan
+    from core.config.run_file import resolve
     from core.errors import InputError
-    from core.recommenders import check_method
-    from core.runfile import resolve
-    from core.runs import SAVED_METHODS
+    from core.methods import check_method
+    from core.runs.store import SAVED_METHODS
 
     method = method or file.method or "ilora"
     check_method(method)
@@ -111,7 +111,7 @@ def _plan(
 
 
 def _folder(plan: Plan, config_sha256: str) -> Path:
-    from core.runs import run_folder
+    from core.runs.store import run_folder
 
     data = plan.config.data
     return run_folder(plan.out, data.dataset, data.split, plan.methods[0], plan.seeds[0], config_sha256)
@@ -119,7 +119,7 @@ def _folder(plan: Plan, config_sha256: str) -> Path:
 
 def _say(folder: Path, method: str, address: str | None) -> None:
     """Where the run is, and what can be done with it."""
-    from core.recommenders import CONFIG_PARTS
+    from core.methods import CONFIG_PARTS
 
     say(f"run: {folder}")
     if address:

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ilora_app.render import charts, figures
+from ilora_app.render import analysis_charts, charts, figures
 from ilora_app.render.sheets import Sheet
 
 if TYPE_CHECKING:
-    from core.analysis import Analysis
+    from core.analysis.analyze import Analysis
 
 Record = Mapping[str, Any]
-"""What `core.analysis.record` gives, and `analysis.json` holds."""
+"""What `core.analysis.record.record` gives, and `analysis.json` holds."""
 
 
 def sheets_of(record: Record) -> list[Sheet]:
@@ -37,16 +37,18 @@ def plots_of(analysis: Analysis) -> dict[str, str]:
         )
         for one in analysis.transfers
     ]
-    made["gradients.svg"] = charts.heatmaps(panels, "Cosine similarity of the clusters' adapter gradients")
+    made["gradients.svg"] = analysis_charts.heatmaps(
+        panels, "Cosine similarity of the clusters' adapter gradients"
+    )
     if analysis.experts is not None:
         omega = analysis.experts.omega
         rows = [(f"Expert {k + 1}", omega[:, k]) for k in range(omega.shape[1])]
         title = f"Expert weights over {len(omega):,} users' newest histories"
-        made["experts.svg"] = charts.boxes(rows, "weight", title, charts.colour("ilora"))
+        made["experts.svg"] = analysis_charts.boxes(rows, "weight", title, charts.colour("ilora"))
     for place, gain in enumerate(analysis.gains, start=1):
         label = f"gain in {analysis.settings.metric}"
         title = f"Gain of iLoRA over LoRA against the {gain.measure}, {figures.plural(gain.n, 'user')}"
-        made[f"gain-{place}.svg"] = charts.cloud(
+        made[f"gain-{place}.svg"] = analysis_charts.cloud(
             gain.x, gain.y, gain.measure, label, title, charts.colour("ilora")
         )
     return made

@@ -9,9 +9,9 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from core.results import Row, Table
+from core.evaluation.statistics import Comparison, Estimate
+from core.results.tables import Row, Table
 from core.safe_text import csv_cell
-from core.statistics import Comparison, Estimate
 from ilora_app.render.reported import ReportedRow, reported_for
 
 
@@ -76,6 +76,7 @@ def _row_record(table: Table, row: Row, reported: Sequence[ReportedRow]) -> dict
         "protocol": run.protocol,
         "model": run.model,
         "quantization": run.quantization,
+        "precision": run.precision,
         "preset": run.preset,
         "config_sha256": run.config_sha256,
         "seeds": list(row.seeds),
@@ -116,7 +117,8 @@ def _flat(table: Table, row: Row, test_set: str, reported: Sequence[ReportedRow]
     hits = row.metrics[test_set]["HR@1"]
     line: dict[str, Any] = {"dataset": table.dataset, "split": table.split, "set": test_set}
     line |= {
-        key: record[key] for key in ("method", "objective", "protocol", "model", "quantization", "preset")
+        key: record[key]
+        for key in ("method", "objective", "protocol", "model", "quantization", "precision", "preset")
     }
     line |= {"config_sha256": record["config_sha256"], "samples_sha256": table.samples_sha256}
     line |= {"seeds": " ".join(map(str, row.seeds)), "n": hits.n, "users": hits.users}

@@ -15,8 +15,8 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from core.data.cards import DatasetCard
-from core.recommenders import REMOTE_METHODS
-from core.results import Row, Table
+from core.methods import REMOTE_METHODS
+from core.results.tables import Row, Table
 from ilora_app.render import figures
 from ilora_app.render.console import SafeConsole
 from ilora_app.render.reported import ReportedRow, reported_for, unmatched
@@ -124,6 +124,7 @@ class Leaderboard:
             {run.preset for run in runs} - {None},
             {run.model for run in runs if run.method not in REMOTE_METHODS} - {None},
             {run.quantization for run in runs} - {None},
+            {run.precision for run in runs} - {None},
             {run.objective for run in runs} - {None},
             {run.protocol for run in runs} - {None, "rank"},
         ]

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from core.safe_text import markdown as safe
 from core.safe_text import markdown_code
-from ilora_app.render.report import Block, Code, Heading, More, Plot, Section, Words
+from ilora_app.render.blocks import Block, Code, Heading, More, Plot, Section, Words
 from ilora_app.render.sheets import Sheet, markdown
 
 

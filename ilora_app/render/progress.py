@@ -287,7 +287,7 @@ def _facts(plan: PlanMade) -> Iterator[tuple[str, str]]:
     yield "seeds", ", ".join(map(str, plan.seeds))
     model, training = plan.config.get("model", {}), plan.config.get("training", {})
     if isinstance(model, dict) and "name" in model:
-        yield "model", ", ".join(str(model[key]) for key in ("name", "quantize") if key in model)
+        yield "model", ", ".join(str(model[key]) for key in ("name", "quantize", "precision") if key in model)
     if isinstance(training, dict) and "samples" in training:
         yield "training", f"{training.get('objective', '')}, {training['samples']:,} samples".lstrip(", ")
     minutes = f"about {max(1, round(plan.minutes))} min" if plan.minutes else "none: all is on disk already"

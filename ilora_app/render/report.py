@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from core import safe_text
-from core.breakdown import DIMENSIONS, groups
+from core.config.records import json_of, read_text
 from core.data.cards import DatasetCard
-from core.data.strict import json_of, read_text
 from core.errors import DataError, ResultError
-from core.facts import CaseFacts, Place
+from core.evaluation.metrics import METRICS
 from core.files import atomic_write
-from core.merging import experts_for, facts_for
-from core.metrics import METRICS
-from core.profiles import one_sidedness
-from core.results import Result, Table
-from core.runs import run_folder
-from ilora_app.render import analysis, charts, figures, sheets
+from core.ilora.experts import one_sidedness
+from core.results.breakdown import DIMENSIONS, groups
+from core.results.case_facts import CaseFacts, Place
+from core.results.format import Result
+from core.results.merging import experts_for, facts_for
+from core.results.tables import Table
+from core.runs.store import run_folder
+from ilora_app.render import analysis, analysis_charts, charts, figures, sheets
+from ilora_app.render.blocks import Block, Code, Heading, More, Plot, Section, Words
 from ilora_app.render.export import tables_csv
 from ilora_app.render.leaderboard import SETS, Leaderboard
 from ilora_app.render.reported import ReportedRow, reported_for, unmatched
@@ -31,56 +33,6 @@ from ilora_app.render.sheets import Sheet
 CURVE_METRIC = "HR@1"
 PANELS = (*METRICS, "ValidRatio")
 """Metrics that are drawn, where a table has them."""
-
-
-@dataclass(frozen=True)
-class Words:
-    """A paragraph."""
-
-    text: str
-    strong: bool = False
-
-
-@dataclass(frozen=True)
-class Plot:
-    """A plot with its title and what it rests on."""
-
-    title: str
-    svg: str
-    note: str = ""
-
-
-@dataclass(frozen=True)
-class Code:
-    """Something typed or printed word for word."""
-
-    text: str
-
-
-@dataclass(frozen=True)
-class Heading:
-    """Begins a part of a section."""
-
-    text: str
-
-
-@dataclass(frozen=True)
-class More:
-    """What is folded away until somebody asks."""
-
-    title: str
-    blocks: tuple[Block, ...]
-
-
-Block = Words | Plot | Code | Heading | Sheet | More
-
-
-@dataclass(frozen=True)
-class Section:
-    """One table with everything that belongs to it."""
-
-    title: str
-    blocks: tuple[Block, ...]
 
 
 def sections(
@@ -275,7 +227,7 @@ def _experts(table: Table, folders: Sequence[Path]) -> Iterator[Block]:
                 f"Entropy {figures.share(float(entropy.mean()))} of the largest possible "
                 f"(± {figures.share(float(entropy.std()), 2)} between cases). Largest weight: {favourite}."
             )
-            yield Plot(title, charts.boxes(rows, "weight", title, charts.colour(row.method)), note)
+            yield Plot(title, analysis_charts.boxes(rows, "weight", title, charts.colour(row.method)), note)
 
 
 def _analyses(table: Table, folders: Sequence[Path]) -> Iterator[Block]:

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from core import safe_text
-from core.breakdown import DIMENSIONS, Group, by_group
-from core.metrics import METRICS
-from core.results import Pair, Row, Table
-from core.statistics import Estimate
+from core.evaluation.metrics import METRICS
+from core.evaluation.statistics import Estimate
+from core.results.breakdown import DIMENSIONS, Group, by_group
+from core.results.tables import Pair, Row, Table
 from ilora_app.render import figures
 from ilora_app.render.reported import ReportedRow, reported_for
 

@@ -11,16 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.errors import InputError
-from core.events import (
-    Emit,
-    Evaluated,
-    Event,
-    MethodFinished,
-    PlanMade,
-    SettingTried,
-    StepLogged,
-    silent,
-)
+from core.events import Emit, Evaluated, Event, MethodFinished, PlanMade, SettingTried, StepLogged, silent
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -102,7 +93,7 @@ class TensorBoard:
         name = self._name((event.method, event.seed))
         if event.reused and any((self.folder / name).glob("events.*")):
             return
-        from core.results import load_result
+        from core.results.store import load_result
 
         steps = [int(row["step"]) for row in load_result(Path(event.path)).history if "step" in row]
         figures = {
@@ -122,9 +113,10 @@ class TensorBoard:
 
     def _name(self, job: Job) -> str:
         """The name of a job's result file, which tells apart whatever results are told apart by."""
-        from core.benchmark import method_config
-        from core.config import RunConfig
-        from core.results import config_sha256, result_path
+        from core.benchmark.run import method_config
+        from core.config.settings import RunConfig
+        from core.results.checking import config_sha256
+        from core.results.store import result_path
 
         plan, (method, seed) = self._plan, job
         assert plan is not None  # it comes before anything of a method does

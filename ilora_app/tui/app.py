@@ -16,11 +16,11 @@ from textual.screen import Screen
 from textual.signal import Signal
 
 from core.events import Event
-from ilora_app.tui.desk import MAIN, Desk, Post, Stage
-from ilora_app.tui.engine import Engine
-from ilora_app.tui.messages import EngineDied, EngineMumbled, EngineSaid
-from ilora_app.tui.screens.place import Place, lazily, load
-from ilora_app.tui.themes import THEMES, next_theme
+from ilora_app.tui.drawing.themes import THEMES, next_theme
+from ilora_app.tui.engine.client import Engine
+from ilora_app.tui.engine.messages import EngineDied, EngineMumbled, EngineSaid
+from ilora_app.tui.screens.main_screen import Place, lazily, load
+from ilora_app.tui.state.app_state import MAIN, Desk, Post, Stage
 from ilora_app.tui.widgets.topbar import PLACES
 
 
@@ -124,7 +124,7 @@ class IloraTui(App[None]):
 
     def explore(self, user: str, position: int | None) -> None:
         """Shows a user in Explore."""
-        from ilora_app.tui.screens.explore import ExploreScreen
+        from ilora_app.tui.screens.explore.screen import ExploreScreen
 
         if self.current_mode != "explore":
             self.switch_mode("explore")
@@ -141,7 +141,7 @@ class IloraTui(App[None]):
 
     def action_help(self) -> None:
         """Help for the pane in focus."""
-        from ilora_app.tui.screens.help import HelpScreen, keys_here
+        from ilora_app.tui.screens.dialogs.help import HelpScreen, keys_here
 
         if not isinstance(self.screen, HelpScreen):
             self.push_screen(HelpScreen(self.focused or self.screen, keys_here(self)))
@@ -169,7 +169,7 @@ class IloraTui(App[None]):
 
     def action_first_run(self) -> None:
         """What will be fetched, from where, under which licence."""
-        from ilora_app.tui.screens.first_run import FirstRun
+        from ilora_app.tui.screens.dialogs.first_run import FirstRun
 
         if self.desk.missing and not isinstance(self.screen, FirstRun):
             self.push_screen(FirstRun())

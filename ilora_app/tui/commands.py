@@ -11,8 +11,8 @@ from textual.binding import Binding
 from textual.dom import DOMNode
 from textual.screen import Screen
 
-from ilora_app.tui.screens.help import BUILT_IN
-from ilora_app.tui.themes import THEMES
+from ilora_app.tui.drawing.themes import THEMES
+from ilora_app.tui.screens.dialogs.help import BUILT_IN
 from ilora_app.tui.widgets.topbar import PLACES
 
 if TYPE_CHECKING:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ilora_app.tui.jobs import running_job
-from ilora_app.tui.screens.ask import Ask
+from ilora_app.tui.engine.jobs import running_job
+from ilora_app.tui.screens.dialogs.ask import Ask
 
 if TYPE_CHECKING:
     from ilora_app.tui.app import IloraTui

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from core.events import Event
-from core.results import load_results
+from core.results.store import load_results
 from ilora_app.cli import main
 from ilora_app.cli.bench import DEFAULT_METHODS
 from ilora_app.cli.running import kept_command
@@ -315,9 +315,9 @@ def test_an_output_folder_that_cannot_be_written_is_refused(
 def test_not_enough_memory_is_said_before_loading(
     run: Any, tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.llm.pick_device", lambda: torch.device("cpu"))
-    monkeypatch.setattr("core.llm.free_memory", lambda: 10_000)
-    monkeypatch.setattr("core.llm._load", lambda *_: pytest.fail("it was loaded"))
+    monkeypatch.setattr("core.lm.loading.pick_device", lambda *_: torch.device("cpu"))
+    monkeypatch.setattr("core.lm.loading.free_memory", lambda: 10_000)
+    monkeypatch.setattr("core.lm.loading._load", lambda *_: pytest.fail("it was loaded"))
     complained(run(*options(tiny_model, tmp_path / "runs")), "GiB are free")
     assert not (tmp_path / "runs" / "results").exists()
 

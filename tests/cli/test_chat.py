@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from core import chat
-from core.results import load_results
+from core.recommenders import chat_client
+from core.results.store import load_results
 from ilora_app.cli import main
 from ilora_app.cli.bench import _methods
 from tests.chat_server import KEY, serving
@@ -44,8 +44,8 @@ def run(tiny_home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    monkeypatch.delenv(chat.URL_VARIABLE, raising=False)
-    monkeypatch.setenv(chat.KEY_VARIABLE, KEY)
+    monkeypatch.delenv(chat_client.URL_VARIABLE, raising=False)
+    monkeypatch.setenv(chat_client.KEY_VARIABLE, KEY)
     monkeypatch.setenv("COLUMNS", "160")
     return monkeypatch
 
@@ -85,7 +85,7 @@ def test_what_is_missing_is_one_line_before_anything_else(
 
 
 def test_without_a_key_nothing_starts(run: Run, tmp_path: Path, environment: pytest.MonkeyPatch) -> None:
-    environment.delenv(chat.KEY_VARIABLE)
+    environment.delenv(chat_client.KEY_VARIABLE)
     code, _, err = run("--methods", "chat", "--chat-url", "http://127.0.0.1:1/v1", "--chat-model", "m")
     assert code == 2
     assert "needs a key in ILORA_APP_CHAT_KEY" in err
@@ -99,7 +99,7 @@ def test_the_row_stands_in_the_table_with_its_model_and_the_key_nowhere(
     with serving() as seen:
         address = ["--chat-url", seen.url]
         if by == "environment":
-            environment.setenv(chat.URL_VARIABLE, seen.url)
+            environment.setenv(chat_client.URL_VARIABLE, seen.url)
             address = []
         given = ["--methods", "popularity,chat", *address, "--chat-model", "acme/tiny-chat"]
         code, out, err = run(*given, "--chat-price", "2.5,10")
@@ -134,7 +134,7 @@ def test_json_announces_and_fails_as_events(run: Run) -> None:
 
 
 def test_the_published_row_beside_it_is_gpt_4() -> None:
-    from core.data import load_card
+    from core.data.card_files import load_card
     from ilora_app.render.reported import reported_for
 
     published = {}

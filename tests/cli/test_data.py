@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import pytest
 
-from core import assets
+from core.assets import fetching, spec
 from core.errors import Interrupted
 from ilora_app.cli import main
 from tests.data import made_up
@@ -46,7 +46,7 @@ def made_up_home(own_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     """A home with a made-up dataset's card, and a mirror that has its files."""
     (own_home / "cards").mkdir(parents=True)
     (own_home / "cards" / "made-up.toml").write_text(made_up.card())
-    monkeypatch.setenv(assets.MIRROR_VARIABLE, str(made_up.mirror(tmp_path / "mirror")))
+    monkeypatch.setenv(spec.MIRROR_VARIABLE, str(made_up.mirror(tmp_path / "mirror")))
     return own_home
 
 
@@ -156,7 +156,7 @@ def test_damaged_data_is_refused_with_file_and_line(run: Run, made_up_home: Path
 def test_without_network_and_mirror_one_line_says_what_to_put_where(
     run: Run, made_up_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv(assets.MIRROR_VARIABLE)
+    monkeypatch.delenv(spec.MIRROR_VARIABLE)
     said = run("data", "made-up", "--json")
     assert said.code == 2 and said.out == ""
     assert "error: made-up could not be fetched: 127.0.0.1 cannot be reached" in said.err
@@ -200,7 +200,7 @@ def test_stopping_says_so_and_exits_130(
     def stop(*_: object, **__: object) -> None:
         raise raised
 
-    monkeypatch.setattr(assets, "obtain", stop)
+    monkeypatch.setattr(fetching, "obtain", stop)
     assert run("data", "made-up") == (130, "", "stopped\n")
 
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from peft import PeftModel
 
-from core.runs import open_run
+from core.runs.store import open_run
 from ilora_app.cli import main
 from tests import tiny
 
@@ -207,7 +207,9 @@ def test_an_exported_folder_is_uploaded_only_when_asked_for(
     run: Run, shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent: list[tuple[Path, str]] = []
-    monkeypatch.setattr("core.hub.push_folder", lambda folder, name: sent.append((folder, name)) or "there")
+    monkeypatch.setattr(
+        "core.assets.hub.push_folder", lambda folder, name: sent.append((folder, name)) or "there"
+    )
     given = ["export", ".ilora.", "--runs", shop, "--user", "3", "--json"]
     assert answer(run(*given, "--out", tmp_path / "a"))["hub"] is None
     assert sent == []
@@ -306,8 +308,8 @@ def test_the_doctor_tries_every_quantization_and_sizes_a_model_unloaded(run: Run
 
 
 def test_a_four_bit_estimate_is_near_what_loading_takes(tiny_model: Path) -> None:
-    from core.config import ModelConfig
-    from core.doctor import model_size, weight_bytes
+    from core.config.settings import ModelConfig
+    from core.lm.doctor import model_size, weight_bytes
 
     estimated = model_size(ModelConfig(str(tiny_model))).bytes["nf4"]
     assert estimated == pytest.approx(weight_bytes(tiny.nf4(tiny_model, torch.bfloat16)), rel=0.4)
@@ -318,7 +320,7 @@ def test_a_model_that_cannot_be_found_is_one_line(run: Run, tmp_path: Path) -> N
 
 
 def test_a_quantization_that_fails_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
-    from core import doctor
+    from core.lm import doctor
 
     def broken(*_: object) -> None:
         raise RuntimeError("no kernel\nfor this")

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from core.config import ChatConfig, RunConfig
+from core.config.chat import ChatConfig
+from core.config.settings import RunConfig
 from core.errors import InputError
 from ilora_app.cli.options import RUN_OPTIONS, run_config, sweep_settings, sweepable
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from core.recommenders import method_class
-from core.runs import run_folder, save_run
+from core.recommenders.registry import method_class
+from core.runs.store import run_folder, save_run
 from ilora_app.cli import main
 from tests import made_up, tiny
 

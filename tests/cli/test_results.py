@@ -13,8 +13,8 @@ import time
 import pytest
 
 from core.data.types import Samples
-from core.facts import save_facts
-from core.results import save_result
+from core.results.case_facts import save_facts
+from core.results.store import save_result
 from ilora_app.cli import main
 from tests.made_up import case_facts, five_methods, result
 

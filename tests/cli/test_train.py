@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from core.results import load_results
-from core.runs import read_run, result_of
+from core.results.store import load_results
+from core.runs.store import read_run, result_of
 from ilora_app.cli import main
 from tests import tiny
 from tests.cli.test_bench import event_of, finish, start
@@ -147,7 +147,7 @@ def test_an_upload_happens_only_when_asked_for(
         sent.append((folder, repository))
         return "https://example.org/me/mine"
 
-    monkeypatch.setattr("core.hub.push_folder", push)
+    monkeypatch.setattr("core.assets.hub.push_folder", push)
     given = ["train", "--dataset", "tiny", "--method", "sasrec", "--preset", "quick"]
     given += ["--out", str(tmp_path / "runs")]
     assert run(*given)[0] == 0

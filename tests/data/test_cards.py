@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.data.cards import DatasetCard, card_of, list_cards, load_card, parse_card
+from core.data.card_files import card_of, list_cards, load_card, parse_card
+from core.data.cards import DatasetCard
 from core.errors import DataError, InputError
 from tests.data import made_up
 

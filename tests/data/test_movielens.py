@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from core.data import Dataset, Samples, load_card, make_samples
+from core.data.card_files import load_card
+from core.data.samples import make_samples
+from core.data.types import Dataset, Samples
 
 pytestmark = pytest.mark.network
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from core import assets
-from core.data import Dataset, Samples, load_card, load_dataset, make_samples
-from core.data.guessing import guess
+from core.assets import fetching
+from core.data.card_files import load_card
+from core.data.loading import load_dataset
+from core.data.own.guessing import guess
+from core.data.samples import make_samples
+from core.data.types import Dataset, Samples
 from core.events import silent
 
 pytestmark = pytest.mark.network
@@ -74,6 +77,6 @@ def test_both_cards_carry_the_published_figures() -> None:
 
 
 def test_a_llara_folder_is_lastfm(home: object) -> None:
-    stored = assets.obtain(load_card("lastfm").asset, silent)
+    stored = fetching.obtain(load_card("lastfm").asset, silent)
     found = guess(stored.files["train_data.df"].parent, None, {})
     assert found.kind == "LLaRA" and found.windows == load_card("lastfm").sources[0].windows

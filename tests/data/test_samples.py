@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.data import UserSequence, draw_candidates, make_samples
-from core.data.cards import parse_card
-from core.data.interactions import build_dataset, parse_catalogue, parse_interactions
+from core.data.card_files import parse_card
+from core.data.reading.interactions import build_dataset, parse_catalogue, parse_interactions
+from core.data.samples import draw_candidates, make_samples
+from core.data.types import UserSequence
 from core.errors import DataError
 from tests.data import made_up
 

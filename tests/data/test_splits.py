@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.data.cards import PaperSplit, parse_card
-from core.data.interactions import build_dataset, parse_catalogue, parse_interactions
+from core.data.card_files import parse_card
+from core.data.cards import PaperSplit
+from core.data.reading.interactions import build_dataset, parse_catalogue, parse_interactions
 from core.data.splits import Stretches, divide, spread
 from core.errors import DataError, InputError
 from tests.data import made_up

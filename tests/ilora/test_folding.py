@@ -12,11 +12,11 @@ import torch
 from peft import PeftModel
 from torch import Tensor
 
-from core.config import GATE_SCOPES, GATES, GateConfig
+from core.config.settings import GATE_SCOPES, GATES, GateConfig
 from core.errors import InputError
 from core.ilora.folding import MAX_RANK, Update, fold, reduce_rank, save_updates
 from core.ilora.layers import ADAPTER
-from core.llm import disable_cpu_packing
+from core.lm.loading import disable_cpu_packing
 from tests import tiny
 from tests.ilora.test_layers import EXPERTS, RANK, Make, base, gated, tokens, uniform
 from tests.ilora.test_model import adapted, stirred

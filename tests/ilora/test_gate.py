@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from core.config import GATES, GateConfig
+from core.config.settings import GATES, GateConfig
 from core.errors import InputError
 from core.ilora.gate import Gate, MeanInput, RandomInput, SoftmaxGate, gate_penalty, make_gate
 

@@ -13,16 +13,8 @@ from peft import LoraConfig, get_peft_model
 from peft.tuners.lora.layer import LoraLayer, LoraVariant
 from torch import Tensor, nn
 
-from core.ilora.layers import (
-    ADAPTER,
-    ExpertLora,
-    ExpertWeights,
-    Frozen,
-    LowRank,
-    adapt_layers,
-    expert_slice,
-)
-from core.llm import disable_cpu_packing
+from core.ilora.layers import ADAPTER, ExpertLora, ExpertWeights, Frozen, LowRank, adapt_layers, expert_slice
+from core.lm.loading import disable_cpu_packing
 from tests import tiny
 
 RANK, EXPERTS = 8, 4

@@ -15,11 +15,11 @@ from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from core.config import ENCODERS, GATE_INPUTS, GATE_SCOPES, GATES, GateConfig, RunConfig
-from core.data import load_card
+from core.config.settings import ENCODERS, GATE_INPUTS, GATE_SCOPES, GATES, GateConfig, RunConfig
+from core.data.card_files import load_card
 from core.errors import ModelError
 from core.ilora.model import ADAPTER_FILE, REST_FILE, AdaptedModel
-from core.llm import LanguageModel
+from core.lm.loading import LanguageModel
 from tests import tiny
 
 HISTORIES = tiny.histories(4)
@@ -328,7 +328,7 @@ def test_without_the_guard_this_machine_would_fall_into_the_trap(
 ) -> None:
     """Shows that the guard does something here, and that the test above can fail."""
     monkeypatch.setattr("tests.tiny.disable_cpu_packing", lambda model: 0)
-    monkeypatch.setattr("core.ilora.model.disable_cpu_packing", lambda model: 0)
+    monkeypatch.setattr("core.ilora.attaching.disable_cpu_packing", lambda model: 0)
     model = four_bit(tiny_model)
     guards = [getattr(m, "support_avx512bf16_for_cpu", False) for m in model.llm.model.modules()]
     if not any(guards):

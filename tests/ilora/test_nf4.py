@@ -12,7 +12,7 @@ from bitsandbytes.functional import dequantize_4bit
 from bitsandbytes.nn import Linear4bit
 from torch import Tensor, nn
 
-from core.data import load_card
+from core.data.card_files import load_card
 from core.ilora.model import AdaptedModel
 from tests import tiny
 

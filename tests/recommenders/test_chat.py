@@ -10,14 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from core import chat
-from core.benchmark import Plan, run_benchmark
-from core.config import ChatConfig
+from core.benchmark.run import Plan, run_benchmark
+from core.config.chat import ChatConfig
 from core.errors import InputError, Interrupted
 from core.events import Event, Notice, Stopped
-from core.prompts import AnswerPrompt, prompt_text
+from core.lm.prompts import AnswerPrompt, prompt_text
+from core.recommenders import chat_client
 from core.recommenders.chat import INSTRUCTION, Chat
-from core.results import Result, load_results
+from core.results.format import Result
+from core.results.store import load_results
 from tests import tiny
 from tests.chat_server import KEY, Script, completion, first_candidate, obedient, serving
 
@@ -28,8 +29,8 @@ CASES = 8
 
 @pytest.fixture
 def ready(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(chat.KEY_VARIABLE, KEY)
-    monkeypatch.setattr(chat, "FIRST_WAIT", 0.001)
+    monkeypatch.setenv(chat_client.KEY_VARIABLE, KEY)
+    monkeypatch.setattr(chat_client, "FIRST_WAIT", 0.001)
 
 
 def plan(out: Path, url: str, methods: tuple[str, ...] = ("chat",), seeds: int = 1, **settings: Any) -> Plan:
@@ -269,7 +270,7 @@ def test_a_plan_without_address_model_or_key_is_refused(
 ) -> None:
     with pytest.raises(InputError, match="needs an address"):
         plan(tmp_path, "")
-    monkeypatch.delenv(chat.KEY_VARIABLE)
+    monkeypatch.delenv(chat_client.KEY_VARIABLE)
     with pytest.raises(InputError, match="needs a key"):
         plan(tmp_path, "http://127.0.0.1:1/v1")
     plan(tmp_path, "", ("popularity",))

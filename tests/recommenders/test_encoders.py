@@ -11,25 +11,16 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from core.config import TUNING_GRID, EncoderConfig, RunConfig
+from core.config.settings import TUNING_GRID, EncoderConfig, RunConfig
+from core.encoders.base import KINDS, PAD, Encoder, new_encoder
+from core.encoders.caser import Caser
+from core.encoders.job import EncoderJob, score_samples
 from core.errors import Interrupted, ResultError
 from core.events import Event, Notice
-from core.recommenders import method_class
 from core.recommenders.base import Task
-from core.recommenders.caser import Caser
-from core.recommenders.encoders import (
-    ENCODER_FILE,
-    KINDS,
-    PAD,
-    Encoder,
-    EncoderJob,
-    fit_encoder,
-    load_encoder,
-    new_encoder,
-    save_encoder,
-    score_samples,
-)
+from core.recommenders.encoders import ENCODER_FILE, fit_encoder, load_encoder, save_encoder
 from core.recommenders.popularity import item_counts, training_sequences
+from core.recommenders.registry import method_class
 from tests import tiny
 
 CLOSE: dict[str, Any] = {"rtol": 1e-5, "atol": 1e-6}

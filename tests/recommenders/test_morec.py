@@ -12,15 +12,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from core.config import EncoderConfig
+from core.config.settings import EncoderConfig
+from core.encoders.morec import MoRec
 from core.errors import ResultError
 from core.events import Event, Notice
-from core.llm import LanguageModel, load_llm
-from core.prompts import MAX_TITLE_TOKENS
-from core.recommenders import method_class
+from core.lm.loading import LanguageModel, load_llm
+from core.lm.prompts import MAX_TITLE_TOKENS
+from core.lm.title_vectors import title_vectors
 from core.recommenders.encoders import ENCODER_FILE
-from core.recommenders.morec import MoRec
-from core.title_vectors import title_vectors
+from core.recommenders.registry import method_class
 from tests import tiny
 
 pytestmark = pytest.mark.usefixtures("tiny_home")
@@ -34,7 +34,7 @@ def vectors(titles: Sequence[str] = TITLES, llm: LanguageModel | None = None, **
 @torch.no_grad()
 def test_a_titles_vector_is_the_mean_state_over_its_own_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever shares the pass; the token that starts the text is read but not counted."""
-    monkeypatch.setattr("core.title_vectors.TITLES_PER_PASS", 4)
+    monkeypatch.setattr("core.lm.title_vectors.TITLES_PER_PASS", 4)
     llm = tiny.language_model()
     found = vectors(llm=llm)
     for title, vector in zip(TITLES, found, strict=True):
@@ -50,7 +50,7 @@ def test_titles_are_read_once_and_again_where_the_file_is_damaged(
     first = vectors()
     (store,) = (tiny_home / "titles").iterdir()
     with monkeypatch.context() as patch:
-        patch.setattr("core.title_vectors._mean_states", lambda *_: pytest.fail("titles were read again"))
+        patch.setattr("core.lm.title_vectors._mean_states", lambda *_: pytest.fail("titles were read again"))
         assert torch.equal(vectors(), first)
     store.write_bytes(b"half a file")
     events: list[Event] = []
@@ -105,7 +105,7 @@ def test_a_saved_morec_answers_without_the_language_model(
     recommender.fit(task)
     (tmp_path / "run").mkdir()
     recommender.save(tmp_path / "run")
-    monkeypatch.setattr("core.llm._load", lambda *_: pytest.fail("the language model was loaded"))
+    monkeypatch.setattr("core.lm.loading._load", lambda *_: pytest.fail("the language model was loaded"))
     again: Any = method_class("morec")()
     again.load(tmp_path / "run", task)
     histories, candidates = tiny.histories(4), tiny.candidates(4)

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from core.errors import InputError
-from core.recommenders import CONFIG_PARTS, LLM_METHODS, LOCAL_METHODS, METHODS, check_method, method_class
+from core.methods import CONFIG_PARTS, LLM_METHODS, LOCAL_METHODS, METHODS, check_method
+from core.recommenders.registry import method_class
 from tests import tiny
 
 
@@ -50,8 +51,8 @@ def test_an_unknown_method_is_named_with_the_choices() -> None:
 
 def test_listing_the_methods_imports_none_of_them() -> None:
     code = (
-        "import sys; from core.recommenders import METHODS; "
-        "assert 'torch' not in sys.modules and 'core.recommenders.llm' not in sys.modules"
+        "import sys; from core.methods import METHODS; "
+        "assert 'torch' not in sys.modules and 'core.recommenders.adapter' not in sys.modules"
     )
     root = Path(__file__).parents[2]
     subprocess.run([sys.executable, "-c", code], check=True, cwd=root)

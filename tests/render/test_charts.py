@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ilora_app.render import charts
+from ilora_app.render import analysis_charts, charts
 from ilora_app.render.charts import Dot, Mark, Panel, Series
 
 INK = charts.colour("ilora")
@@ -26,10 +26,12 @@ DRAWN = {
     "lines": charts.lines([Series("a", INK, ((0.0, 0.1), (10.0, 0.2)))], "x", "y", "t"),
     "log lines": charts.lines([Series("a", INK, ((0.0, 0.1), (10.0, 0.2)))], "x", "y", "t", log=True),
     "dots": charts.dots([Dot("a", INK, 97.0, 0.5, 0.4, 0.6), Dot("b", INK, None, 0.3)], "x", "y", "t"),
-    "boxes": charts.boxes([("Expert 1", STREAM.random(30)), ("Expert 2", np.zeros(3))], "w", "t", INK),
-    "heatmaps": charts.heatmaps([("LoRA", MATRIX), ("iLoRA", MATRIX)], "t"),
-    "cloud": charts.cloud(STREAM.random(20), STREAM.normal(size=20), "x", "y", "t", INK),
-    "flat cloud": charts.cloud(np.ones(3), np.zeros(3), "x", "y", "t", INK),
+    "boxes": analysis_charts.boxes(
+        [("Expert 1", STREAM.random(30)), ("Expert 2", np.zeros(3))], "w", "t", INK
+    ),
+    "heatmaps": analysis_charts.heatmaps([("LoRA", MATRIX), ("iLoRA", MATRIX)], "t"),
+    "cloud": analysis_charts.cloud(STREAM.random(20), STREAM.normal(size=20), "x", "y", "t", INK),
+    "flat cloud": analysis_charts.cloud(np.ones(3), np.zeros(3), "x", "y", "t", INK),
 }
 
 

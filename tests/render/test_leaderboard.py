@@ -10,7 +10,7 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from core.results import Table, group_tables
+from core.results.tables import Table, group_tables
 from ilora_app.render.export import table_record, tables_csv
 from ilora_app.render.leaderboard import Leaderboard
 from tests.made_up import answered, cases, five_methods, result

@@ -14,10 +14,12 @@ import numpy as np
 import pytest
 
 from core.data.types import Samples
-from core.facts import save_experts, save_facts
-from core.results import group_tables, result_path, save_result
+from core.results.case_facts import save_experts, save_facts
+from core.results.store import result_path, save_result
+from core.results.tables import group_tables
 from ilora_app.cli import main
-from ilora_app.render.report import Plot, sections, write_report
+from ilora_app.render.blocks import Plot
+from ilora_app.render.report import sections, write_report
 from tests.made_up import answered, case_facts, five_methods, result
 
 CURVE = ({"step": 0, "HR@1": 0.2}, {"step": 100, "loss": 2.1, "HR@1": 0.4})

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from core.benchmark import Plan, run_benchmark
+from core.benchmark.run import Plan, run_benchmark
+from core.config.presets import with_overrides
 from core.errors import InputError, Interrupted
 from core.events import Event, MethodFinished, PlanMade, SettingTried, StepLogged
-from core.presets import with_overrides
-from core.results import load_results
+from core.results.store import load_results
 from ilora_app.cli import main
 from ilora_app.render.tensorboard import board, check_board, entropy, step_figures
 from tests import tiny
@@ -39,7 +39,7 @@ def steps(curve: Curve) -> list[int]:
 @pytest.fixture(autouse=True)
 def every_step(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is left out for being too soon after the step before."""
-    monkeypatch.setattr("core.training.LOG_SECONDS", 0.0)
+    monkeypatch.setattr("core.training.loop.LOG_SECONDS", 0.0)
 
 
 @pytest.fixture

@@ -18,9 +18,9 @@ from typing import Any
 
 from textual.message import Message
 
-from core.conversation import Request
 from core.events import Event
-from ilora_app.tui.messages import EngineSaid
+from core.serving.protocol import Request
+from ilora_app.tui.engine.messages import EngineSaid
 
 FOLDER = Path(__file__).parent / "recorded"
 KEYS = ("down", "tab", "d", "greater_than_sign", "r", "tab", "down", "l", "r", "tab", "w", "c")
@@ -31,7 +31,7 @@ class InProcess:
     """The real engine in this process, its lines written down."""
 
     def __init__(self, name: str, post: Callable[[Message], Any]) -> None:
-        from core.warm import WarmEngine
+        from core.serving.server import WarmEngine
 
         self.name, self.post, self.alive, self.pid = name, post, False, None
         self.lines: list[str] = []
@@ -112,10 +112,10 @@ def main(options: list[str]) -> None:
     """Trains, drives, writes."""
     import torch
 
-    from core.config import RunConfig
-    from core.presets import with_overrides
-    from core.recommenders import method_class
-    from core.runs import run_folder, save_run
+    from core.config.presets import with_overrides
+    from core.config.settings import RunConfig
+    from core.recommenders.registry import method_class
+    from core.runs.store import run_folder, save_run
     from tests import made_up, tiny
 
     chosen = dict(option.split("=", 1) for option in options)

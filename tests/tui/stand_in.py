@@ -18,7 +18,9 @@ from typing import Any, ClassVar
 
 from textual.message import Message
 
-from core.conversation import (
+from core.events import Event, Fetching
+from core.ilora.experts import one_sidedness
+from core.serving.protocol import (
     CATALOGUE,
     Differed,
     Differences,
@@ -41,9 +43,7 @@ from core.conversation import (
     WarmedUp,
     Why,
 )
-from core.events import Event, Fetching
-from core.profiles import one_sidedness
-from ilora_app.tui.messages import EngineSaid
+from ilora_app.tui.engine.messages import EngineSaid
 
 EXPERTS = 4
 GENRES = ("Comedy", "Horror", "Western", "Drama")

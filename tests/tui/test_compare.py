@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from core.conversation import Differences
+from core.serving.protocol import Differences
 from ilora_app.tui.screens.compare import CaseList, CompareScreen
-from ilora_app.tui.screens.explore import ExploreScreen
+from ilora_app.tui.screens.explore.screen import ExploreScreen
 from ilora_app.tui.widgets.agreement import Agreement
 from ilora_app.tui.widgets.side import SideList
 from tests.tui.conftest import Drive, settle, text_of

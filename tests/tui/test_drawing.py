@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from rich.cells import cell_len
 
-from ilora_app.tui.bars import (
+from ilora_app.tui.drawing.bars import (
     bar,
     fit,
     interval_bar,
@@ -16,7 +16,7 @@ from ilora_app.tui.bars import (
     signed_bar,
     sparkline,
 )
-from ilora_app.tui.braille import Canvas
+from ilora_app.tui.drawing.braille import Canvas
 
 
 @pytest.mark.parametrize("text", ["", "Heat", "東京物語", "A title that is much too long to fit", "é́"])

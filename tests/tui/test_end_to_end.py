@@ -20,8 +20,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from core.recommenders import method_class
-from core.runs import run_folder, save_run
+from core.recommenders.registry import method_class
+from core.runs.store import run_folder, save_run
 from tests import made_up, tiny
 
 pytestmark = pytest.mark.slow

@@ -15,10 +15,10 @@ import psutil
 import pytest
 from textual.message import Message
 
-from core.conversation import Open, Rank, Ranked, Survey, Surveyed, WarmedUp
-from ilora_app.tui.engine import Engine
-from ilora_app.tui.manners import stand_back
-from ilora_app.tui.messages import EngineDied, EngineMumbled, EngineSaid
+from core.serving.protocol import Open, Rank, Ranked, Survey, Surveyed, WarmedUp
+from ilora_app.tui.engine.client import Engine
+from ilora_app.tui.engine.messages import EngineDied, EngineMumbled, EngineSaid
+from ilora_app.tui.engine.process_priority import stand_back
 from tests.tui.stand_in import ILORA
 
 QUESTION = {"history": [1, 2, 3], "user": "1", "position": 3}

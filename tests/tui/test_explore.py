@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from core.conversation import Rank, Why
 from core.events import Notice
-from ilora_app.tui.scene import Scene
-from ilora_app.tui.screens.explore import ExploreScreen
+from core.serving.protocol import Rank, Why
+from ilora_app.tui.screens.explore.screen import ExploreScreen
+from ilora_app.tui.state.explore_state import Scene
 from ilora_app.tui.widgets.gate import GatePanel
 from ilora_app.tui.widgets.history import HistoryList
 from ilora_app.tui.widgets.rank_curve import RankCurve
@@ -209,7 +209,7 @@ async def test_a_taste_of_your_own_grows_from_nothing(drive: Drive) -> None:
 async def test_replay_walks_the_users_life_pauses_and_steps(
     drive: Drive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ilora_app.tui.screens.explore.REPLAY_SECONDS", 0.01)
+    monkeypatch.setattr("ilora_app.tui.screens.explore.screen.REPLAY_SECONDS", 0.01)
     async with drive() as (app, pilot):
         await pilot.press("p")
         for _ in range(12):
@@ -217,7 +217,7 @@ async def test_replay_walks_the_users_life_pauses_and_steps(
         positions = [request.question["position"] for request in asked(app, Rank)]
         assert positions[1:4] == [3, 4, 5]
         await pilot.press("p")
-        monkeypatch.setattr("ilora_app.tui.screens.explore.REPLAY_SECONDS", 5)
+        monkeypatch.setattr("ilora_app.tui.screens.explore.screen.REPLAY_SECONDS", 5)
         await pilot.press("p", "space")
         await settle(pilot)
         assert "paused" in text_of(app)
@@ -237,7 +237,7 @@ async def test_the_second_runs_ranks_stand_beside(drive: Drive) -> None:
 
 
 async def test_edits_survive_the_engines_death_and_its_restart(drive: Drive) -> None:
-    from ilora_app.tui.messages import EngineDied
+    from ilora_app.tui.engine.messages import EngineDied
 
     async with drive() as (app, pilot):
         app.screen.query_one(HistoryList).focus()
@@ -256,7 +256,7 @@ async def test_edits_survive_the_engines_death_and_its_restart(drive: Drive) -> 
 
 
 async def test_a_line_that_is_no_event_is_shown_and_nothing_breaks(drive: Drive) -> None:
-    from ilora_app.tui.messages import EngineMumbled
+    from ilora_app.tui.engine.messages import EngineMumbled
 
     async with drive() as (app, pilot):
         app.post_message(EngineMumbled("main", "Segmentation [imminent"))
@@ -370,7 +370,7 @@ async def test_gates_of_every_layer_are_a_heat_map_until_somebody_sets_the_weigh
 async def test_a_replay_draws_the_targets_rank_along_the_life(
     drive: Drive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ilora_app.tui.screens.explore.REPLAY_SECONDS", 0.01)
+    monkeypatch.setattr("ilora_app.tui.screens.explore.screen.REPLAY_SECONDS", 0.01)
     async with drive() as (app, pilot):
         curve = app.screen.query_one(RankCurve)
         assert not curve.display

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from core.conversation import Fetch, Open, RequestFailed
 from core.events import Fetching
-from ilora_app.tui.screens.explore import ExploreScreen
-from ilora_app.tui.screens.first_run import FirstRun
+from core.serving.protocol import Fetch, Open, RequestFailed
+from ilora_app.tui.screens.dialogs.first_run import FirstRun
+from ilora_app.tui.screens.explore.screen import ExploreScreen
 from tests.tui.conftest import Drive, settle, text_of
 from tests.tui.stand_in import DEMO, ILORA, with_options
 

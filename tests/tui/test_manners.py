@@ -12,10 +12,10 @@ from textual.screen import Screen
 from textual.widgets import OptionList
 from textual.widgets._footer import FooterKey
 
-from core.conversation import Differences, Estimate, Rank
+from core.serving.protocol import Differences, Estimate, Rank
 from ilora_app.tui.app import IloraTui
-from ilora_app.tui.screens.help import HelpScreen
-from ilora_app.tui.themes import THEMES
+from ilora_app.tui.drawing.themes import THEMES
+from ilora_app.tui.screens.dialogs.help import HelpScreen
 from ilora_app.tui.widgets.rows import POINTER
 from tests.tui.conftest import Drive, settle, text_of
 
@@ -194,7 +194,7 @@ def test_the_screens_own_process_imports_nothing_heavy() -> None:
     import sys
 
     code = (
-        "import sys, ilora_app.cli, ilora_app.tui.app, ilora_app.tui.screens.explore;"
+        "import sys, ilora_app.cli, ilora_app.tui.app, ilora_app.tui.screens.explore.screen;"
         "print([name for name in ('torch', 'numpy', 'pandas', 'transformers') if name in sys.modules])"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from textual.message import Message
 
-from core.conversation import Rank, Why
-from ilora_app.tui.messages import EngineSaid
-from ilora_app.tui.screens.explore import ExploreScreen
+from core.serving.protocol import Rank, Why
+from ilora_app.tui.engine.messages import EngineSaid
+from ilora_app.tui.screens.explore.screen import ExploreScreen
 from ilora_app.tui.widgets.gate import GatePanel
 from ilora_app.tui.widgets.rows import Rows
 from tests.tui.conftest import Drive, settle, text_of

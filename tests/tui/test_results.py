@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from core.results import save_result
-from ilora_app.tui.board import arrange
-from ilora_app.tui.screens.explore import ExploreScreen
+from core.results.store import save_result
+from ilora_app.tui.screens.explore.screen import ExploreScreen
 from ilora_app.tui.screens.results import Board, ResultsScreen
+from ilora_app.tui.state.leaderboard_rows import arrange
 from tests.made_up import result
 from tests.tui.conftest import Drive, settle, text_of
 

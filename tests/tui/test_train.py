@@ -13,13 +13,13 @@ import psutil
 import pytest
 from textual.widgets import Input
 
-from core.conversation import Estimate
 from core.events import Event, StepLogged
-from ilora_app.tui import jobs
-from ilora_app.tui.jobs import Job, Log, last_job, running_job, start_job
-from ilora_app.tui.progress import Progress
-from ilora_app.tui.screens.ask import Ask
+from core.serving.protocol import Estimate
+from ilora_app.tui.engine import jobs
+from ilora_app.tui.engine.jobs import Job, Log, last_job, running_job, start_job
+from ilora_app.tui.screens.dialogs.ask import Ask
 from ilora_app.tui.screens.train import TrainScreen
+from ilora_app.tui.state.progress import Progress
 from ilora_app.tui.widgets.curves import CurvePlot
 from ilora_app.tui.widgets.form import Form
 from tests.tui.conftest import Drive, settle, text_of

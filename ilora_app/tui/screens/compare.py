@@ -10,14 +10,14 @@ from textual.binding import Binding, BindingType
 from textual.containers import Container, Vertical
 from textual.widgets import Static
 
-from core.conversation import Differed, Differences, GatesListed, Rank, Ranked, RequestFailed, WarmedUp
 from core.events import Event
+from core.serving.protocol import Differed, Differences, GatesListed, Rank, Ranked, RequestFailed, WarmedUp
 from ilora_app.render.figures import method_name
-from ilora_app.tui.bars import bar, fit
-from ilora_app.tui.desk import BESIDE, Stage
-from ilora_app.tui.scene import Scene
-from ilora_app.tui.screens.pick import PickRun
-from ilora_app.tui.screens.place import Place
+from ilora_app.tui.drawing.bars import bar, fit
+from ilora_app.tui.screens.dialogs.pick import PickRun
+from ilora_app.tui.screens.main_screen import Place
+from ilora_app.tui.state.app_state import BESIDE, Stage
+from ilora_app.tui.state.explore_state import Scene
 from ilora_app.tui.widgets.agreement import Agreement
 from ilora_app.tui.widgets.rows import Cell, Rows
 from ilora_app.tui.widgets.side import SideList

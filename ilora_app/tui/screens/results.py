@@ -14,9 +14,9 @@ from textual.binding import Binding, BindingType
 from textual.widgets import Static
 
 from ilora_app.render.figures import NONE, duration, share
-from ilora_app.tui.bars import fit, interval_bar
-from ilora_app.tui.board import SORTS, Line, arrange, lines_of
-from ilora_app.tui.screens.place import Place
+from ilora_app.tui.drawing.bars import fit, interval_bar
+from ilora_app.tui.screens.main_screen import Place
+from ilora_app.tui.state.leaderboard_rows import SORTS, Line, arrange, lines_of
 from ilora_app.tui.widgets.rows import Cell, Rows
 
 METRIC_COLUMNS = (("HR@5", 6), ("NDCG@10", 8), ("MRR", 6))

@@ -15,16 +15,16 @@ from textual.containers import Container, Horizontal, Vertical
 from textual.timer import Timer
 from textual.widgets import Static
 
-from core.conversation import Estimate, Estimated, RequestFailed, Surveyed
 from core.events import Event
-from core.recommenders import LOCAL_METHODS
+from core.methods import LOCAL_METHODS
+from core.serving.protocol import Estimate, Estimated, RequestFailed, Surveyed
 from ilora_app.render.figures import method_name, size
-from ilora_app.tui.bars import bar
-from ilora_app.tui.desk import EMBEDDED, MAIN, QUICK_METHODS, about
-from ilora_app.tui.jobs import Job, Log, last_job, start_job
-from ilora_app.tui.progress import Progress
-from ilora_app.tui.screens.name import Name
-from ilora_app.tui.screens.place import Place
+from ilora_app.tui.drawing.bars import bar
+from ilora_app.tui.engine.jobs import Job, Log, last_job, start_job
+from ilora_app.tui.screens.dialogs.name import Name
+from ilora_app.tui.screens.main_screen import Place
+from ilora_app.tui.state.app_state import EMBEDDED, MAIN, QUICK_METHODS, about
+from ilora_app.tui.state.progress import Progress
 from ilora_app.tui.widgets.curves import CurvePlot
 from ilora_app.tui.widgets.form import Form, Setting
 from ilora_app.tui.widgets.gate import GatePanel

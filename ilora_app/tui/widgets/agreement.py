@@ -9,8 +9,8 @@ from rich.segment import Segment
 from textual.strip import Strip
 from textual.widget import Widget
 
-from ilora_app.tui.braille import Canvas
-from ilora_app.tui.inks import ink
+from ilora_app.tui.drawing.braille import Canvas
+from ilora_app.tui.drawing.inks import ink
 
 
 class Agreement(Widget):

@@ -10,7 +10,7 @@ from textual import events
 from textual.binding import Binding, BindingType
 from textual.message import Message
 
-from ilora_app.tui.bars import fit
+from ilora_app.tui.drawing.bars import fit
 from ilora_app.tui.widgets.rows import Cell, Rows
 
 

@@ -14,8 +14,8 @@ from textual.message import Message
 from textual.reactive import reactive
 from textual.widget import Widget
 
-from ilora_app.tui.bars import bar, fit, shade, share, shorten, signed, sparkline
-from ilora_app.tui.inks import ink
+from ilora_app.tui.drawing.bars import bar, fit, shade, share, shorten, signed, sparkline
+from ilora_app.tui.drawing.inks import ink
 from ilora_app.tui.widgets.rows import POINTER
 
 STEP = 0.05

@@ -6,10 +6,10 @@ from typing import Any, ClassVar
 
 from textual.binding import Binding, BindingType
 
-from core.conversation import Explained
-from ilora_app.tui.bars import fit, signed, signed_bar
+from core.serving.protocol import Explained
+from ilora_app.tui.drawing.bars import fit, signed, signed_bar
+from ilora_app.tui.state.run_data import MAX_HISTORY, World, day
 from ilora_app.tui.widgets.rows import Cell, Rows
-from ilora_app.tui.world import MAX_HISTORY, World, day
 
 
 class HistoryList(Rows):

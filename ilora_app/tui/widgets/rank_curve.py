@@ -10,9 +10,9 @@ from rich.segment import Segment
 from textual.strip import Strip
 from textual.widget import Widget
 
-from ilora_app.tui.bars import fit
-from ilora_app.tui.braille import Canvas
-from ilora_app.tui.inks import ink
+from ilora_app.tui.drawing.bars import fit
+from ilora_app.tui.drawing.braille import Canvas
+from ilora_app.tui.drawing.inks import ink
 
 MARGIN = 4
 """Cells left of the curve, for the ranks."""

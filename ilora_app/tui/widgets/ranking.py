@@ -6,11 +6,11 @@ from typing import Any, ClassVar
 
 from textual.binding import Binding, BindingType
 
-from core.conversation import CATALOGUE
-from ilora_app.tui.bars import bar, fit, movement
-from ilora_app.tui.scene import Scene
+from core.serving.protocol import CATALOGUE
+from ilora_app.tui.drawing.bars import bar, fit, movement
+from ilora_app.tui.state.explore_state import Scene
+from ilora_app.tui.state.run_data import World
 from ilora_app.tui.widgets.rows import Cell, Rows
-from ilora_app.tui.world import World
 
 TARGET = "◎"
 """Marks what the user really chose next."""

@@ -16,8 +16,8 @@ from textual.reactive import reactive
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from ilora_app.tui.bars import fit
-from ilora_app.tui.inks import ground, ink
+from ilora_app.tui.drawing.bars import fit
+from ilora_app.tui.drawing.inks import ground, ink
 
 Cell = tuple[str, str]
 """Text of an exact width, and the name of its style: one of `Rows.INKS`, or nothing."""

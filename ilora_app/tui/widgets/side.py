@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from core.conversation import Ranked
-from ilora_app.tui.bars import fit
+from core.serving.protocol import Ranked
+from ilora_app.tui.drawing.bars import fit
+from ilora_app.tui.state.run_data import World
 from ilora_app.tui.widgets.ranking import TARGET
 from ilora_app.tui.widgets.rows import Cell, Rows
-from ilora_app.tui.world import World
 
 
 class SideList(Rows):

@@ -11,7 +11,7 @@ from textual.message import Message
 from textual.reactive import reactive
 from textual.widget import Widget
 
-from ilora_app.tui.inks import ink
+from ilora_app.tui.drawing.inks import ink
 
 PLACES = ("explore", "compare", "train", "results")
 

@@ -6,9 +6,9 @@ from typing import Any, ClassVar
 
 from textual.binding import Binding, BindingType
 
-from ilora_app.tui.bars import bar, fit
+from ilora_app.tui.drawing.bars import bar, fit
+from ilora_app.tui.state.run_data import PARTS, User, World
 from ilora_app.tui.widgets.rows import Cell, Rows
-from ilora_app.tui.world import PARTS, User, World
 
 
 class UserList(Rows):

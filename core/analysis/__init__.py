@@ -1,0 +1,1 @@
+"""What an experiment shows beyond its ranking: negative transfer, experts, and who gains."""

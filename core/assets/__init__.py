@@ -1,0 +1,1 @@
+"""Datasets and models on disk: where they come from, how they are fetched, checked and kept."""

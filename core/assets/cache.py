@@ -1,0 +1,97 @@
+"""The cache of fetched files: what is there, and whether it is still what it was."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from core.assets.spec import MANIFEST, Asset, Source, Stored
+from core.events import Emit, Notice
+from core.files import atomic_write, remove_leftovers, sha256_of_file
+
+
+def find(asset: Asset) -> Stored | None:
+    """The cached asset, or None when it is missing, incomplete or changed since it was checked.
+
+    Files whose size and modification time are those noted when they were hashed are not hashed again.
+    """
+    noted = _read_manifest(asset.folder)
+    if noted is None:
+        return None
+    for source in asset.sources:
+        if source.name == noted["source"] and _unchanged(asset.folder, source, noted["files"]):
+            return _stored(asset, source)
+    return None
+
+
+def verify(asset: Asset) -> bool:
+    """Whether the asset is cached and every file still has its checksum; hashes all of them."""
+    stored = find(asset)
+    if stored is None:
+        return False
+    source = next(source for source in asset.sources if source.name == stored.source)
+    return all(sha256_of_file(asset.folder / name) == sha for name, sha in source.stored().items())
+
+
+def _read_manifest(folder: Path) -> dict[str, Any] | None:
+    try:
+        noted = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        return noted if isinstance(noted["source"], str) and isinstance(noted["files"], dict) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _unchanged(folder: Path, source: Source, noted: Mapping[str, Any]) -> bool:
+    for name, sha in source.stored().items():
+        try:
+            status = (folder / name).stat()
+        except OSError:
+            return False
+        if noted.get(name) != {"sha256": sha, "size": status.st_size, "mtime_ns": status.st_mtime_ns}:
+            return False
+    return True
+
+
+def _stored(asset: Asset, source: Source) -> Stored:
+    return Stored(source.name, {name: asset.folder / name for name in source.stored()})
+
+
+def note(asset: Asset, source: Source) -> Stored:
+    """Writes the manifest, last of all: from here on the asset counts as cached."""
+    files = {}
+    for name, sha in source.stored().items():
+        status = (asset.folder / name).stat()
+        files[name] = {"sha256": sha, "size": status.st_size, "mtime_ns": status.st_mtime_ns}
+    atomic_write(asset.folder / MANIFEST, json.dumps({"source": source.name, "files": files}, indent=2))
+    return _stored(asset, source)
+
+
+def rehash(asset: Asset) -> Stored | None:
+    """Accepts files that are there with the right checksum, such as after a copied or touched cache."""
+    for source in asset.sources:
+        paths = {asset.folder / name: sha for name, sha in source.stored().items()}
+        if all(path.is_file() and sha256_of_file(path) == sha for path, sha in paths.items()):
+            return note(asset, source)
+    return None
+
+
+@contextlib.contextmanager
+def locked(asset: Asset, emit: Emit) -> Iterator[None]:
+    """Holds an asset's folder for one process; others wait, and leftovers of a killed one are removed."""
+    import filelock
+
+    asset.folder.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(asset.folder.with_name(asset.folder.name + ".lock"))
+    try:
+        lock.acquire(timeout=1)
+    except filelock.Timeout:
+        emit(Notice(f"another process is fetching {asset.name}; waiting for it"))
+        lock.acquire()
+    try:
+        remove_leftovers(asset.folder)
+        yield
+    finally:
+        lock.release()

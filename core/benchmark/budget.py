@@ -1,0 +1,201 @@
+"""Fits a benchmark into the minutes somebody has: every method gets the same share, and what was cut is said.
+
+The decision is kept in the output folder, so that a stopped benchmark goes on with the very same settings
+although the machine's speed is measured anew.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from core.benchmark import estimates
+from core.config.checks import check, sha256_of
+from core.config.presets import with_overrides
+from core.config.settings import DataConfig, RunConfig
+from core.data.types import Samples
+from core.errors import InputError
+from core.files import atomic_write
+
+Job = tuple[str, int]
+"""Method and training seed."""
+
+HALVINGS = 40
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Settings that fit, and what that took."""
+
+    config: RunConfig
+    notes: tuple[str, ...]
+    """One line for each thing that was cut; empty where all fits as it is."""
+
+
+def fit(
+    config: RunConfig,
+    jobs: Sequence[Job],
+    samples: Samples,
+    minutes: float,
+    remake: Callable[[DataConfig], Samples],
+    speed: float | None = None,
+) -> Cut:
+    """The settings under which these jobs take about `minutes` on this machine.
+
+    Loading and testing come first: where they alone would take more than half of the time, fewer positions
+    per test user are asked. The rest is training time. Each (method, seed) may use the same amount; what one
+    does not need is shared by the others. Methods that train on samples all get the same number of them.
+
+    Args:
+        config: the settings asked for, which are never exceeded.
+        jobs: everything that is to be run.
+        samples: the cases under `config`.
+        minutes: how long it may take.
+        remake: gives the cases under other data settings.
+        speed: the machine's, relative to that of the estimates; measured if not given.
+
+    Raises:
+        InputError: the time does not even suffice to load and test every method.
+    """
+    check(minutes > 0, f"--budget is {minutes:g} minutes", "give a positive number")
+    allowed = 60 * minutes * (estimates.speed() if speed is None else speed)
+    if total(config, jobs, samples) <= allowed:
+        return Cut(config, ())
+    fewer, samples = _fewer_positions(config, jobs, samples, allowed, remake)
+    least = total(_trained(fewer, 0.0, 0.0), jobs, samples)
+    needed = minutes * least / allowed
+    check(
+        least <= allowed,
+        f"{minutes:g} minutes are too few: to load and test {len(jobs)} runs takes about {needed:.1f}",
+        f"give --budget {needed * 1.5:.0f}, fewer --methods or fewer --seeds",
+    )
+    found = _shared(fewer, jobs, samples, allowed)
+    return Cut(found, tuple(_notes(config, found, jobs, samples, minutes)))
+
+
+def total(config: RunConfig, jobs: Sequence[Job], samples: Samples) -> float:
+    """Seconds of all jobs on the machine of the estimates."""
+    return sum(estimates.seconds(config, method, samples) for method, _ in jobs)
+
+
+def _fewer_positions(
+    config: RunConfig,
+    jobs: Sequence[Job],
+    samples: Samples,
+    allowed: float,
+    remake: Callable[[DataConfig], Samples],
+) -> tuple[RunConfig, Samples]:
+    """As many positions per test user as leave half of the time for training, but at least one."""
+    if count(remake(replace(config.data, spread_positions=1))) == count(samples):
+        return config, samples  # every user is asked as little as can be
+    while config.data.spread_positions > 1 and total(_trained(config, 0.0, 0.0), jobs, samples) > allowed / 2:
+        config = with_overrides(config, data={"spread_positions": config.data.spread_positions - 1})
+        samples = remake(config.data)
+    return config, samples
+
+
+def count(samples: Samples) -> int:
+    """Test cases, each once."""
+    return len({(case.user, case.position) for cases in samples.test.values() for case in cases})
+
+
+def _shared(config: RunConfig, jobs: Sequence[Job], samples: Samples, allowed: float) -> RunConfig:
+    """The longest training, in seconds per job, with which all jobs fit."""
+    per_sample, per_epoch = rates(config, jobs, samples)
+    low, high = 0.0, max(per_sample * config.training.samples, per_epoch * config.encoder.epochs)
+
+    def under(seconds: float) -> RunConfig:
+        return _trained(
+            config,
+            seconds / per_sample if per_sample else config.training.samples,
+            seconds / per_epoch if per_epoch else config.encoder.epochs,
+        )
+
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        if total(under(middle), jobs, samples) <= allowed:
+            low = middle
+        else:
+            high = middle
+    return under(low)
+
+
+def rates(config: RunConfig, jobs: Sequence[Job], samples: Samples) -> tuple[float, float]:
+    """Seconds that the slowest of these methods needs for one training sample, and for one encoder epoch."""
+    without = with_overrides(config, training={"samples": 0})
+    fewer = with_overrides(config, encoder={"epochs": 1})
+    methods = {method for method, _ in jobs}
+
+    def change(other: RunConfig, by: int) -> float:
+        return max(
+            estimates.seconds(config, method, samples) - estimates.seconds(other, method, samples)
+            for method in methods
+        ) / max(1, by)
+
+    return change(without, config.training.samples), change(fewer, config.encoder.epochs - 1)
+
+
+def _trained(config: RunConfig, samples: float, epochs: float) -> RunConfig:
+    """The config with at most this much training, in whole batches, and at least one."""
+    batch = config.training.batch_size
+    return with_overrides(
+        config,
+        training={"samples": min(config.training.samples, max(batch, int(samples) // batch * batch))},
+        encoder={"epochs": min(config.encoder.epochs, max(1, int(epochs)))},
+    )
+
+
+def _notes(
+    asked: RunConfig, found: RunConfig, jobs: Sequence[Job], samples: Samples, minutes: float
+) -> list[str]:
+    """What was cut, for whom."""
+    methods = list(dict.fromkeys(method for method, _ in jobs))
+
+    def whose(other: RunConfig) -> str:
+        names = [
+            method
+            for method in methods
+            if estimates.seconds(other, method, samples) != estimates.seconds(asked, method, samples)
+        ]
+        return ", ".join(names)
+
+    without = with_overrides(asked, training={"samples": 0})
+    fewer = with_overrides(asked, encoder={"epochs": 1})
+    changes = [
+        (asked.data.spread_positions, found.data.spread_positions, "test positions per user"),
+        (asked.training.samples, found.training.samples, f"training samples for {whose(without)}"),
+        (asked.encoder.epochs, found.encoder.epochs, f"epochs at most for {whose(fewer)}"),
+    ]
+    return [
+        f"to fit {minutes:g} minutes: {after:,} instead of {before:,} {what}"
+        for before, after, what in changes
+        if after != before
+    ]
+
+
+# --- kept, so that a stopped benchmark goes on -------------------------------------------------------------
+
+
+def decision_path(out: Path, config: RunConfig, jobs: Sequence[Job], minutes: float) -> Path:
+    """Where the decision about such a benchmark lies below the output folder."""
+    key = sha256_of([config.to_dict(), [list(job) for job in jobs], minutes])
+    return out / "work" / "budgets" / f"{key[:12]}.json"
+
+
+def save_decision(path: Path, cut: Cut) -> None:
+    """Writes a decision whole."""
+    record = {"config": cut.config.to_dict(), "notes": list(cut.notes)}
+    atomic_write(path, json.dumps(record, indent=1) + "\n")
+
+
+def load_decision(path: Path) -> Cut | None:
+    """The decision on disk; None where there is none that this version understands."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        return Cut(RunConfig.from_dict(record["config"]), tuple(map(str, record["notes"])))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, InputError):
+        return None  # of another version, or damaged: it is decided anew

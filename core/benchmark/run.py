@@ -1,0 +1,376 @@
+"""The benchmark: every method on the same cases, one result file each, and on from where it stopped."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from core import hardware
+from core.benchmark import budget, estimates
+from core.benchmark.testing import CHUNK, rank_cases, unique
+from core.config.checks import check
+from core.config.settings import RunConfig, without_news
+from core.data.loading import load_task_data
+from core.data.types import Dataset, Samples
+from core.errors import InputError, Interrupted, ResultError
+from core.events import (
+    Emit,
+    Evaluated,
+    Finished,
+    MethodFinished,
+    Notice,
+    PlanMade,
+    Saved,
+    ShouldStop,
+    StageStarted,
+    never,
+    silent,
+)
+from core.methods import (
+    CONFIG_PARTS,
+    ENCODER_METHODS,
+    LLM_METHODS,
+    METHODS,
+    REMOTE_METHODS,
+    check_method,
+    settle,
+)
+from core.recommenders.base import FitReport, Recommender, Task
+from core.recommenders.chat_client import check_ready
+from core.recommenders.popularity import item_counts
+from core.recommenders.registry import method_class
+from core.results.case_facts import facts_of, facts_path, save_experts, save_facts
+from core.results.checking import config_sha256
+from core.results.format import Case, Parameters, Result, measure
+from core.results.store import load_result, result_path, save_result
+from core.runs.store import SAVED_METHODS, run_folder, save_run
+from core.training import parallel
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a benchmark is asked to do."""
+
+    config: RunConfig
+    methods: tuple[str, ...]
+    seeds: tuple[int, ...]
+    out: Path
+    preset: str | None = None
+    command: str = ""
+    budget: float | None = None
+    """Minutes that all of it may take; settings are cut to fit."""
+    cuts: tuple[str, ...] = ()
+    """What was cut to fit, in words."""
+    models: bool = False
+    """Whether a result counts as finished only with its trained model beside it."""
+
+    def __post_init__(self) -> None:
+        check(bool(self.methods), "no methods", f"choose from: {', '.join(METHODS)}")
+        check(bool(self.seeds), "no seeds", "give --seeds 1 or more")
+        for method in self.methods:
+            check_method(method)
+        if set(self.methods) & set(REMOTE_METHODS):
+            check_ready(self.config.chat)
+
+    @property
+    def ordered(self) -> list[str]:
+        """The methods, each once, in the benchmark's order."""
+        return [method for method in METHODS if method in self.methods]
+
+
+def method_config(config: RunConfig, method: str) -> dict[str, Any]:
+    """The settings that decide a method's result, and no others; without a gate there are no experts.
+
+    A baseline is its own kind of encoder, whichever one the gate reads.
+    """
+    record = settle(config, method).to_dict()
+    kept = {part: record[part] for part in CONFIG_PARTS[method] if part in record}
+    if "adapter" in kept and "gate" not in kept:
+        del kept["adapter"]["experts"], kept["training"]["gate_rate_multiplier"]
+    if method in ENCODER_METHODS:
+        del kept["encoder"]["kind"]
+    if "model" in kept:
+        kept["model"] = without_news(config.model)
+    if "chat" in kept:
+        del kept["chat"]["price_in"], kept["chat"]["price_out"]  # same answers at any price
+    if "training" in kept:
+        del kept["training"]["checkpointing"]  # same result either way
+        if not ("gate" in kept and config.gate.sees_batch):
+            del kept["training"]["micro_batch_size"]
+    return kept
+
+
+def prepare_out(out: Path) -> None:
+    """Makes the output folder.
+
+    Raises:
+        ResultError: it is a file, or cannot be written.
+    """
+    if out.exists() and not out.is_dir():
+        raise ResultError(f"{out} is a file, not a folder", "name a folder with --out")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        probe = out / f".probe-{time.monotonic_ns()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise ResultError(
+            f"cannot write to {out}: {error.strerror}", "choose another folder with --out"
+        ) from error
+
+
+def run_benchmark(plan: Plan, emit: Emit = silent, should_stop: ShouldStop = never) -> list[Result]:
+    """Runs what is not on disk yet and returns all results of the plan.
+
+    Args:
+        plan: methods, seeds, settings, output folder.
+        emit: receives the plan, progress and every finished method.
+        should_stop: asked often; when it says so, everything worth keeping is saved first.
+
+    Raises:
+        Interrupted: `should_stop` said so; the same plan goes on from there.
+        IloraError: data, model or a setting cannot be used here.
+    """
+    started = time.monotonic()
+    prepare_out(plan.out)
+    if set(plan.methods) & set(LLM_METHODS):
+        from core.lm.loading import settle_precision
+
+        plan = replace(plan, config=replace(plan.config, model=settle_precision(plan.config.model, emit)))
+    with parallel.main_first():
+        dataset, samples = load_task_data(plan.config.data, emit)
+    jobs = [(method, seed) for seed in plan.seeds for method in plan.ordered]
+    if plan.budget is not None:
+        asked, minutes = plan, plan.budget
+        plan = parallel.from_main(lambda: within_budget(asked, jobs, samples, minutes, emit))
+        dataset, samples = load_task_data(plan.config.data, emit)
+    known = parallel.from_main(lambda: {job: _known(plan, samples, *job) for job in jobs})
+    left = [job for job in jobs if known[job] is None]
+    emit(_plan_event(plan, samples, left))
+    for note in _note_on_users(samples):
+        emit(Notice(note))
+    if any(method in LLM_METHODS for method, _ in left):
+        from core.lm.loading import check_model
+        from core.lm.sharding import check_spread
+
+        check_spread(plan.config.model)
+        with parallel.main_first_if_whole():
+            check_model(plan.config.model, emit)  # now, not after the methods before it have trained
+    if parallel.is_main():
+        _save_facts(plan, dataset, samples)
+    results = []
+    for method, seed in jobs:
+        result = known[method, seed]
+        if result is None:
+            config = settle(plan.config, method)
+            task = Task(dataset, samples, config, seed, plan.out / "work", emit, should_stop)
+            result = _run(plan, task, method)
+        path = result_path(plan.out, *_key(plan, samples, method, seed))
+        emit(MethodFinished(method, seed, str(path), known[method, seed] is not None, _means(result)))
+        results.append(result)
+    paths = [str(result_path(plan.out, *_key(plan, samples, *job))) for job in jobs]
+    emit(Finished(time.monotonic() - started, paths))
+    return results
+
+
+def within_budget(
+    plan: Plan, jobs: Sequence[tuple[str, int]], samples: Samples, minutes: float, emit: Emit
+) -> Plan:
+    """The plan with settings cut to fit its minutes: as decided before in this folder, or now.
+
+    Raises:
+        InputError: the minutes do not even suffice to load and test every method.
+    """
+    path = budget.decision_path(plan.out, plan.config, jobs, minutes)
+    cut = budget.load_decision(path)
+    if cut is None:
+        cut = budget.fit(plan.config, jobs, samples, minutes, lambda data: load_task_data(data, emit)[1])
+        budget.save_decision(path, cut)
+    for note in cut.notes or (f"all of it fits into {minutes:g} minutes, nothing is cut",):
+        emit(Notice(note))
+    return replace(plan, config=cut.config, cuts=cut.notes)
+
+
+def _save_facts(plan: Plan, dataset: Dataset, samples: Samples) -> None:
+    """Keeps what reports need to know of the cases, once for each set of them."""
+    if facts_path(plan.out, samples.dataset, samples.split, samples.sha256).exists():
+        return
+    counts = item_counts(Task(dataset, samples, plan.config, 0, plan.out))
+    save_facts(facts_of(dataset, samples, counts), samples, plan.out)
+
+
+def _key(plan: Plan, samples: Samples, method: str, seed: int) -> tuple[str, str, str, int, str]:
+    sha = config_sha256(method_config(plan.config, method))
+    return samples.dataset, samples.split, method, seed, sha
+
+
+def _known(plan: Plan, samples: Samples, method: str, seed: int) -> Result | None:
+    """The result on disk, if it is of these very samples and, where asked for, its model is there too.
+
+    Raises:
+        ResultError: there is a file and it is damaged or of another version.
+    """
+    key = _key(plan, samples, method, seed)
+    path = result_path(plan.out, *key)
+    if not path.exists() or (plan.models and not run_folder(plan.out, *key).is_dir()):
+        return None
+    result = load_result(path)
+    return result if result.samples_sha256 == samples.sha256 else None
+
+
+def _plan_event(plan: Plan, samples: Samples, left: Sequence[tuple[str, int]]) -> PlanMade:
+    minutes = estimates.minutes(plan.config, left, samples) if left else 0.0
+    return PlanMade(
+        dataset=samples.dataset,
+        split=samples.split,
+        preset=plan.preset or "custom",
+        methods=plan.ordered,
+        seeds=list(plan.seeds),
+        config=plan.config.to_dict(),
+        minutes=minutes,
+        samples_sha256=samples.sha256,
+        cases={name: len(cases) for name, cases in samples.test.items()},
+    )
+
+
+def _run(plan: Plan, task: Task, method: str) -> Result:
+    """Fits, tests and writes one (method, seed)."""
+    recommender = method_class(method)()
+    task.emit(StageStarted(method, task.seed, "load"))
+    hardware.release_memory()  # what the method before it left
+    try:
+        with hardware.PeakMemory() as memory:
+            report = recommender.fit(task)
+            cases, test_seconds = rank_cases(recommender, task)
+    except Interrupted:
+        raise
+    except MemoryError as error:
+        raise InputError(
+            f"{method} ran out of memory", "lower --micro-batch, or use a smaller --model"
+        ) from error
+    result = _result(plan, task, method, report, recommender.remarks(), cases, test_seconds, memory)
+    if parallel.is_main():
+        _keep(plan, task, recommender, result)
+    return result
+
+
+def _keep(plan: Plan, task: Task, recommender: Recommender, result: Result) -> None:
+    """Writes what was learnt and what it is worth; checkpoints may go then."""
+    method = recommender.name
+    key = _key(plan, task.samples, method, task.seed)
+    if method in SAVED_METHODS:
+        folder = save_run(recommender, task, run_folder(plan.out, *key), result)
+        task.emit(Saved("model", str(folder)))
+    _save_experts(recommender, task.samples, plan.out, result_path(plan.out, *key))
+    task.emit(Saved("result", str(save_result(result, plan.out))))
+    recommender.finish()
+
+
+def _save_experts(recommender: Recommender, samples: Samples, out: Path, result_file: Path) -> None:
+    """Keeps the gate's weights on the test cases beside the result; methods without a gate have none."""
+    cases = unique(samples)
+    histories = [case.history for case in cases.values()]
+    parts = [
+        weights
+        for start in range(0, len(histories), CHUNK)
+        if (weights := recommender.expert_weights(histories[start : start + CHUNK])) is not None
+    ]
+    if parts:
+        save_experts(list(cases), np.concatenate(parts), out, result_file)
+
+
+def _result(
+    plan: Plan,
+    task: Task,
+    method: str,
+    report: FitReport,
+    remarks: Sequence[str],
+    cases: Sequence[Case],
+    test_seconds: float,
+    memory: hardware.PeakMemory,
+) -> Result:
+    config, has_llm = task.config, method in LLM_METHODS
+    adapted = "training" in CONFIG_PARTS[method]
+    metrics = measure(cases)
+    scored = len({(case.user, case.position) for case in cases})
+    for name, values in metrics.items():
+        shown = {metric: value.value for metric, value in values.items()}
+        task.emit(Evaluated(method, task.seed, name, next(iter(values.values())).n, shown))
+    return Result(
+        dataset=task.samples.dataset,
+        split=task.samples.split,
+        method=method,
+        objective=config.training.objective if adapted else None,
+        model=_model(config, method),
+        quantization=config.model.quantize if has_llm else None,
+        preset=plan.preset,
+        seed=task.seed,
+        config=method_config(config, method),
+        samples_sha256=task.samples.sha256,
+        metrics=metrics,
+        cases=tuple(cases),
+        parameters=Parameters(
+            trainable=report.trainable_parameters,
+            adapter=report.adapter_parameters,
+            extra_over_lora=report.gate_parameters,
+            total=report.total_parameters,
+        ),
+        timings={
+            "load_seconds": round(report.load_seconds, 3),
+            "train_seconds": round(report.train_seconds, 3),
+            "test_seconds": round(test_seconds, 3),
+            "samples_per_second": round(report.samples_per_second, 3),
+            "ms_per_user": round(1000 * test_seconds / max(1, scored), 3),
+        },
+        peak_memory_bytes=parallel.largest(memory.bytes),
+        peak_gpu_memory_bytes=parallel.largest(memory.gpu_bytes) or None,
+        versions=hardware.versions(),
+        command=plan.command,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        history=tuple(report.curve),
+        notes=(
+            *report.notes,
+            *remarks,
+            *plan.cuts,
+            *_note_on_users(task.samples),
+            *_notes_on_processes(has_llm),
+        ),
+    )
+
+
+def _note_on_users(samples: Samples) -> list[str]:
+    """What a result says where not all test users were asked."""
+    if not samples.left_out:
+        return []
+    asked = len({case.user for cases in samples.test.values() for case in cases})
+    return [f"{asked} of {asked + samples.left_out} test users were asked, always the same ones"]
+
+
+def _model(config: RunConfig, method: str) -> str | None:
+    """The language model behind a method, wherever it runs."""
+    if method in REMOTE_METHODS:
+        return config.chat.model
+    return config.model.name if method in LLM_METHODS else None
+
+
+def _notes_on_processes(has_llm: bool) -> list[str]:
+    """What a result says about a run of several processes."""
+    if parallel.size() == 1:
+        return []
+    notes = [f"shared by {parallel.size()} processes"]
+    if has_llm and parallel.is_spread():
+        notes.append("the language model's layers were spread over the processes")
+    return notes
+
+
+def _means(result: Result) -> dict[str, dict[str, float]]:
+    return {
+        name: {metric: value.value for metric, value in values.items()}
+        for name, values in result.metrics.items()
+    }

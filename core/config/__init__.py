@@ -1,0 +1,1 @@
+"""Settings: typed, checked where they are made, with presets and run files."""

@@ -1,0 +1,28 @@
+"""Checks that every setting goes through, and the checksum of settings."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from core.errors import InputError
+
+DATASET_NAME = "[a-z0-9][a-z0-9-]{0,63}"
+"""What a dataset may be called; nothing of the kind is a path."""
+
+
+def check(condition: bool, title: str, hint: str = "") -> None:
+    """Raises `InputError` with this title and hint unless the condition holds."""
+    if not condition:
+        raise InputError(title, hint)
+
+
+def check_choice(value: str, choices: tuple[str, ...], what: str) -> None:
+    """Raises `InputError` naming the choices unless the value is one of them."""
+    check(value in choices, f"unknown {what}: {value}", f"choose one of: {', '.join(choices)}")
+
+
+def sha256_of(record: Any) -> str:
+    """Checksum of plain values, independent of key order."""
+    return hashlib.sha256(json.dumps(record, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

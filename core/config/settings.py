@@ -1,0 +1,355 @@
+"""Every setting of the engine, typed, checked where it is made, and saved beside what it produced."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from core.config.bounds import check_bounds
+from core.config.chat import ChatConfig
+from core.config.checks import DATASET_NAME, check, check_choice
+from core.config.records import build
+from core.errors import DataError, InputError
+
+QUANTIZATIONS = ("nf4", "int8", "none")
+PRECISIONS = ("auto", "float32", "bfloat16", "float16")
+OBJECTIVES = ("listwise", "language-model")
+PROTOCOLS = ("rank", "generate", "constrained")
+SPLITS = ("paper", "leave-one-out")
+GATES = ("softmax", "mlp", "top-k", "noisy", "resnet", "uniform", "random-fixed")
+GATE_SCOPES = ("shared", "per-layer", "per-module")
+GATE_INPUTS = ("sequence", "random", "items", "tokens")
+ENCODERS = ("sasrec", "gru4rec", "caser")
+TUNING_GRID: tuple[dict[str, float], ...] = tuple(
+    {"learning_rate": rate, "dropout": dropout} for rate in (1e-3, 2e-3) for dropout in (0.3, 0.5)
+)
+"""What `EncoderConfig.tune` tries, the same settings for every encoder; validation MRR chooses."""
+EMBEDDED = "smollm2-135m-instruct"
+OLDER = "older"
+"""In a field's metadata: what a file written before the setting existed means by leaving it out."""
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Which language model, and how its weights are held in memory."""
+
+    name: str = EMBEDDED
+    """The embedded model, a hub name, a local folder or a GGUF file."""
+    revision: str = "main"
+    """Branch, tag or commit of a hub model."""
+    quantize: str = "nf4"
+    """nf4 (4 bit, double quantization), int8, or none."""
+    precision: str = field(default="auto", metadata={OLDER: "bfloat16"})
+    """What is computed in: float32, bfloat16, float16, or auto (16 bit where the hardware multiplies it)."""
+
+    def __post_init__(self) -> None:
+        check_choice(self.quantize, QUANTIZATIONS, "quantization")
+        check_choice(self.precision, PRECISIONS, "precision")
+        check(bool(self.name.strip()), "the model's name is empty", f"leave --model out for {EMBEDDED}")
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether this is the small model that is fetched by default."""
+        return self.name.lower() == EMBEDDED
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """The sequential recommenders: the one behind gate, item slots and prior, and the baselines."""
+
+    kind: str = "sasrec"
+    """sasrec, gru4rec or caser: which one the gate and the item slots read; baselines are their own kind."""
+    tune: bool = False
+    """Whether validation chooses learning rate and dropout from a grid, the same for every encoder."""
+    width: int = 64
+    """d, the length of item vectors and of the sequence representation (paper: 64)."""
+    layers: int = 2
+    """Self-attention blocks (SASRec)."""
+    heads: int = 2
+    """Attention heads per block (SASRec)."""
+    dropout: float = 0.3
+    """Dropout on embeddings and hidden states, in training only."""
+    learning_rate: float = 1e-3
+    """AdamW's peak rate."""
+    weight_decay: float = 0.0
+    """AdamW's decay."""
+    batch_size: int = 128
+    """Sequences in a step."""
+    epochs: int = 60
+    """At most this many passes over the training users; validation chooses which one is kept."""
+    steps: int = 0
+    """At most this many optimizer steps in all, however many epochs that makes; 0: no such limit."""
+    patience: int = 4
+    """Validations without improvement before training stops."""
+    max_history: int = 10
+    """Items read, as for every method."""
+
+    def __post_init__(self) -> None:
+        check_choice(self.kind, ENCODERS, "encoder")
+        check_bounds("encoder", self)
+        check(
+            self.width % self.heads == 0,
+            f"{self.heads} heads do not divide width {self.width}",
+            "such as 2 and 64",
+        )
+
+
+@dataclass(frozen=True)
+class AdapterConfig:
+    """The low-rank adapter; LoRA and iLoRA share all of it."""
+
+    rank: int = 16
+    """r, the rank over all experts together."""
+    alpha: float = 32.0
+    """The adapter's output is scaled by alpha / rank."""
+    dropout: float = 0.0
+    """Dropout before A (paper: 0.1)."""
+    targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+    """Linear layers that get an adapter, in each adapted transformer layer."""
+    layers: int = 10
+    """How many of the upper layers are adapted; 0 means all of them."""
+    experts: int = 4
+    """K, used by iLoRA only."""
+
+    def __post_init__(self) -> None:
+        check_bounds("adapter", self)
+        check(
+            self.rank % self.experts == 0,
+            f"{self.experts} experts do not divide rank {self.rank}",
+            "choose experts that divide the rank",
+        )
+        check(bool(self.targets), "the adapter has no targets", "name linear layers, such as q_proj")
+
+
+@dataclass(frozen=True)
+class GateConfig:
+    """How iLoRA weighs its experts; plain LoRA has none of it."""
+
+    kind: str = "softmax"
+    """softmax (the paper's linear gate), mlp, top-k, noisy, resnet (the paper's code), or one of the controls
+    uniform (plain LoRA) and random-fixed (drawn once, never trained)."""
+    scope: str = "shared"
+    """shared: one omega per sequence, as in the paper's code; per-layer or per-module: one for each."""
+    input: str = "sequence"
+    """What the gate reads: sequence (the encoder's representation), random (a vector that only the history
+    decides), items (mean of the history's item vectors), tokens (mean of its titles' token embeddings)."""
+    kept: int = 2
+    """Experts that take part under top-k."""
+    noise: float = 1.0
+    """Deviation of the noise on the logits under noisy, in training only."""
+    balance: float = 0.0
+    """Weight of the term that wants all experts used alike over a batch."""
+    entropy: float = 0.0
+    """Weight of the term that keeps each sequence's experts mixed; negative sharpens the choice."""
+
+    def __post_init__(self) -> None:
+        check_choice(self.kind, GATES, "gate")
+        check_choice(self.scope, GATE_SCOPES, "gate scope")
+        check_choice(self.input, GATE_INPUTS, "gate input")
+        check_bounds("gate", self)
+
+    @property
+    def has_penalty(self) -> bool:
+        """Whether the loss has a term for how the experts are used."""
+        return self.balance != 0 or self.entropy != 0
+
+    @property
+    def sees_batch(self) -> bool:
+        """Whether a sample's gradient depends on which others share its forward pass."""
+        return self.kind == "resnet" or self.balance != 0
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """One run of the training loop."""
+
+    objective: str = "listwise"
+    """listwise: cross-entropy over packed candidates; language-model: the answer's tokens (paper §3.1)."""
+    samples: int = 800
+    """Training samples seen, with repetition once the training set is exhausted."""
+    batch_size: int = 16
+    """Samples in one optimizer step."""
+    micro_batch_size: int = 4
+    """Samples in one forward pass; gradients are accumulated up to the batch size."""
+    learning_rate: float = 1e-3
+    """AdamW's peak rate for adapter, projector and head."""
+    gate_rate_multiplier: float = 1.0
+    """The gate's rate over `learning_rate` (paper's code: 0.3)."""
+    warmup: float = 0.05
+    """Share of the steps that the rate rises."""
+    final_rate: float = 0.05
+    """The cosine ends at this share of the peak."""
+    weight_decay: float = 0.0
+    """AdamW's decay on projector and gate."""
+    clip: float = 1.0
+    """Largest norm of the gradient."""
+    validations: int = 2
+    """How often validation runs, evenly spaced; the best one is kept."""
+    validation_cases: int = 282
+    """At most this many validation cases per validation."""
+    candidates: int = 20
+    """Target and negatives in a training sample."""
+    encoder_prior: bool = False
+    """Whether the encoder's own score is added to the LLM's with a learned weight."""
+    item_slots: bool = True
+    """Whether titles in the prompt are followed by item vectors (hybrid), or stand alone (text-only)."""
+    curriculum: bool = False
+    """Whether batches go from text-only to hybrid prompts over all of training (LLaRA)."""
+    checkpointing: bool = False
+    """Whether layers run again in the backward pass instead of keeping activations."""
+
+    def __post_init__(self) -> None:
+        check_choice(self.objective, OBJECTIVES, "objective")
+        check_bounds("training", self)
+        check(
+            self.batch_size % self.micro_batch_size == 0,
+            f"micro-batch {self.micro_batch_size} does not divide batch {self.batch_size}",
+            f"choose a divisor of {self.batch_size}",
+        )
+        check(
+            not self.encoder_prior or self.objective == "listwise",
+            "the encoder's score cannot be added to the likelihood of an answer",
+            "use --objective listwise, or leave --encoder-prior out",
+        )
+        check(
+            (self.item_slots and not self.curriculum) or self.objective == "language-model",
+            "text-only prompts and the curriculum belong to the language-model objective",
+            "use --objective language-model",
+        )
+        check(
+            self.item_slots or not self.curriculum,
+            "a curriculum ends with item vectors, and there are none",
+            "leave out one of curriculum and text-only prompts",
+        )
+
+
+@dataclass(frozen=True)
+class AnsweringConfig:
+    """How a language model is asked at test."""
+
+    protocol: str = "rank"
+    """rank: every candidate is scored; generate: the answer is written freely, and may name no candidate
+    (paper §4.1); constrained: it is written, and only the candidates' titles can be."""
+
+    def __post_init__(self) -> None:
+        check_choice(self.protocol, PROTOCOLS, "protocol")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which cases are asked."""
+
+    dataset: str = "movielens"
+    """A card's name."""
+    split: str = "paper"
+    """paper: users are split; leave-one-out: each user's last item is the test."""
+    samples_seed: int = 0
+    """Seeds the negatives; the same for every method and training seed."""
+    spread_positions: int = 10
+    """Positions per test user in the `spread` set."""
+    validation_positions: int = 3
+    """Positions per validation user."""
+    test_users: int = 0
+    """At most this many users of the paper's split are tested, a fixed draw; 0: all of them."""
+
+    def __post_init__(self) -> None:
+        check_choice(self.split, SPLITS, "split")
+        check(
+            bool(re.fullmatch(DATASET_NAME, self.dataset)),
+            f"{self.dataset[:80]!r} is no dataset's name",
+            "ilora-app data lists the names, ilora-app data add makes one of your own files",
+        )
+        check_bounds("data", self)
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """All that decides a (dataset, method, seed) result, apart from the method and the seed."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    adapter: AdapterConfig = field(default_factory=AdapterConfig)
+    gate: GateConfig = field(default_factory=GateConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    answering: AnsweringConfig = field(default_factory=AnsweringConfig)
+    chat: ChatConfig = field(default_factory=ChatConfig)
+
+    def __post_init__(self) -> None:
+        check(
+            self.answering.protocol == "rank" or self.training.objective == "language-model",
+            f"--protocol {self.answering.protocol} needs a model that was trained to write its answer",
+            "add --objective language-model, or use --preset paper",
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Nested plain values, as saved beside results; without a chat model the part `chat` is left out."""
+        record = dataclasses.asdict(self)
+        record["adapter"]["targets"] = list(self.adapter.targets)
+        if self.chat == ChatConfig():
+            del record["chat"]
+        return record
+
+    @staticmethod
+    def from_dict(record: dict[str, Any]) -> RunConfig:
+        """The config saved by `to_dict`.
+
+        Raises:
+            InputError: a key is missing or unknown, or a value has the wrong type or breaks a rule.
+        """
+        check(isinstance(record, dict), "a run's config is no table", f"expected {sorted(PARTS)}")
+        kinds = {name: kind for name, kind in PARTS.items() if name != "chat" or "chat" in record}
+        check(
+            set(record) == set(kinds),
+            f"a run's config has the parts {sorted(record)}",
+            f"expected {sorted(kinds)}",
+        )
+        parts: dict[str, Any] = {}
+        for name, kind in kinds.items():
+            values = record[name]
+            known = {item.name for item in dataclasses.fields(kind)}
+            values = {**_older(kind), **values} if isinstance(values, dict) else {}
+            check(
+                set(values) == known,
+                f"the config's part {name} has other keys than this version knows",
+                "run the benchmark again",
+            )
+            try:
+                parts[name] = build(kind, values, name)
+            except DataError as error:
+                raise InputError(error.title, error.hint) from error
+        return RunConfig(**parts)
+
+
+PARTS: dict[str, Any] = {
+    "data": DataConfig,
+    "model": ModelConfig,
+    "encoder": EncoderConfig,
+    "adapter": AdapterConfig,
+    "gate": GateConfig,
+    "training": TrainingConfig,
+    "answering": AnsweringConfig,
+    "chat": ChatConfig,
+}
+"""Part of a run's config -> its class."""
+
+
+def _older(kind: Any) -> dict[str, Any]:
+    """The settings of a part that came later, each with what its absence means."""
+    return {item.name: item.metadata[OLDER] for item in dataclasses.fields(kind) if OLDER in item.metadata}
+
+
+def older_value(part: str, name: str) -> Any:
+    """What a file means that lacks this setting; None for settings that every file has."""
+    return _older(PARTS[part]).get(name) if part in PARTS else None
+
+
+def without_news(part: Any) -> dict[str, Any]:
+    """A part's settings as plain values, later ones left out where they say what older versions did.
+
+    So that a setting more changes no checksum of a run that does not use it.
+    """
+    older = _older(type(part))
+    return {k: v for k, v in dataclasses.asdict(part).items() if k not in older or v != older[k]}

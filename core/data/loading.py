@@ -1,0 +1,43 @@
+"""A dataset and its cases, from the name of its card to what methods are given."""
+
+from __future__ import annotations
+
+from core.assets import fetching
+from core.config.settings import DataConfig
+from core.data.card_files import load_card
+from core.data.cards import DatasetCard
+from core.data.samples import make_samples
+from core.data.types import Dataset, Samples
+from core.events import Emit, silent
+
+
+def load_dataset(name: str | DatasetCard, emit: Emit) -> Dataset:
+    """A dataset by the name or path of its card, fetched on first use.
+
+    Raises:
+        InputError: there is no such dataset.
+        AssetError: it is not cached and cannot be fetched.
+        DataError: the card or the data breaks its contract.
+    """
+    from core.data.reading.interactions import read_dataset
+
+    card = name if isinstance(name, DatasetCard) else load_card(name)
+    stored = fetching.obtain(card.asset, emit, thorough=True)
+    source = next(source for source in card.sources if source.name == stored.source)
+    return read_dataset(card, source, stored.files)
+
+
+def load_task_data(config: DataConfig, emit: Emit = silent) -> tuple[Dataset, Samples]:
+    """A dataset and its cases under a run's data settings."""
+    card = load_card(config.dataset)
+    dataset = load_dataset(card, emit)
+    samples = make_samples(
+        dataset,
+        card,
+        split=config.split,
+        seed=config.samples_seed,
+        spread_positions=config.spread_positions,
+        validation_positions=config.validation_positions,
+        test_users=config.test_users,
+    )
+    return dataset, samples

@@ -1,0 +1,1 @@
+"""Sequence encoders, and the job that trains them."""

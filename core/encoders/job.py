@@ -1,0 +1,128 @@
+"""Trains a sequence encoder by full softmax, and scores samples with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from core.data.types import Sample
+from core.encoders.base import PAD, Encoder
+from core.errors import Interrupted
+from core.evaluation.metrics import Scores, ranks_from_scores, summarize
+from core.events import ShouldStop
+
+
+class EncoderJob:
+    """Trains an encoder to predict every next item of the training users by cross-entropy over the catalogue.
+
+    A user's sequence is cut into pieces of max_history + 1 items; where it is cut changes every epoch, so
+    that every item is met with histories of every length. A training sample is one piece.
+    """
+
+    def __init__(
+        self, model: Encoder, sequences: list[np.ndarray], validation: Sequence[Sample], seed: int
+    ) -> None:
+        self.model, self.seed, self.validation = model, seed, validation
+        self.window = model.max_history
+        self.lengths = np.array([len(items) for items in sequences], dtype=np.int64)
+        self.starts = np.cumsum(self.lengths) - self.lengths
+        self.flat = np.concatenate([np.asarray(items, dtype=np.int64) for items in sequences])
+        pieces = -(-(self.lengths - 1) // self.window) + 1
+        self.user = np.repeat(np.arange(len(sequences)), pieces)
+        self.piece = np.arange(len(self.user)) - np.repeat(np.cumsum(pieces) - pieces, pieces)
+        self._cuts: dict[int, npt.NDArray[np.int64]] = {}
+
+    def __len__(self) -> int:
+        """Number of pieces."""
+        return len(self.user)
+
+    def cuts(self, epoch: int) -> npt.NDArray[np.int64]:
+        """(pieces, max_history + 1) shifted ids of every piece in an epoch, left-padded; some are empty."""
+        if epoch not in self._cuts:
+            self._cuts = {known: cut for known, cut in self._cuts.items() if known == epoch - 1}
+            self._cuts[epoch] = self._cut(epoch)
+        return self._cuts[epoch]
+
+    def _cut(self, epoch: int) -> npt.NDArray[np.int64]:
+        draws = (np.random.default_rng((self.seed, epoch, user)) for user in range(len(self.lengths)))
+        shifts = np.array([draw.integers(self.window) for draw in draws])
+        first = self.piece * self.window - shifts[self.user]
+        end = np.minimum(first + self.window + 1, self.lengths[self.user])
+        places = end[:, None] + np.arange(-self.window - 1, 0)
+        real = places >= np.maximum(0, first)[:, None]
+        ids = self.flat[np.where(real, self.starts[self.user][:, None] + places, 0)] + 1
+        return np.where(real, ids, PAD)
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """One group: everything."""
+        config = self.model.config
+        return [{"params": list(self.model.parameters()), "rate": 1.0, "weight_decay": config.weight_decay}]
+
+    def terms(self, samples: Sequence[int], epoch: int) -> int:
+        """Number of predicted items."""
+        return int((self.cuts(epoch)[samples, :-1] != PAD).sum())
+
+    def length(self, sample: int, epoch: int) -> int:
+        """All pieces count the same."""
+        del sample, epoch
+        return 0
+
+    @contextmanager
+    def loss(self, samples: Sequence[int], epoch: int) -> Iterator[tuple[Tensor, int]]:
+        """Summed cross-entropy over the whole catalogue, and the number of predicted items."""
+        self.model.train()
+        rows = self.cuts(epoch)[samples]
+        rows = rows[(rows[:, :-1] != PAD).any(axis=1)]
+        if not len(rows):
+            yield torch.zeros(()), 0
+            return
+        ids = torch.from_numpy(rows).to(self.model.items.weight.device)
+        inputs, targets = ids[:, :-1].contiguous(), ids[:, 1:]
+        real = inputs != PAD
+        logits = self.model.logits(self.model(inputs)[real])
+        yield F.cross_entropy(logits, targets[real] - 1, reduction="sum"), int(real.sum())
+
+    def validate(self, should_stop: ShouldStop) -> dict[str, float]:
+        """Ranking metrics over the validation candidates."""
+        if should_stop():
+            raise Interrupted
+        scores = score_samples(self.model, self.validation)
+        metrics = summarize(ranks_from_scores(scores, target_columns(self.validation)))
+        return {**metrics, "n": float(len(self.validation))}
+
+    def baseline(self) -> None:
+        """An untrained encoder is worth nothing."""
+        return None
+
+    def state(self) -> dict[str, Tensor]:
+        """All weights."""
+        return self.model.state_dict()
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Takes back what `state` gave."""
+        self.model.load_state_dict(state)
+
+    def gate(self) -> None:
+        """There is no gate."""
+        return None
+
+
+def target_columns(samples: Sequence[Sample]) -> np.ndarray:
+    """(n,) where each sample's target stands among its candidates."""
+    return np.array([sample.candidates.index(sample.target) for sample in samples], dtype=np.int64)
+
+
+@torch.no_grad()
+def score_samples(model: Encoder, samples: Sequence[Sample]) -> Scores:
+    """(n, c) the encoder's scores of the samples' candidates; the model is left in evaluation mode."""
+    model.eval()
+    z = model.represent([sample.history for sample in samples])
+    candidates = torch.tensor([sample.candidates for sample in samples], device=z.device)
+    return model.score(z, candidates).float().cpu().numpy()

@@ -1,0 +1,1 @@
+"""From ranks to figures: metrics, confidence intervals, tests, and matching of answers."""

@@ -1,0 +1,1 @@
+"""The language model: loading, prompts, and scoring or writing answers with it."""

@@ -1,0 +1,360 @@
+"""The language model: finds it, loads it in 4 bit, 8 bit or whole, on a CPU or a GPU, ready for adapters."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import torch
+from safetensors import SafetensorError
+from torch import nn
+
+from core.assets.known import embedded_model_file
+from core.assets.spec import home
+from core.config.settings import EMBEDDED, ModelConfig
+from core.errors import ModelError
+from core.events import Emit, Notice, silent
+from core.files import atomic_path
+from core.lm.precision import pick_dtype, resolved
+from core.training import parallel
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+BYTES_PER_WEIGHT = {"nf4": 0.55, "int8": 1.05}
+"""Memory of a quantized linear weight with its statistics; all others take the precision's bytes."""
+
+
+@dataclass(frozen=True)
+class LanguageModel:
+    """A loaded causal language model whose weights are frozen."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    name: str
+    quantization: str
+    device: torch.device
+    dtype: torch.dtype
+
+    @property
+    def width(self) -> int:
+        """Length of a hidden state."""
+        return int(self.model.config.get_text_config().hidden_size)
+
+    @property
+    def decoder(self) -> nn.Module:
+        """The transformer without its output layer."""
+        found: nn.Module = self.model.get_decoder()  # type: ignore[no-untyped-call]
+        return found
+
+    @property
+    def output(self) -> nn.Module:
+        """The layer that turns the last states into logits over the vocabulary."""
+        found: nn.Module = self.model.get_output_embeddings()  # type: ignore[no-untyped-call]
+        return found
+
+    @property
+    def depth(self) -> int:
+        """Number of transformer layers."""
+        return int(self.model.config.get_text_config().num_hidden_layers)
+
+
+def pick_device(quantize: str = "nf4") -> torch.device:
+    """The CUDA device of this process, where there is one; Apple's for unquantized weights; else the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda", torch.cuda.current_device())
+    if quantize == "none" and torch.backends.mps.is_available():
+        return torch.device("mps")
+    return torch.device("cpu")
+
+
+def settle_precision(config: ModelConfig, emit: Emit = silent) -> ModelConfig:
+    """The same model with the precision that `auto` means on this machine.
+
+    Raises:
+        InputError: the device cannot compute in the precision asked for.
+    """
+    return resolved(config, pick_device(config.quantize), emit)
+
+
+def load_llm(config: ModelConfig, emit: Emit = silent) -> LanguageModel:
+    """Loads a causal language model with frozen weights, in evaluation mode.
+
+    A model that the processes are to share is left in main memory, for
+    `core.lm.sharding.spread_layers` to move.
+
+    Args:
+        config: which model, which revision, how quantized.
+        emit: receives download progress and notices.
+
+    Raises:
+        ModelError: the model cannot be found, does not fit in memory, or the quantization cannot run here.
+    """
+    device = pick_device(config.quantize)
+    dtype = pick_dtype(device, config.precision)
+    folder = check_model(config, emit)
+    place = torch.device("cpu") if parallel.is_spread() else device  # no device may be able to hold all of it
+    model, tokenizer = _load(folder, config, place, dtype)
+    disable_cpu_packing(model)
+    model.requires_grad_(False)
+    model.eval()
+    if config.quantize != "none":
+        leave_the_file(model)
+    name = EMBEDDED if config.is_embedded else config.name
+    return LanguageModel(model, tokenizer, name, config.quantize, device, dtype)
+
+
+def check_model(config: ModelConfig, emit: Emit = silent) -> Path:
+    """Finds a model, fetches it if it is the embedded one, and says where it is, without loading it.
+
+    Raises:
+        ModelError: it cannot be found or does not fit in memory.
+    """
+    folder = resolve_model(config, emit)
+    check_memory(folder, config, pick_device(config.quantize))
+    return folder
+
+
+def resolve_model(config: ModelConfig, emit: Emit = silent) -> Path:
+    """The folder that transformers can load the model from.
+
+    A hub model is fetched; the embedded model and GGUF files are converted to safetensors once and cached.
+    """
+    if config.is_embedded:
+        return _converted(lambda: embedded_model_file(emit), f"{EMBEDDED}-safetensors", emit)
+    path = Path(config.name).expanduser()
+    if path.suffix == ".gguf":
+        if not path.is_file():
+            raise ModelError(f"no such GGUF file: {path}", "check the path given to --model")
+        stat = path.stat()
+        return _converted(lambda: path, f"{path.stem}-{stat.st_size}-{stat.st_mtime_ns}", emit)
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise ModelError(
+                f"{path} holds no config.json", "give a folder written by save_pretrained, or a GGUF file"
+            )
+        return path
+    if path.is_absolute() or config.name.startswith((".", "~")) or config.name.count("/") > 1:
+        raise ModelError(f"no such model folder: {config.name}", "check the path given to --model")
+    return _from_hub(config)
+
+
+HUB_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
+"""What is fetched of a hub model: weights that cannot carry code, settings and tokenizer."""
+
+
+def _from_hub(config: ModelConfig) -> Path:
+    """The local snapshot of a hub model, fetched on first use, so that its size is known before it is loaded.
+
+    Raises:
+        ModelError: there is no such model or revision, or the hub cannot be reached.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        return Path(snapshot_download(config.name, revision=config.revision, allow_patterns=list(HUB_FILES)))
+    except (OSError, ValueError, HfHubHTTPError) as error:
+        raise ModelError(
+            f"cannot fetch the model {config.name} ({config.revision}): {_first_line(error)}",
+            "give --model a hub name that can be reached, a local folder, a GGUF file, or leave it out",
+        ) from error
+
+
+def _converted(source: Any, key: str, emit: Emit) -> Path:
+    """The cached safetensors folder of a GGUF file, made on first use."""
+    from filelock import FileLock
+
+    folder = home() / "models" / key
+    if (folder / "config.json").is_file():
+        return folder
+    gguf = source()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{folder}.lock"):
+        if (folder / "config.json").is_file():
+            return folder
+        emit(Notice(f"converting {gguf.name} to safetensors, once"))
+        with atomic_path(folder) as temporary:
+            temporary.mkdir()
+            try:
+                _convert(gguf, temporary)
+            except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+                raise ModelError(
+                    f"cannot convert {gguf}: {_first_line(error)}",
+                    "check that the file is whole and the disk is not full",
+                ) from error
+    return folder
+
+
+def _convert(gguf: Path, folder: Path) -> None:
+    """Dequantizes a GGUF file into a bf16 safetensors folder.
+
+    The weights must leave the packed GGUF form, or they can neither be saved nor trained.
+    """
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    with quiet():
+        model = AutoModelForCausalLM.from_pretrained(
+            gguf.parent,
+            gguf_file=gguf.name,
+            quantization_config=GgufConfig(dequantize=True),
+            dtype=torch.float32,
+        )
+        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+        model.bfloat16().save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+
+
+def _load(folder: Path, config: ModelConfig, device: torch.device, dtype: torch.dtype) -> tuple[Any, Any]:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    options: dict[str, Any] = {
+        "dtype": dtype,
+        "attn_implementation": "sdpa",
+        "trust_remote_code": False,
+        "use_safetensors": True,
+        "device_map": {"": device},
+    }
+    if config.quantize != "none":
+        options["quantization_config"] = _quantization(config, device, dtype)
+    try:
+        with quiet():
+            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+            model = AutoModelForCausalLM.from_pretrained(folder, **options)
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
+        raise ModelError(
+            f"cannot load the model {config.name}: {_first_line(error)}",
+            "give --model a hub name that can be reached, a local folder, a GGUF file, or leave it out",
+        ) from error
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return model, tokenizer
+
+
+def _first_line(error: Exception) -> str:
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__).strip()
+
+
+def _quantization(config: ModelConfig, device: torch.device, dtype: torch.dtype) -> Any:
+    """bitsandbytes settings: NF4 with double quantization, or LLM.int8()."""
+    try:
+        import bitsandbytes  # noqa: F401
+    except (ImportError, RuntimeError, OSError) as error:
+        raise ModelError(
+            f"--quantize {config.quantize} needs bitsandbytes, which does not load here: {error}",
+            "use --quantize none",
+        ) from error
+    if device.type not in {"cpu", "cuda"}:
+        raise ModelError(f"--quantize {config.quantize} does not run on {device.type}", "use --quantize none")
+    from transformers import BitsAndBytesConfig
+
+    if config.quantize == "int8":
+        return BitsAndBytesConfig(load_in_8bit=True)  # type: ignore[no-untyped-call]
+    return BitsAndBytesConfig(  # type: ignore[no-untyped-call]
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+    )
+
+
+def disable_cpu_packing(model: nn.Module) -> int:
+    """Keeps bitsandbytes from repacking 4-bit weights on AVX512-BF16 CPUs; returns how many it guarded.
+
+    A repacked layer, back in training mode, gives no gradient to its input, so that everything below it
+    stops learning with no more than a warning.
+    """
+    guarded = 0
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            vars(module)["support_avx512bf16_for_cpu"] = False
+            guarded += 1
+    return guarded
+
+
+def leave_the_file(model: nn.Module) -> None:
+    """Copies what a quantized model still reads from the mapped file: embeddings and norms.
+
+    A single weight that lies in the file would keep all of it resident.
+    """
+    for parameter in model.parameters():
+        if parameter.device.type == "cpu" and parameter.is_floating_point():
+            parameter.data = parameter.data.clone()
+
+
+def estimate_bytes(folder: Path, config: ModelConfig, shares: int = 1) -> int | None:
+    """Bytes that the loaded weights will take, or None where the folder does not tell.
+
+    Linear weights shrink with the quantization, embeddings and norms stay in the precision computed in. Of a
+    model spread over several processes, each holds a share of the layers and all embeddings.
+    """
+    each = pick_dtype(pick_device(config.quantize), config.precision).itemsize
+    try:
+        settings = json.loads((folder / "config.json").read_text())
+    except (OSError, ValueError):
+        return None
+    stored = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+    if not stored:
+        return None
+    weights = stored / (4 if settings.get("dtype", settings.get("torch_dtype")) == "float32" else 2)
+    embeddings = int(settings.get("vocab_size", 0)) * int(settings.get("hidden_size", 0))
+    if not settings.get("tie_word_embeddings", False):
+        embeddings *= 2
+    embeddings = min(embeddings, int(weights))
+    linear = BYTES_PER_WEIGHT.get(config.quantize, each)
+    return int(each * embeddings + linear * (weights - embeddings) / shares)
+
+
+def check_memory(folder: Path, config: ModelConfig, device: torch.device) -> None:
+    """Refuses, before loading, a model whose weights cannot fit in free memory.
+
+    Raises:
+        ModelError: the estimate (weights and a fifth for work) exceeds what is free.
+    """
+    shares = parallel.size() if parallel.is_spread() and device.type == "cuda" else 1
+    needed = estimate_bytes(folder, config, shares)
+    if needed is None:
+        return
+    free = torch.cuda.mem_get_info()[0] if device.type == "cuda" else free_memory()
+    if needed * 1.2 > free:
+        other = "a smaller --model" if config.quantize == "nf4" else "--quantize nf4 or a smaller --model"
+        raise ModelError(
+            f"{config.name} at --quantize {config.quantize} needs about {needed * 1.2 / 2**30:.1f} GiB and "
+            f"{free / 2**30:.1f} GiB are free",
+            f"choose {other}",
+        )
+
+
+def free_memory() -> int:
+    """Bytes of main memory that a new model could take, within the container's limit where one is set."""
+    free = int(psutil.virtual_memory().available)
+    limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
+    with contextlib.suppress(OSError, ValueError):  # no limit is set
+        free = min(free, int(limit.read_text()) - int(used.read_text()))
+    return free
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silences the libraries' progress bars and start-up chatter while a model loads; errors still rise."""
+    from transformers.utils import logging as library
+
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    level = library.get_verbosity()
+    library.set_verbosity_error()  # type: ignore[no-untyped-call]
+    library.disable_progress_bar()  # type: ignore[no-untyped-call]
+    with contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        finally:
+            library.set_verbosity(level)

@@ -1,0 +1,289 @@
+"""Methods that train an adapter on the language model: LoRA, iLoRA, TALLRec and LLaRA."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from core.config.checks import sha256_of
+from core.data.card_files import load_card
+from core.data.samples import draw_candidates
+from core.encoders.base import Encoder
+from core.encoders.job import score_samples, target_columns
+from core.evaluation.answer_matching import Answer
+from core.evaluation.metrics import Scores, ranks_from_scores, summarize
+from core.events import ShouldStop
+from core.hardware import release_memory
+from core.ilora.model import AdaptedModel
+from core.lm.likelihood import AT_TEST, AnswerRanker, Wording
+from core.lm.loading import load_llm
+from core.methods import settle
+from core.recommenders.base import FitReport, Recommender, Task
+from core.recommenders.batching import (
+    answer_in_batches,
+    notes_on_answers,
+    score_in_batches,
+    shared_ranks,
+    spaced,
+)
+from core.recommenders.encoders import fit_encoder, load_encoder, save_encoder
+from core.training import parallel
+from core.training.checkpoints import clear_checkpoints
+from core.training.curriculum import is_hybrid, pick_template
+from core.training.job import Schedule
+from core.training.loop import train
+
+
+class AdapterJob:
+    """Trains an adapted model on windows of the training users' sequences."""
+
+    def __init__(self, model: AdaptedModel, task: Task) -> None:
+        self.model, self.task = model, task
+        self.samples = task.samples.train
+        self.settings = task.config.training
+        self.validation = spaced(task.samples.validation, self.settings.validation_cases)
+        self.steps = -(-self.settings.samples // self.settings.batch_size)
+        self.hybrid = True
+        model.train()
+
+    def begin(self, step: int) -> None:
+        """Decides, before an optimizer step, whether its batch is hybrid; always without a curriculum."""
+        self.hybrid = not self.settings.curriculum or is_hybrid(self.task.seed, step, self.steps)
+
+    def wording(self, samples: Sequence[int], epoch: int) -> Wording:
+        """How the samples of a micro-batch are asked: a template for each, item vectors for all or none."""
+        ranker = self.model.ranker
+        if not isinstance(ranker, AnswerRanker):
+            return AT_TEST
+        count = len(ranker.prompt.templates)
+        picked = [pick_template(self.task.seed, sample, epoch, count) for sample in samples]
+        return Wording(picked, self.hybrid)
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Adapter, projector and gate."""
+        return self.model.parameter_groups()
+
+    def terms(self, samples: Sequence[int], epoch: int) -> int:
+        """One per sample."""
+        del epoch
+        return len(samples)
+
+    def length(self, sample: int, epoch: int) -> int:
+        """Tokens of the sample's history; the candidates' vary little."""
+        del epoch
+        ranker, history = self.model.ranker, self.samples[sample].history
+        if isinstance(ranker, AnswerRanker):
+            return len(history)
+        return ranker.prompt.length(history, ())
+
+    def candidates(self, sample: int, epoch: int) -> tuple[int, ...]:
+        """The target among fresh negatives, drawn anew every epoch, the same for LoRA and iLoRA."""
+        case, task = self.samples[sample], self.task
+        return draw_candidates(
+            task.dataset.name,
+            task.dataset.sequences[case.user],
+            case.position,
+            case.target,
+            len(task.dataset.catalogue),
+            count=self.settings.candidates,
+            seed=task.seed,
+            salt=f"train-{epoch}",
+        )
+
+    @contextmanager
+    def loss(self, samples: Sequence[int], epoch: int) -> Iterator[tuple[Tensor, int]]:
+        """The objective's loss, summed over samples; `validate` leaves the model in training mode."""
+        cases = [self.samples[sample] for sample in samples]
+        candidates = [self.candidates(sample, epoch) for sample in samples]
+        targets = [row.index(case.target) for row, case in zip(candidates, cases, strict=True)]
+        histories = [case.history for case in cases]
+        with self.model.loss(histories, candidates, targets, self.wording(samples, epoch)) as loss:
+            yield loss, len(samples)
+
+    def validate(self, should_stop: ShouldStop) -> dict[str, float]:
+        """Ranking metrics over validation users."""
+        self.model.train(False)
+        size = self.settings.micro_batch_size
+        ranks = shared_ranks(self.model.scores, self.validation, size, should_stop)
+        self.model.train()
+        metrics = summarize(ranks)
+        return {**metrics, "n": float(len(self.validation))}
+
+    def baseline(self) -> dict[str, float] | None:
+        """With the encoder's prior, training starts from the encoder's own ranking, whose worth is known."""
+        ranker = self.model.ranker
+        if isinstance(ranker, AnswerRanker) or ranker.prior is None:
+            return None
+        scores = score_samples(self.model.encoder, self.validation)
+        metrics = summarize(ranks_from_scores(scores, target_columns(self.validation)))
+        return {**metrics, "n": float(len(self.validation))}
+
+    def state(self) -> dict[str, Tensor]:
+        """Every trained weight."""
+        return self.model.state()
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Takes back what `state` gave."""
+        self.model.load_state(state)
+
+    def gate(self) -> list[float] | None:
+        """Mean expert weights since the last call."""
+        return self.model.mean_gate()
+
+
+def checkpoint_folder(task: Task, method: str) -> Path:
+    """Where a run's checkpoints live: other settings or cases are another run, and go on from nothing.
+
+    How a batch is cut into micro-batches is no such setting: a run that had too little memory goes on.
+    """
+    config = task.config.to_dict()
+    config.pop("chat", None)
+    del config["answering"]  # how the model is asked afterwards changes nothing in how it is trained
+    del config["training"]["micro_batch_size"], config["training"]["checkpointing"]
+    key = sha256_of([config, task.samples.sha256])[:12]
+    return task.folder / "checkpoints" / f"{method}-seed{task.seed}-{key}"
+
+
+class AdapterRecommender(Recommender):
+    """What LoRA and iLoRA share: everything but the gate."""
+
+    uses_llm = True
+    gated = False
+
+    def build(self, task: Task, encoder: Encoder) -> AdaptedModel:
+        """The untrained model of a task around a trained encoder."""
+        card = load_card(task.dataset.name)
+        llm = load_llm(task.config.model, task.emit)
+        titles = task.dataset.catalogue.titles
+        return AdaptedModel(llm, encoder, titles, card.prompts, task.config, self.gated, task.seed, task.emit)
+
+    def fit(self, task: Task) -> FitReport:
+        """Trains adapter, projector and head; validation chooses among the checkpoints."""
+        task = replace(task, config=settle(task.config, self.name))
+        with parallel.main_first():
+            encoder, _ = fit_encoder(task)
+        started = time.monotonic()
+        self.protocol = task.config.answering.protocol
+        with parallel.main_first_if_whole():
+            self.model = self.build(task, encoder)
+        release_memory()  # loading takes several times what it leaves
+        loading = time.monotonic() - started
+        settings = task.config.training
+        steps = -(-settings.samples // settings.batch_size)
+        schedule = Schedule(
+            steps=steps,
+            batch_size=settings.batch_size,
+            micro_batch_size=settings.micro_batch_size,
+            learning_rate=settings.learning_rate,
+            warmup_steps=round(settings.warmup * steps),
+            final_rate=settings.final_rate,
+            clip=settings.clip,
+            validate_every=-(-steps // max(1, settings.validations)),
+            seed=task.seed,
+            loss_scaling=self.model.llm.dtype == torch.float16,
+        )
+        job = AdapterJob(self.model, task)
+        label, folder = (self.name, task.seed), checkpoint_folder(task, self.name)
+        report = train(job, len(job.samples), schedule, folder, label, task.emit, task.should_stop, job.begin)
+        self.checkpoints = folder
+        self.batch = settings.micro_batch_size
+        self.model.train(False)
+        self.model.round()
+        notes = []
+        if isinstance(self.model.ranker, AnswerRanker):
+            notes += notes_on_answers(task)
+        elif settings.encoder_prior:
+            notes.append("the encoder's own score is part of the score, with a learned weight")
+            if report.best_step == 0:
+                notes.append("validation preferred the encoder alone to every trained checkpoint")
+        return FitReport(
+            trainable_parameters=sum(p.numel() for p in self.model.parameters().values()),
+            adapter_parameters=self.model.count("adapter"),
+            gate_parameters=self.model.count("gate"),
+            total_parameters=self.model.total_parameters(),
+            load_seconds=loading,
+            train_seconds=report.seconds,
+            samples_per_second=report.samples_per_second,
+            curve=report.curve,
+            notes=notes,
+        )
+
+    def score(self, histories: Sequence[Sequence[int]], candidates: Sequence[Sequence[int]]) -> Scores:
+        """Scores from one packed forward per batch."""
+        self.model.train(False)
+        return score_in_batches(self.model.scores, histories, candidates, self.batch)
+
+    def answers(
+        self, histories: Sequence[Sequence[int]], candidates: Sequence[Sequence[int]]
+    ) -> list[Answer] | None:
+        """What the model writes, under a protocol that asks for it."""
+        ranker = self.model.ranker
+        if self.protocol == "rank" or not isinstance(ranker, AnswerRanker):
+            return None
+        self.model.train(False)
+        constrained = self.protocol == "constrained"
+
+        def ask(rows: Sequence[Sequence[int]], offered: Sequence[Sequence[int]]) -> list[str]:
+            return self.model.answers(rows, offered, constrained)
+
+        return answer_in_batches(ask, ranker.prompt.title, histories, candidates, self.batch)
+
+    def expert_weights(self, histories: Sequence[Sequence[int]]) -> npt.NDArray[np.float32] | None:
+        """omega, (n, K); None for LoRA."""
+        return self.model.expert_weights(histories)
+
+    def expert_weights_by_layer(self, histories: Sequence[Sequence[int]]) -> npt.NDArray[np.float32] | None:
+        """omega, (n, layers, K), for an iLoRA whose layers have gates of their own."""
+        return self.model.expert_weights_by_layer(histories)
+
+    def save(self, folder: Path) -> None:
+        """Writes a PEFT adapter, and beside it gate, projector, head and encoder."""
+        self.model.save(folder)
+        save_encoder(self.model.encoder, folder)
+
+    def load(self, folder: Path, task: Task) -> None:
+        """Loads the language model and the saved weights; every weight must be there and fit."""
+        task = replace(task, config=settle(task.config, self.name))
+        self.protocol = task.config.answering.protocol
+        self.model = self.build(task, load_encoder(folder, task))
+        self.model.load(folder)
+        self.model.train(False)
+        self.batch = task.config.training.micro_batch_size
+
+    def finish(self) -> None:
+        """Drops the checkpoints of a run whose result is on disk."""
+        clear_checkpoints(self.checkpoints)
+
+
+class Lora(AdapterRecommender):
+    """Plain LoRA: one adapter for everybody."""
+
+    name = "lora"
+
+
+class Ilora(AdapterRecommender):
+    """Instance-wise LoRA: the gate weighs K experts for every sequence (paper §3)."""
+
+    name = "ilora"
+    gated = True
+
+
+class Tallrec(AdapterRecommender):
+    """LoRA trained to write the next title after a prompt of text alone (TALLRec, arXiv 2305.00447)."""
+
+    name = "tallrec"
+
+
+class Llara(AdapterRecommender):
+    """LoRA with item vectors in the prompt, learnt from text-only to hybrid (LLaRA, arXiv 2312.02445)."""
+
+    name = "llara"

@@ -1,0 +1,106 @@
+"""Scores and answers in batches of similar length, shared among processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from core.data.types import Sample
+from core.encoders.job import target_columns
+from core.errors import Interrupted
+from core.evaluation.answer_matching import Answer, read_answer
+from core.evaluation.metrics import Scores, ranks_from_scores
+from core.events import ShouldStop, never
+from core.recommenders.base import Task
+from core.training import parallel
+
+Score = Callable[[Sequence[Sequence[int]], Sequence[Sequence[int]]], Tensor]
+Ask = Callable[[Sequence[Sequence[int]], Sequence[Sequence[int]]], list[str]]
+
+
+def spaced(samples: Sequence[Sample], count: int) -> list[Sample]:
+    """At most `count` of the samples, evenly spaced."""
+    if len(samples) <= count:
+        return list(samples)
+    return [samples[i * len(samples) // count] for i in range(count)]
+
+
+@torch.no_grad()
+def score_in_batches(
+    score: Score,
+    histories: Sequence[Sequence[int]],
+    candidates: Sequence[Sequence[int]],
+    size: int,
+    should_stop: ShouldStop = never,
+) -> Scores:
+    """(n, c) scores, computed `size` rows at a time, rows of similar length together.
+
+    Raises:
+        Interrupted: `should_stop` said so.
+    """
+    order = sorted(range(len(histories)), key=lambda i: len(histories[i]))
+    parts = []
+    for start in range(0, len(order), size):
+        if parallel.told_to_stop(should_stop):
+            raise Interrupted
+        rows = order[start : start + size]
+        parts.append(score([histories[i] for i in rows], [candidates[i] for i in rows]).float().cpu().numpy())
+    scores = np.empty((len(order), len(candidates[0])), dtype=np.float32)
+    scores[order] = np.concatenate(parts)
+    return scores
+
+
+def shared_ranks(
+    score: Score, cases: Sequence[Sample], size: int, should_stop: ShouldStop
+) -> npt.NDArray[np.int64]:
+    """(n,) the target's rank in every case; each process scores its share, `size` cases at a time.
+
+    Raises:
+        Interrupted: `should_stop` said so.
+    """
+
+    def ranks(own: Sequence[Sample]) -> list[int]:
+        histories, candidates = [case.history for case in own], [case.candidates for case in own]
+        scores = score_in_batches(score, histories, candidates, size, should_stop)
+        found: list[int] = ranks_from_scores(scores, target_columns(own)).tolist()
+        return found
+
+    return np.array(parallel.share_out(cases, ranks))
+
+
+def answer_in_batches(
+    ask: Ask,
+    title: Callable[[int], str],
+    histories: Sequence[Sequence[int]],
+    candidates: Sequence[Sequence[int]],
+    size: int,
+) -> list[Answer]:
+    """Answers read against the candidates' titles, `size` at a time, rows of similar length together."""
+    order = sorted(range(len(histories)), key=lambda i: len(histories[i]))
+    found: dict[int, Answer] = {}
+    for start in range(0, len(order), size):
+        rows = order[start : start + size]
+        texts = ask([histories[i] for i in rows], [candidates[i] for i in rows])
+        for i, text in zip(rows, texts, strict=True):
+            found[i] = read_answer(text, [title(item) for item in candidates[i]])
+    return [found[i] for i in range(len(order))]
+
+
+def notes_on_answers(task: Task) -> list[str]:
+    """What a result must say about how the model was asked."""
+    notes = {
+        "rank": "candidates are ranked by the likelihood of their titles as the answer",
+        "generate": "the answer is written freely; a case whose answer is not the target has the last rank",
+        "constrained": "the answer is written within the candidates' titles; a case whose answer is not the "
+        "target has the last rank",
+    }
+    found = [notes[task.config.answering.protocol]]
+    if task.config.training.curriculum:
+        found.append("batches went from text-only to hybrid prompts over all of training")
+    if not task.config.training.item_slots:
+        found.append("prompts were text alone")
+    return found

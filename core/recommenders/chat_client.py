@@ -1,0 +1,345 @@
+"""Asks a chat model behind an OpenAI-compatible address, and keeps every answer as soon as it has come.
+
+The key comes from the environment alone and goes into one header; whatever a server says is cleared of it
+before anybody sees it. Answers are paid for, so each is on the disk before the next question leaves.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from core.config.chat import ChatConfig
+from core.config.checks import sha256_of
+from core.errors import InputError, Interrupted, ResultError
+from core.events import ShouldStop
+
+if TYPE_CHECKING:
+    import httpx2
+
+URL_VARIABLE = "ILORA_APP_CHAT_URL"
+KEY_VARIABLE = "ILORA_APP_CHAT_KEY"
+FIRST_WAIT = 1.0
+"""Seconds before a request is tried again; every further wait is twice as long."""
+LONGEST_WAIT = 60.0
+"""Seconds, also where a server asks for more."""
+GLANCE = 0.1
+"""Seconds between two looks at whether to stop, while waiting."""
+TOKEN_CHARACTERS = 4
+"""Characters of a prompt that are taken for a token where only an estimate is needed."""
+REFUSALS = {401: "the key is not accepted", 403: "the key may not do this", 404: "no such model or address"}
+"""What is bad input when it answers the first request."""
+
+
+def check_ready(config: ChatConfig) -> None:
+    """Raises `InputError` unless address, model and key are there."""
+    if not config.url:
+        raise InputError(
+            "the method chat needs an address, and none was given",
+            f"give --chat-url such as https://host/v1, or set {URL_VARIABLE}",
+        )
+    if not config.model:
+        raise InputError("the method chat needs the name of a model", "give --chat-model NAME")
+    read_key()
+
+
+def read_key() -> str:
+    """The key from the environment.
+
+    Raises:
+        InputError: there is none, or it is none that can be sent.
+    """
+    key = os.environ.get(KEY_VARIABLE, "").strip()
+    if not key:
+        raise InputError(
+            f"the method chat needs a key in {KEY_VARIABLE}, and there is none",
+            "set it in the environment; a server of your own that wants none takes any",
+        )
+    if not (key.isascii() and key.isprintable()) or " " in key:
+        raise InputError(f"{KEY_VARIABLE} holds no key that can be sent", "letters, digits and marks only")
+    return key
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What came of one question."""
+
+    text: str | None
+    """The answer as it came, empty where the model said nothing; None where none came."""
+    failure: str = ""
+    """Why no answer came, or why it is no text."""
+    model: str = ""
+    """What the server calls the model that answered."""
+    prompt_tokens: int | None = None
+    """As the server counted; None where it did not say."""
+    answer_tokens: int | None = None
+
+    @property
+    def line(self) -> str:
+        """The answer's first line: what counts, as for every model that writes its answer."""
+        return (self.text or "").strip().split("\n")[0].strip()
+
+
+# --- the server --------------------------------------------------------------------------------------------
+
+
+@dataclass
+class ChatServer:
+    """A connection to the server; `ask` never fails for what a server may do, but for a bad first request."""
+
+    config: ChatConfig
+    key: str = field(repr=False)
+    should_stop: ShouldStop
+    client: httpx2.Client = field(init=False, repr=False)
+    _is_known: bool = field(default=False, init=False)
+
+    def __post_init__(self) -> None:
+        import httpx2
+
+        self.client = httpx2.Client(
+            timeout=self.config.timeout, headers={"Authorization": f"Bearer {self.key}"}
+        )
+
+    @property
+    def address(self) -> str:
+        """Where questions go."""
+        base = self.config.url.rstrip("/")
+        return base if base.endswith("/chat/completions") else f"{base}/chat/completions"
+
+    @property
+    def is_in_clear(self) -> bool:
+        """Whether key and questions leave this machine unencrypted."""
+        parts = urlsplit(self.config.url)
+        return parts.scheme == "http" and parts.hostname not in ("localhost", "127.0.0.1", "::1")
+
+    def ask(self, prompt: str) -> Reply:
+        """The answer to one prompt, asked at most `tries` times.
+
+        Raises:
+            InputError: the very first request shows that key, model or address are wrong.
+            Interrupted: `should_stop` said so while waiting.
+        """
+        reply, again = self._once(prompt)
+        for attempt in range(1, self.config.tries):
+            if again is None:
+                break
+            self._wait(max(again, FIRST_WAIT * 2 ** (attempt - 1)))
+            reply, again = self._once(prompt)
+        if reply.failure == UNREACHABLE and not self._is_known:
+            raise InputError(f"nothing answers at {self.config.url}", "is the server running? see --chat-url")
+        self._is_known = True
+        return reply
+
+    def _once(self, prompt: str) -> tuple[Reply, float | None]:
+        """What one request gave, and the least seconds to wait before another; None where it is of no use."""
+        import httpx2
+
+        body = {
+            "model": self.config.model,
+            "messages": [{"role": "user", "content": prompt}],
+            "temperature": 0,
+            "max_tokens": self.config.answer_tokens,
+        }
+        try:
+            response = self.client.post(self.address, json=body)
+        except httpx2.TimeoutException:
+            self._is_known = True  # somebody is there, only slow
+            return Reply(None, "timed out"), 0.0
+        except httpx2.ConnectError:
+            return Reply(None, UNREACHABLE), 0.0
+        except httpx2.HTTPError as error:
+            return Reply(None, type(error).__name__), 0.0
+        return self._read(response)
+
+    def _read(self, response: httpx2.Response) -> tuple[Reply, float | None]:
+        status = response.status_code
+        if status in REFUSALS and not self._is_known:
+            said = shortened(self._cleared(error_text(response.text)))
+            why = f"HTTP {status}: {said}" if said else f"HTTP {status}"
+            raise InputError(
+                f"{self.config.model} at {self.config.url}: {REFUSALS[status]} ({why})",
+                f"check {KEY_VARIABLE}, --chat-model and --chat-url",
+            )
+        self._is_known = True
+        if status != 200:
+            asked_to_wait = seconds_of(response.headers.get("retry-after", ""))
+            again = asked_to_wait if status == 429 or status >= 500 else None
+            return Reply(None, f"HTTP {status}"), again
+        reply = read_completion(response.text)
+        text, model = self._cleared(reply.text or ""), self._cleared(reply.model)
+        return dataclasses.replace(reply, text=text, model=model), None
+
+    def _cleared(self, text: str) -> str:
+        """A server's words without the key, should they repeat it."""
+        return text.replace(self.key, "[key]")
+
+    def _wait(self, seconds: float) -> None:
+        until = time.monotonic() + min(seconds, LONGEST_WAIT)
+        while (left := until - time.monotonic()) > 0:
+            if self.should_stop():
+                raise Interrupted
+            time.sleep(min(GLANCE, left))
+
+
+UNREACHABLE = "no connection"
+
+
+def seconds_of(text: str) -> float:
+    """A `Retry-After` in seconds; 0 for a date or nonsense, where the usual wait must do."""
+    return float(text) if text.strip().isdecimal() else 0.0
+
+
+def error_text(body: str) -> str:
+    """What a server says about an error; empty where it is silent."""
+    try:
+        error = json.loads(body)["error"]
+        return str(error["message"] if isinstance(error, dict) else error)
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return ""
+
+
+def shortened(text: str) -> str:
+    """One line of at most 160 characters; the key is cleared away before, or half of it might stay."""
+    line = " ".join(text.split())
+    return line if len(line) <= 160 else f"{line[:159]}…"
+
+
+def read_completion(body: str) -> Reply:
+    """The answer in a server's response; whatever is wrong with it, it may have to be paid for."""
+    try:
+        record = json.loads(body)
+        choice = record["choices"][0]["message"]
+        content, refusal = choice.get("content"), choice.get("refusal")
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
+        return Reply("", "no chat completion")
+    usage = record.get("usage")
+    usage = usage if isinstance(usage, dict) else {}
+    if not isinstance(content, str) or not content.strip():
+        content, failure = "", "refused" if refusal else "empty answer"
+    else:
+        failure = ""
+    model = record.get("model")
+    return Reply(
+        content,
+        failure,
+        model if isinstance(model, str) else "",
+        _count(usage.get("prompt_tokens")),
+        _count(usage.get("completion_tokens")),
+    )
+
+
+def _count(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
+# --- answers on disk ---------------------------------------------------------------------------------------
+
+
+class Answers:
+    """Replies by prompt, in files that only ever grow: a line is written and synced before it counts.
+
+    A run that was killed goes on from its last whole line. What failed is noted but not kept: it is asked
+    again by the next run. Each process writes a file of its own and reads them all.
+
+    Args:
+        folder: where the files lie.
+        config: the chat model; another one's answers are in other files.
+        rank: number of this process.
+    """
+
+    def __init__(self, folder: Path, config: ChatConfig, rank: int = 0) -> None:
+        kept = {"url": config.url, "model": config.model, "answer_tokens": config.answer_tokens}
+        self.folder, self.stem = folder, sha256_of(kept)[:12]
+        self.path = folder / f"{self.stem}.{rank}.jsonl"
+
+    def load(self, prompts: Iterable[str]) -> dict[str, Reply]:
+        """What is known of these prompts, failures included; an answer goes before a failure.
+
+        Raises:
+            ResultError: a file cannot be read.
+        """
+        wanted = {key_of(prompt): prompt for prompt in prompts}
+        found: dict[str, Reply] = {}
+        for key, reply in self._lines():
+            prompt = wanted.get(key)
+            if prompt is not None and (reply.text is not None or found.get(prompt, reply).text is None):
+                found[prompt] = reply
+        return found
+
+    def _lines(self) -> Iterable[tuple[str, Reply]]:
+        """All whole lines; one that a crash cut short is passed over."""
+        try:
+            files = sorted(self.folder.glob(f"{self.stem}.*.jsonl"))
+            texts = [file.read_bytes().decode("utf-8", "replace") for file in files]
+        except OSError as error:
+            raise ResultError(
+                f"cannot read {self.folder}: {error.strerror}", "check its permissions"
+            ) from error
+        for line in "".join(text + "\n" for text in texts).splitlines():
+            try:
+                record = json.loads(line)
+                yield record.pop("case"), Reply(**record)
+            except (ValueError, KeyError, TypeError, AttributeError):
+                continue
+
+    def add(self, prompt: str, reply: Reply) -> None:
+        """Writes a reply; it is on the disk when this returns.
+
+        Raises:
+            ResultError: the file cannot be written.
+        """
+        record: Mapping[str, Any] = {"case": key_of(prompt), **dataclasses.asdict(reply)}
+        line = json.dumps(record).encode() + b"\n"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with self.path.open("ab+") as file:
+                if file.tell() and not _ends_a_line(file):
+                    line = b"\n" + line
+                file.write(line)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise ResultError(
+                f"cannot write {self.path}: {error.strerror}", "choose another folder with --out"
+            ) from error
+
+
+def _ends_a_line(file: Any) -> bool:
+    file.seek(-1, os.SEEK_END)
+    return bool(file.read(1) == b"\n")
+
+
+def key_of(prompt: str) -> str:
+    """The name of a question: the same words are the same question."""
+    return sha256_of(prompt)
+
+
+# --- what it costs -----------------------------------------------------------------------------------------
+
+
+def estimated_tokens(texts: Iterable[str]) -> int:
+    """Tokens of these texts, at `TOKEN_CHARACTERS` characters each."""
+    return sum(-(-len(text) // TOKEN_CHARACTERS) for text in texts)
+
+
+def cost(config: ChatConfig, prompt_tokens: int, answer_tokens: int) -> float:
+    """What so many tokens cost, in the currency of the prices."""
+    return (config.price_in * prompt_tokens + config.price_out * answer_tokens) / 1e6
+
+
+def prices(config: ChatConfig) -> str:
+    """The prices in words."""
+    return f"at {config.price_in:g} and {config.price_out:g} per million tokens of prompt and answer"
+
+
+def usage(replies: Iterable[Reply], total: Callable[[Reply], int | None]) -> tuple[int, int]:
+    """The sum of what the server reported, and for how many replies it did."""
+    known = [value for reply in replies if (value := total(reply)) is not None]
+    return sum(known), len(known)

@@ -1,0 +1,97 @@
+"""The language model as it comes, asked without any training."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from core.data.card_files import load_card
+from core.evaluation.answer_matching import Answer
+from core.evaluation.metrics import Scores, summarize
+from core.events import Notice
+from core.lm.decoder import decoder_view
+from core.lm.likelihood import AnswerRanker
+from core.lm.loading import load_llm
+from core.lm.prompts import AnswerPrompt
+from core.lm.sharding import spread_layers
+from core.recommenders.base import FitReport, Recommender, Task
+from core.recommenders.batching import (
+    answer_in_batches,
+    notes_on_answers,
+    score_in_batches,
+    shared_ranks,
+    spaced,
+)
+
+
+class ZeroShot(Recommender):
+    """The language model as it comes, asked for the next title with the paper's prompt, without item slots.
+
+    A candidate's score is the log-likelihood of its title as the answer; whether it is summed over the
+    title's tokens or averaged is chosen on validation.
+    """
+
+    name = "zero-shot"
+    uses_llm = True
+    VALIDATION_CASES = 48
+    BATCH = 4
+
+    def fit(self, task: Task) -> FitReport:
+        """Loads the model and chooses how title lengths count."""
+        started = time.monotonic()
+        self.llm = load_llm(task.config.model, task.emit)
+        prompt = AnswerPrompt(
+            self.llm.tokenizer,
+            task.dataset.catalogue.titles,
+            load_card(task.dataset.name).prompts.answer_templates,
+        )
+        spread_layers(self.llm)
+        upper = decoder_view(self.llm.decoder, 0, self.llm.depth, norm=True)
+        self.ranker = AnswerRanker(self.llm, prompt, None, upper, None)
+        loading = time.monotonic() - started
+        self.protocol = task.config.answering.protocol
+        if self.protocol != "rank":
+            return self._report(loading, notes_on_answers(task)[:1])
+        self.mean = False
+        cases = spaced(task.samples.validation, self.VALIDATION_CASES)
+        found = {}
+        for mean in (False, True):
+            self.mean = mean
+            found[mean] = summarize(shared_ranks(self._scores, cases, self.BATCH, task.should_stop))["MRR"]
+        self.mean = found[True] > found[False]
+        how = "the mean over" if self.mean else "the sum over"
+        note = f"a title's likelihood is {how} its tokens (chosen on {len(cases)} validation cases)"
+        task.emit(Notice(f"zero-shot: {note}"))
+        return self._report(loading, [note])
+
+    def _report(self, loading: float, notes: list[str]) -> FitReport:
+        return FitReport(
+            total_parameters=sum(
+                p.numel() * (2 if p.dtype == torch.uint8 else 1) for p in self.llm.model.parameters()
+            ),
+            load_seconds=loading,
+            notes=notes,
+        )
+
+    def _scores(self, histories: Sequence[Sequence[int]], candidates: Sequence[Sequence[int]]) -> Tensor:
+        total, lengths = self.ranker.token_likelihoods(histories, candidates, candidates)
+        return total / lengths if self.mean else total
+
+    def score(self, histories: Sequence[Sequence[int]], candidates: Sequence[Sequence[int]]) -> Scores:
+        """Log-likelihoods of the candidates' titles."""
+        return score_in_batches(self._scores, histories, candidates, self.BATCH)
+
+    def answers(
+        self, histories: Sequence[Sequence[int]], candidates: Sequence[Sequence[int]]
+    ) -> list[Answer] | None:
+        """What the model writes, under a protocol that asks for it."""
+        if self.protocol == "rank":
+            return None
+
+        def ask(rows: Sequence[Sequence[int]], offered: Sequence[Sequence[int]]) -> list[str]:
+            return self.ranker.answer(rows, offered, self.protocol == "constrained")
+
+        return answer_in_batches(ask, self.ranker.prompt.title, histories, candidates, self.BATCH)

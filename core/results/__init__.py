@@ -1,0 +1,1 @@
+"""Results on disk, and the tables that may be made of them."""

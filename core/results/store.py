@@ -1,0 +1,77 @@
+"""Result files on disk: one per (dataset, split, method, seed, config), so that a benchmark can go on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from core.config.records import read_text
+from core.errors import DataError, ResultError
+from core.files import LARGEST_RESULT, atomic_write
+from core.results.format import Result, disagreement
+
+
+def result_path(out: Path, dataset: str, split: str, method: str, seed: int, config_sha256: str) -> Path:
+    """Where the result of such a run lies below the output folder `out`."""
+    return out / "results" / f"{dataset}.{split}.{method}.seed{seed}.{config_sha256[:8]}.json"
+
+
+def save_result(result: Result, out: Path) -> Path:
+    """Writes the result whole, below `out`, and returns its path; a file of the same run is replaced.
+
+    Raises:
+        ResultError: the folder cannot be written.
+    """
+    path = result_path(out, result.dataset, result.split, result.method, result.seed, result.config_sha256)
+    try:
+        atomic_write(path, result.to_json())
+    except OSError as error:
+        raise ResultError(
+            f"cannot write {path}: {error.strerror}", "choose another folder with --out"
+        ) from error
+    return path
+
+
+def load_result(path: Path) -> Result:
+    """The result in one file.
+
+    Raises:
+        ResultError: the file cannot be read, breaks the format, or has metrics its cases do not bear out.
+    """
+    try:
+        text = read_text(path, LARGEST_RESULT)
+    except DataError as error:
+        raise ResultError(error.title, "run the benchmark again, or remove the file") from error
+    result = Result.from_json(text, path.name)
+    if wrong := disagreement(result):
+        raise ResultError(
+            f"{path.name}: {wrong}", "the file was changed; run the benchmark again or remove it"
+        )
+    return result
+
+
+def load_results(out: Path) -> tuple[list[Result], list[str]]:
+    """All results below the output folder `out`, and one line for each file that had to be left out.
+
+    A damaged, older or edited file does not hide the others. A missing folder holds no results.
+
+    Raises:
+        ResultError: `out` is a file.
+    """
+    if out.exists() and not out.is_dir():
+        raise ResultError(f"{out} is a file, not a folder", "name a folder with --out")
+    results: dict[tuple[str, str, str, int, str], Result] = {}
+    problems = []
+    for path in sorted((out / "results").glob("*.json")):
+        if path.name.startswith("."):  # a temporary file of a run in progress
+            continue
+        try:
+            result = load_result(path)
+        except ResultError as error:
+            problems.append(f"{error.title} – {error.hint}")
+            continue
+        key = (result.dataset, result.split, result.method, result.seed, result.config_sha256)
+        if key in results:
+            problems.append(f"{path.name}: the same run as another file – remove one of the two")
+            continue
+        results[key] = result
+    return list(results.values()), problems

@@ -1,0 +1,1 @@
+"""Trained recommenders on disk: saved, opened, compared and exported."""

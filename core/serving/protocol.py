@@ -1,0 +1,312 @@
+"""What a screen and its warm engine say to each other: requests in, events out, one JSON object a line.
+
+Light on purpose: a user interface imports this without waiting for torch or numpy.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from core.config.records import build, json_of
+from core.errors import DataError
+from core.events import Event
+
+BENCHMARK, CATALOGUE = "benchmark", "catalogue"
+SOURCES = (BENCHMARK, CATALOGUE)
+"""Where candidates come from: the benchmark's twenty, or the best unseen of the whole catalogue."""
+RETRIEVED = 100
+"""Candidates that the encoder retrieves from the catalogue unless told otherwise."""
+
+
+# --- requests: what the screen asks ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Request:
+    """Base of all requests; every answer carries the number, so that a stale one can be dropped."""
+
+    request: int
+    _registry: ClassVar[dict[str, type[Request]]] = {}
+    replaceable: ClassVar[bool] = False
+    """Whether a newer request of the same kind makes this one pointless."""
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        Request._registry[cls.__name__] = cls
+
+    def to_json(self) -> str:
+        """This request as one line of JSON, its kind under `ask`."""
+        return json.dumps({"ask": type(self).__name__, **dataclasses.asdict(self)}, ensure_ascii=False)
+
+    @staticmethod
+    def from_json(line: str) -> Request:
+        """The request written by `to_json`.
+
+        Raises:
+            DataError: the line is not JSON, asks for something unknown, or has other fields or types.
+        """
+        record = json_of(line, "a request")
+        asked = record.pop("ask", None) if isinstance(record, dict) else None
+        if not isinstance(asked, str) or asked not in Request._registry:
+            raise DataError(f"not a request: {line[:200]}", f"known: {', '.join(Request._registry)}")
+        return build(Request._registry[asked], record, asked)
+
+
+@dataclass(frozen=True)
+class Survey(Request):
+    """What is on this machine: datasets, models, runs."""
+
+    out: str
+    dataset: str = "movielens"
+
+
+@dataclass(frozen=True)
+class Fetch(Request):
+    """Fetch a dataset and the embedded language model where they are missing."""
+
+    dataset: str
+
+
+@dataclass(frozen=True)
+class Open(Request):
+    """Open a run; without one, train the sequence encoder of a dataset and answer with that."""
+
+    out: str
+    run: str | None = None
+    dataset: str = "movielens"
+
+
+@dataclass(frozen=True)
+class Question:
+    """A history with all that changes how it is answered."""
+
+    history: list[int]
+    """Catalogue indices, oldest first."""
+    source: str = BENCHMARK
+    user: str | None = None
+    """None for a history that somebody made up."""
+    position: int | None = None
+    """Index of the target in the user's sequence."""
+    retrieve: int = RETRIEVED
+    omega: list[float] | None = None
+    """Expert weights to use in the gate's place."""
+    candidates: list[int] | None = None
+    """Rank exactly these, such as those that another run ranked."""
+
+
+@dataclass(frozen=True)
+class Asking(Request):
+    """Base of requests about one history."""
+
+    question: dict[str, Any] = field(default_factory=dict)
+    """A `Question` as plain values."""
+
+    def asked(self) -> Question:
+        """The question.
+
+        Raises:
+            DataError: it lacks a field, has an unknown one, or one of a wrong type.
+        """
+        return build(Question, self.question, "question")
+
+
+@dataclass(frozen=True)
+class Rank(Asking):
+    """Rank a history's candidates."""
+
+    replaceable: ClassVar[bool] = True
+
+
+@dataclass(frozen=True)
+class Why(Asking):
+    """Leave each item of the history out once and see how one candidate's score changes."""
+
+    item: int = -1
+    candidates: list[int] = field(default_factory=list)
+    replaceable: ClassVar[bool] = True
+
+
+@dataclass(frozen=True)
+class Differences(Request):
+    """Who gains and who loses between two finished runs, over all test users."""
+
+    run: str
+    other: str
+
+
+@dataclass(frozen=True)
+class Estimate(Request):
+    """How long a benchmark will take here, and how much memory."""
+
+    preset: str
+    dataset: str
+    model: str
+    methods: list[str]
+    seeds: int
+    out: str
+    samples: int | None = None
+    """Training samples; the preset's if None."""
+    replaceable: ClassVar[bool] = True
+
+
+# --- answers: events that carry the request's number -----------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Answer(Event):
+    """Base of all answers."""
+
+    request: int
+
+
+@dataclass(frozen=True)
+class Surveyed(Answer):
+    """What is on this machine."""
+
+    assets: list[dict[str, Any]]
+    """Per dataset and model: name, title, kind, cached, bytes, licence, terms."""
+    runs: list[dict[str, Any]]
+    """Per run, newest first: path, dataset, split, method, seed, created, metrics, result."""
+    problems: list[str]
+    """A line for each folder that could not be read."""
+    presets: dict[str, float]
+    """Preset -> minutes of all methods on this machine, as far as known; 0 where it is not."""
+
+
+@dataclass(frozen=True)
+class Fetched(Answer):
+    """Everything asked for is in the cache."""
+
+    names: list[str]
+
+
+@dataclass(frozen=True)
+class Opened(Answer):
+    """A run is loaded; catalogue, users and gates follow in pieces."""
+
+    run: str | None
+    method: str
+    dataset: str
+    title: str
+    noun: str
+    split: str
+    seed: int
+    model: str | None
+    experts: int
+    """K; 0 for a method without a gate."""
+    items: int
+    users: int
+    metrics: dict[str, dict[str, float]]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class ItemsListed(Answer):
+    """A piece of the catalogue, in its order."""
+
+    first: int
+    titles: list[str]
+    years: list[str]
+    tags: list[list[str]]
+
+
+@dataclass(frozen=True)
+class UsersListed(Answer):
+    """A piece of the users."""
+
+    first: int
+    users: list[dict[str, Any]]
+    """Per user: user, part (test, validation, train), items, times."""
+
+
+@dataclass(frozen=True)
+class GatesListed(Answer):
+    """What the gate makes of every user's newest history, and what wakes each expert."""
+
+    users: list[str]
+    one_sided: list[float]
+    """Per user, 0 where all experts weigh the same, 1 where one has everything; empty without a gate."""
+    profiles: list[dict[str, Any]]
+    """Per expert: words, mean, traits (name, correlation), n."""
+
+
+@dataclass(frozen=True)
+class WarmedUp(Answer):
+    """Everything is loaded: answers are quick from here on."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Ranked(Answer):
+    """A history's candidates, best first."""
+
+    user: str | None
+    position: int | None
+    source: str
+    history: list[int]
+    target: int | None
+    gate: list[float] | None
+    """What the gate says, also where other weights were used."""
+    omega: list[float] | None
+    """The weights that were used."""
+    items: list[int]
+    scores: list[float]
+    encoder_scores: list[float]
+    ranks: dict[str, list[int]]
+    """Method -> rank of each item, ties counted against it."""
+    target_place: int | None
+    """The target's place in the encoder's order of the whole catalogue, where that was asked."""
+    milliseconds: float
+    gate_by_layer: list[list[float]] | None = None
+    """Where every adapted layer has a gate of its own: K weights per layer, lowest layer first."""
+
+
+@dataclass(frozen=True)
+class Explained(Answer):
+    """How a candidate's log-probability changes with each item of the history left out."""
+
+    item: int
+    history: list[int]
+    changes: list[float | None]
+    """Log-probability with the item minus without it; None where nothing would be left."""
+    milliseconds: float
+
+
+@dataclass(frozen=True)
+class Differed(Answer):
+    """Per test user, how the target's rank differs between two runs; the largest difference first."""
+
+    run: str
+    other: str
+    test_set: str
+    users: list[dict[str, Any]]
+    """Per case: user, position, rank, other."""
+    gained: int
+    lost: int
+    level: int
+
+
+@dataclass(frozen=True)
+class Estimated(Answer):
+    """What a benchmark will cost on this machine."""
+
+    preset: str
+    """What `auto` stands for here, or the preset that was asked about."""
+    minutes: float
+    memory_bytes: int
+    memory_basis: str
+    """Where the figure for memory comes from."""
+    hardware: str
+    cases: dict[str, int]
+
+
+@dataclass(frozen=True)
+class RequestFailed(Answer):
+    """A request that could not be answered; the engine goes on."""
+
+    title: str
+    hint: str

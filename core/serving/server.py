@@ -1,0 +1,380 @@
+"""The warm engine: takes requests one at a time, the newest first, and answers each with events."""
+
+from __future__ import annotations
+
+import threading
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from core.assets import cache, fetching, known
+from core.config.bounds import SEEDS
+from core.data.card_files import known_cards, load_card
+from core.errors import DataError, IloraError, InputError, ResultError
+from core.events import Emit, Notice
+from core.methods import LLM_METHODS
+from core.runs.store import DEMO, list_runs, read_run, result_of
+from core.serving.protocol import (
+    Asking,
+    Differed,
+    Differences,
+    Estimate,
+    Estimated,
+    Fetch,
+    Fetched,
+    GatesListed,
+    ItemsListed,
+    Open,
+    Opened,
+    Rank,
+    Request,
+    RequestFailed,
+    Survey,
+    Surveyed,
+    UsersListed,
+    WarmedUp,
+    Why,
+)
+
+if TYPE_CHECKING:
+    from core.config.settings import RunConfig
+    from core.data.cards import DatasetCard
+    from core.serving.session import Session
+
+PIECE = 100
+"""Users or items in one event, so that no line takes long to read."""
+LONGEST_REQUEST = 1 << 22
+"""Bytes of the longest request that is read: a history of every item of a large catalogue."""
+
+
+class Inbox:
+    """Requests in the order they came, except that of a replaceable kind only the newest is kept."""
+
+    def __init__(self) -> None:
+        self._waiting: list[Request] = []
+        self._changed = threading.Condition()
+        self._closed = False
+
+    def put(self, request: Request) -> None:
+        """Adds a request; an older one of a replaceable kind makes way."""
+        with self._changed:
+            if request.replaceable:
+                self._waiting = [old for old in self._waiting if type(old) is not type(request)]
+            self._waiting.append(request)
+            self._changed.notify()
+
+    def close(self) -> None:
+        """No more requests will come."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+
+    def take(self) -> Request | None:
+        """The next request, waiting for one; None once the inbox is closed and empty."""
+        with self._changed:
+            while not self._waiting and not self._closed:
+                self._changed.wait()
+            return self._waiting.pop(0) if self._waiting else None
+
+
+class WarmEngine:
+    """Answers requests about one opened run.
+
+    Args:
+        emit: receives answers and whatever loading and fetching say meanwhile.
+        precision: what runs are opened in.
+    """
+
+    def __init__(self, emit: Emit, precision: str = "auto") -> None:
+        self.emit, self.precision = emit, precision
+        self.session: Session | None = None
+        self._handlers: dict[type[Request], Callable[[Any], None]] = {
+            Survey: self._survey,
+            Fetch: self._fetch,
+            Open: self._open,
+            Rank: self._rank,
+            Why: self._why,
+            Differences: self._differences,
+            Estimate: self._estimate,
+        }
+
+    def run(self, inbox: Inbox) -> None:
+        """Answers until the inbox is closed."""
+        while (request := inbox.take()) is not None:
+            self.answer(request)
+
+    def answer(self, request: Request) -> None:
+        """Answers one request; what the user can act on becomes a `RequestFailed`."""
+        try:
+            self._handlers[type(request)](request)
+        except IloraError as error:
+            self.emit(RequestFailed(request.request, error.title, error.hint))
+        except Exception as error:  # whatever one request did, the next one gets its answer
+            traceback.print_exc()
+            self.emit(RequestFailed(request.request, f"{type(error).__name__}: {error}", "try it again"))
+
+    # --- one method per request -------------------------------------------------------------------------
+
+    def _survey(self, request: Survey) -> None:
+        runs, problems = list_runs(Path(request.out))
+        if not runs and (demo := read_run(DEMO)).dataset == request.dataset:
+            runs = [demo]  # until there is a first run
+        found = []
+        for run in runs:
+            found.append(
+                {
+                    "path": str(run.path),
+                    "dataset": run.dataset,
+                    "split": run.split,
+                    "method": run.method,
+                    "seed": run.seed,
+                    "created": run.created,
+                    "samples_sha256": run.samples_sha256,
+                    "metrics": run.metrics,
+                    "demo": run.path == DEMO,
+                    "model": run.config.model.name if run.method in LLM_METHODS else None,
+                }
+            )
+        cards, unread = known_cards()
+        self.emit(Surveyed(request.request, list(_assets(cards)), found, problems + unread, {}))
+
+    def _fetch(self, request: Fetch) -> None:
+        card = load_card(request.dataset)
+        fetching.obtain(card.asset, self.emit)
+        fetching.obtain(known.EMBEDDED_MODEL.asset, self.emit)
+        self.emit(Fetched(request.request, [card.name, known.EMBEDDED_MODEL.name]))
+
+    def _open(self, request: Open) -> None:
+        started = monotonic()
+        self.session = None
+        from core.serving.opening import encoder_session, open_session  # torch is imported here
+
+        if request.run is not None:
+            session = open_session(Path(request.run), self.emit, self.precision)
+        else:
+            session = encoder_session(request.dataset, Path(request.out) / "work", self.emit)
+        self._introduce(request.request, session, started)
+        self.session = session
+        self.emit(WarmedUp(request.request, monotonic() - started))
+
+    def _introduce(self, number: int, session: Session, started: float) -> None:
+        """Says what was opened: the run, its catalogue, its users, what the gate does with them."""
+        from core.serving.session import release_years
+
+        info, dataset = session.info, session.dataset
+        users, weights = session.gates()
+        self.emit(
+            Opened(
+                request=number,
+                run=str(info.path) if info else None,
+                method=session.recommender.name,
+                dataset=dataset.name,
+                title=dataset.title,
+                noun=load_card(dataset.name).noun,
+                split=session.samples.split,
+                seed=info.seed if info else 0,
+                model=info.config.model.name if info and session.recommender.uses_llm else None,
+                experts=0 if weights is None else weights.shape[1],
+                items=len(dataset.catalogue),
+                users=len(dataset.sequences),
+                metrics=info.metrics if info else {},
+                seconds=monotonic() - started,
+            )
+        )
+        catalogue, years = dataset.catalogue, release_years(dataset)
+        for at in range(0, len(catalogue), PIECE):
+            part = slice(at, at + PIECE)
+            tags = [list(of_item) for of_item in catalogue.tags[part]]
+            self.emit(ItemsListed(number, at, list(catalogue.titles[part]), years[part], tags))
+        records = [
+            {
+                "user": user,
+                "part": session.parts.get(user, "train"),
+                "items": sequence.items.tolist(),
+                "times": sequence.timestamps.tolist(),
+            }
+            for user, sequence in dataset.sequences.items()
+        ]
+        for at in range(0, len(records), PIECE):
+            self.emit(UsersListed(number, at, records[at : at + PIECE]))
+        profiles = [
+            {**asdict(profile), "traits": [asdict(trait) for trait in profile.traits]}
+            for profile in session.profiles(years)
+        ]
+        sides = [round(side, 5) for side in session.one_sided()]
+        self.emit(GatesListed(number, users, sides, profiles))
+
+    def _rank(self, request: Rank) -> None:
+        self.emit(self._opened(request).rank(request.request, request.asked()))
+
+    def _why(self, request: Why) -> None:
+        session = self._opened(request)
+        self.emit(session.why(request.request, request.asked(), request.item, request.candidates))
+
+    def _differences(self, request: Differences) -> None:
+        self.emit(differences(request.request, Path(request.run), Path(request.other)))
+
+    def _estimate(self, request: Estimate) -> None:
+        self.emit(estimate(request))
+
+    def _opened(self, request: Asking) -> Session:
+        if self.session is None:
+            raise InputError("no run is open", "open one from the results")
+        if self.session.info is not None and not self.session.info.path.is_dir():
+            path = self.session.info.path
+            self.emit(Notice(f"{path} was deleted; what is in memory still answers", "warning"))
+        return self.session
+
+
+def estimate(request: Estimate) -> Estimated:
+    """Time and memory of a benchmark on this machine, before anything is run.
+
+    Raises:
+        InputError: preset, dataset or a method is unknown.
+        AssetError, DataError: the dataset cannot be read.
+    """
+    import torch
+
+    from core import hardware
+    from core.benchmark import estimates
+    from core.config.checks import check
+    from core.config.presets import preset_config, with_overrides
+    from core.data.loading import load_task_data
+    from core.methods import check_method
+
+    check(bool(request.methods), "no methods are chosen", "choose at least one")
+    SEEDS.check(request.seeds)
+    for method in request.methods:
+        check_method(method)
+    preset = request.preset
+    if preset == "auto":
+        preset = "standard" if torch.cuda.is_available() else "quick"
+    config = with_overrides(
+        preset_config(preset),
+        data={"dataset": request.dataset},
+        model={"name": request.model},
+        training={} if request.samples is None else {"samples": request.samples},
+    )
+    _, samples = load_task_data(config.data)
+    jobs = [(method, seed) for method in request.methods for seed in range(request.seeds)]
+    memory, basis = _memory(config, request.methods, Path(request.out))
+    return Estimated(
+        request=request.request,
+        preset=preset,
+        minutes=estimates.minutes(config, jobs, samples),
+        memory_bytes=memory,
+        memory_basis=basis,
+        hardware=hardware.describe(),
+        cases={name: len(cases) for name, cases in samples.test.items()},
+    )
+
+
+WORKSPACE = 1_500_000_000
+"""Bytes that libraries, activations and gradients take beside the weights of the embedded model."""
+
+
+def _memory(config: RunConfig, methods: Sequence[str], out: Path) -> tuple[int, str]:
+    """Peak memory of the hungriest method: as measured in earlier runs of the same model, else estimated."""
+    from core.assets.cache import find
+    from core.assets.known import EMBEDDED_MODEL
+    from core.assets.spec import home
+    from core.lm.loading import estimate_bytes
+    from core.results.store import load_results
+
+    measured = [
+        result.peak_memory_bytes
+        for result in load_results(out)[0]
+        if result.model == config.model.name and result.method in methods
+    ]
+    if measured:
+        return max(measured), "measured in earlier runs"
+    if not set(methods) & set(LLM_METHODS):
+        return WORKSPACE // 2, "estimated; no language model"
+    name = config.model.name
+    folder = home() / "models" / f"{name}-safetensors" if config.model.is_embedded else Path(name)
+    weights = estimate_bytes(folder, config.model)
+    if weights is None and config.model.is_embedded and find(EMBEDDED_MODEL.asset):
+        weights = EMBEDDED_MODEL.size
+    if weights is None:
+        return 0, "unknown until the model is fetched"
+    return weights + WORKSPACE, "estimated from the weights"
+
+
+def differences(request: int, run: Path, other: Path) -> Differed:
+    """Target ranks of two runs' test cases side by side, from their result files.
+
+    Raises:
+        ResultError: a result file is missing, or the two met other cases.
+    """
+    results = [result_of(path) for path in (run, other)]
+    if results[0].samples_sha256 != results[1].samples_sha256:
+        raise ResultError("the two runs met different test cases", "compare runs of one dataset and preset")
+    tested = [name for name in ("spread", "last") if all(name in found.metrics for found in results)]
+    if not tested:
+        raise ResultError("the two runs share no test set", "run the benchmark for both")
+    ranks = [
+        {(case.user, case.position): case.rank for case in found.cases if case.set == tested[0]}
+        for found in results
+    ]
+    cases: list[dict[str, Any]] = [
+        {"user": user, "position": position, "rank": rank, "other": ranks[1][user, position]}
+        for (user, position), rank in ranks[0].items()
+        if (user, position) in ranks[1]
+    ]
+    cases.sort(key=lambda case: -abs(int(case["other"]) - int(case["rank"])))
+    gained = sum(int(case["rank"]) < int(case["other"]) for case in cases)
+    lost = sum(int(case["rank"]) > int(case["other"]) for case in cases)
+    return Differed(request, str(run), str(other), tested[0], cases, gained, lost, len(cases) - gained - lost)
+
+
+def _assets(cards: Sequence[DatasetCard]) -> Iterable[dict[str, Any]]:
+    """Every dataset, and the embedded model: what it is, its size and licence, whether it is here."""
+    for card in cards:
+        size = sum(file.size for file in card.asset.sources[0].files)
+        yield {
+            "kind": "dataset",
+            "name": card.name,
+            "title": card.title,
+            "cached": cache.find(card.asset) is not None,
+            "bytes": size,
+            "licence": card.licence.name,
+            "terms": card.licence.redistribution,
+            "source": card.homepage,
+        }
+    model = known.EMBEDDED_MODEL
+    yield {
+        "kind": "model",
+        "name": model.name,
+        "title": model.title,
+        "cached": cache.find(model.asset) is not None,
+        "bytes": model.size,
+        "licence": model.licence,
+        "terms": "",
+        "source": model.homepage,
+    }
+
+
+def listen(lines: Iterable[str], inbox: Inbox, emit: Emit) -> None:
+    """Puts every request line into the inbox; a line that is none is said, not fatal."""
+    for line in lines:
+        if not line.strip():
+            continue
+        try:
+            inbox.put(Request.from_json(line))
+        except DataError as error:
+            emit(Notice(f"a request could not be read: {error}", "warning"))
+    inbox.close()
+
+
+def request_lines(stream: BinaryIO, emit: Emit, longest: int = LONGEST_REQUEST) -> Iterator[str]:
+    """The lines of a stream, whatever bytes they hold; one that is too long is said and passed over."""
+    while line := stream.readline(longest + 1):
+        if len(line) <= longest:
+            yield line.decode("utf-8", errors="replace")
+            continue
+        while line and not line.endswith(b"\n"):
+            line = stream.readline(longest)
+        emit(Notice(f"a request could not be read: it is longer than {longest >> 20} MiB", "warning"))

@@ -1,0 +1,373 @@
+"""A run kept warm to answer questions: rank a history, say why, describe the experts, list the users."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from core.assets import cache
+from core.config.settings import RunConfig
+from core.data.card_files import load_card
+from core.data.reading.interactions import read_catalogue
+from core.data.reading.titles import split_year
+from core.data.samples import draw_candidates
+from core.data.types import Dataset, Samples, UserSequence
+from core.encoders.base import Encoder
+from core.errors import InputError
+from core.evaluation.metrics import Scores
+from core.ilora.experts import Profile, describe_experts, one_sidedness
+from core.ilora.gate import GivenGate
+from core.recommenders.base import Recommender, Task
+from core.recommenders.popularity import item_counts
+from core.runs.store import RunInfo
+from core.serving.protocol import BENCHMARK, CATALOGUE, SOURCES, Explained, Question, Ranked
+
+if TYPE_CHECKING:
+    from core.ilora.model import AdaptedModel
+
+MAX_HISTORY = 10
+"""Items that a recommender reads."""
+MIN_HISTORY = 3
+"""The first target of a user's life is preceded by this many items."""
+GATE_BATCH = 512
+
+
+@dataclass(frozen=True)
+class Retrieved:
+    """What the encoder finds in the catalogue."""
+
+    items: tuple[int, ...]
+    """The best unseen ones, best first."""
+    target_place: int | None
+    """Where the target stands among all unseen items, 1 = best; None without a target."""
+
+
+class Session:
+    """An opened run with all that is needed to question it.
+
+    Args:
+        dataset: catalogue and sequences.
+        samples: the benchmark's cases.
+        recommender: the method that ranks.
+        encoder: retrieves from the catalogue, and ranks beside the method.
+        info: the run, if it is one on disk.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        samples: Samples,
+        recommender: Recommender,
+        encoder: Encoder,
+        info: RunInfo | None = None,
+    ) -> None:
+        self.dataset, self.samples, self.info = dataset, samples, info
+        self.recommender, self.encoder = recommender, encoder
+        self.counts: Scores = item_counts(Task(dataset, samples, RunConfig(), 0, Path()))
+        self.parts = user_parts(samples)
+
+    # --- ranking ----------------------------------------------------------------------------------------
+
+    def rank(self, request: int, question: Question) -> Ranked:
+        """A history's candidates, best first.
+
+        Raises:
+            InputError: the history is empty, an item or the user is unknown, the weights do not fit.
+        """
+        started = time.perf_counter()
+        history = self.check_history(question.history)
+        target = self.target(question)
+        candidates, place = self.candidates(question, history, target)
+        with self.given(question.omega):
+            scores = self.recommender.score([history], [candidates])[0]
+        encoder_scores = self.encode(history, candidates)
+        order = np.argsort(-scores, kind="stable")
+        items = [candidates[index] for index in order]
+        gate = self.recommender.expert_weights([history])
+        by_layer = self.recommender.expert_weights_by_layer([history])
+        natural = None if gate is None else [float(weight) for weight in gate[0]]
+        beside = {
+            self.recommender.name: scores,
+            self.encoder.kind: encoder_scores,
+            "popularity": self.counts[np.asarray(candidates)],
+        }
+        return Ranked(
+            request=request,
+            user=question.user,
+            position=question.position,
+            source=question.source,
+            history=list(history),
+            target=target,
+            gate=natural,
+            omega=natural if question.omega is None else question.omega,
+            items=items,
+            scores=[float(scores[index]) for index in order],
+            encoder_scores=[float(encoder_scores[index]) for index in order],
+            ranks={name: [ranks_of(found)[index] for index in order] for name, found in beside.items()},
+            target_place=place,
+            milliseconds=1000 * (time.perf_counter() - started),
+            gate_by_layer=None if by_layer is None else by_layer[0].tolist(),
+        )
+
+    def candidates(
+        self, question: Question, history: Sequence[int], target: int | None
+    ) -> tuple[tuple[int, ...], int | None]:
+        """What is ranked for a question, and the target's place in the catalogue where that was asked."""
+        if question.candidates is not None:
+            self.check_items(question.candidates)
+            return tuple(question.candidates), None
+        if question.source == CATALOGUE:
+            found = self.retrieve(history, self.seen(question, history), question.retrieve, target)
+            return found.items, found.target_place
+        if question.source != BENCHMARK:
+            raise InputError(
+                f"unknown source of candidates: {question.source}", f"choose from: {', '.join(SOURCES)}"
+            )
+        if question.user is None or question.position is None or target is None:
+            raise InputError(
+                "the benchmark has no candidates for a history of your own",
+                "rank the whole catalogue instead",
+            )
+        sequence = self.dataset.sequences[question.user]
+        drawn = draw_candidates(
+            self.dataset.name,
+            sequence,
+            question.position,
+            target,
+            len(self.dataset.catalogue),
+            seed=self.samples.seed,
+        )
+        return drawn, None
+
+    def seen(self, question: Question, history: Sequence[int]) -> frozenset[int]:
+        """Items that a recommendation may not repeat: met before the question's moment, or in the history."""
+        known = frozenset(history)
+        if question.user is None or question.position is None:
+            return known
+        sequence = self.sequence(question.user)
+        later = frozenset(int(item) for item in sequence.items[question.position :])
+        return known | (sequence.seen - later)
+
+    @torch.no_grad()
+    def retrieve(
+        self, history: Sequence[int], seen: frozenset[int], count: int, target: int | None = None
+    ) -> Retrieved:
+        """The best unseen items of the whole catalogue by the encoder's score, best first."""
+        if count < 2:
+            raise InputError(f"{count} candidates cannot be ranked", "ask for at least 2")
+        z = self.encoder.represent([history])
+        scores = self.encoder.logits(z)[0].float().cpu().numpy()
+        scores[list(seen)] = -np.inf
+        order = np.argsort(-scores, kind="stable")
+        best = [int(item) for item in order[: min(count, len(order) - len(seen))]]
+        if len(best) < 2:
+            raise InputError("the history holds nearly the whole catalogue", "drop some items")
+        place = None
+        if target is not None and target not in seen:
+            place = 1 + int((scores > scores[target]).sum())
+        return Retrieved(tuple(best), place)
+
+    @torch.no_grad()
+    def encode(self, history: Sequence[int], candidates: Sequence[int]) -> Scores:
+        """The encoder's scores of candidates."""
+        z = self.encoder.represent([history])
+        ids = torch.tensor([list(candidates)], device=z.device)
+        found: Scores = self.encoder.score(z, ids)[0].float().cpu().numpy()
+        return found
+
+    # --- explaining -------------------------------------------------------------------------------------
+
+    def why(self, request: int, question: Question, item: int, candidates: Sequence[int]) -> Explained:
+        """What each item of the history does for one candidate, all left-out histories scored in one call.
+
+        A score means something within its row only, so what is compared is the candidate's log-probability
+        among the candidates.
+        """
+        started = time.perf_counter()
+        history = self.check_history(question.history)
+        self.check_items(candidates)
+        if item not in candidates:
+            raise InputError("that item is not among the candidates", "highlight one of the ranking")
+        rows = [history]
+        if len(history) > 1:
+            rows += [history[:place] + history[place + 1 :] for place in range(len(history))]
+        with self.given(question.omega):
+            scores = self.recommender.score(rows, [tuple(candidates)] * len(rows)).astype(np.float64)
+        column = list(candidates).index(item)
+        chances = log_probabilities(scores)[:, column]
+        changes: list[float | None] = [float(chances[0] - without) for without in chances[1:]]
+        return Explained(
+            request=request,
+            item=item,
+            history=list(history),
+            changes=changes or [None],
+            milliseconds=1000 * (time.perf_counter() - started),
+        )
+
+    # --- the gate ---------------------------------------------------------------------------------------
+
+    def gates(self) -> tuple[list[str], npt.NDArray[np.float32] | None]:
+        """Users and their omega, (users, K), for each one's newest history; None without a gate."""
+        users, histories = self.newest_histories()
+        parts = []
+        for start in range(0, len(histories), GATE_BATCH):
+            weights = self.recommender.expert_weights(histories[start : start + GATE_BATCH])
+            if weights is None:
+                return users, None
+            parts.append(weights)
+        return users, np.concatenate(parts)
+
+    def one_sided(self) -> list[float]:
+        """How one-sided the gate is for every user's newest history, 0 even to 1 one expert alone.
+
+        Where layers have gates of their own, the mean over these: each may be sharp where their mean is even.
+        Empty without a gate.
+        """
+        _, histories = self.newest_histories()
+        found: list[float] = []
+        for start in range(0, len(histories), GATE_BATCH):
+            part = histories[start : start + GATE_BATCH]
+            weights = self.recommender.expert_weights_by_layer(part)
+            if weights is None:
+                shared = self.recommender.expert_weights(part)
+                if shared is None:
+                    return []
+                weights = shared[:, None]
+            sides = one_sidedness(weights.reshape(-1, weights.shape[-1]))
+            found += np.reshape(sides, weights.shape[:2]).mean(axis=1).tolist()
+        return found
+
+    def profiles(self, years: Sequence[str]) -> list[Profile]:
+        """Each expert in words, from all users' newest histories; empty without a gate."""
+        _, weights = self.gates()
+        if weights is None:
+            return []
+        _, histories = self.newest_histories()
+        return describe_experts(weights, histories, self.dataset.catalogue.tags, years)
+
+    def newest_histories(self) -> tuple[list[str], list[tuple[int, ...]]]:
+        """Every user with a target, and the history before the last one."""
+        users, histories = [], []
+        for user, sequence in self.dataset.sequences.items():
+            items = sequence.items.tolist()
+            if len(items) > MIN_HISTORY:
+                users.append(user)
+                histories.append(tuple(items[:-1][-MAX_HISTORY:]))
+        return users, histories
+
+    @contextmanager
+    def given(self, omega: Sequence[float] | None) -> Iterator[None]:
+        """Uses these expert weights in the gate's place inside the block.
+
+        Raises:
+            InputError: the method has no gate, or the weights do not fit it.
+        """
+        if omega is None:
+            yield
+            return
+        model: AdaptedModel | None = getattr(self.recommender, "model", None)
+        gate = getattr(model, "gate", None)
+        if model is None or gate is None:
+            raise InputError(f"{self.recommender.name} has no gate to set", "open an iLoRA run")
+        weights = np.asarray(omega, dtype=np.float64)
+        if weights.shape != (gate.experts,) or not np.isfinite(weights).all() or (weights < 0).any():
+            raise InputError(f"{list(omega)} are no weights of {gate.experts} experts", "reset the gate")
+        model.gate = GivenGate(torch.tensor(list(omega), dtype=torch.float32))
+        try:
+            yield
+        finally:
+            model.gate = gate
+
+    # --- checking ---------------------------------------------------------------------------------------
+
+    def check_history(self, history: Sequence[int]) -> tuple[int, ...]:
+        """The items that a recommender reads.
+
+        Raises:
+            InputError: there are none, or one is not in the catalogue.
+        """
+        if not history:
+            raise InputError("the history is empty", "add an item to it")
+        self.check_items(history)
+        return tuple(int(item) for item in history[-MAX_HISTORY:])
+
+    def check_items(self, items: Sequence[int]) -> None:
+        """Raises `InputError` unless all items are in the catalogue."""
+        size = len(self.dataset.catalogue)
+        if wrong := [item for item in items if not 0 <= item < size]:
+            raise InputError(f"no item {wrong[0]} in the catalogue of {size}", "choose another item")
+
+    def sequence(self, user: str) -> UserSequence:
+        """A user's sequence.
+
+        Raises:
+            InputError: there is no such user.
+        """
+        if user not in self.dataset.sequences:
+            raise InputError(f"no user {user} in {self.dataset.title}", "choose one from the list")
+        return self.dataset.sequences[user]
+
+    def target(self, question: Question) -> int | None:
+        """What the user chose next, or None for a history without one.
+
+        Raises:
+            InputError: the user has no such position.
+        """
+        if question.user is None or question.position is None:
+            return None
+        sequence = self.sequence(question.user)
+        if not 0 <= question.position < len(sequence.items):
+            raise InputError(
+                f"user {question.user} has no position {question.position}",
+                f"choose from 0 to {len(sequence.items) - 1}",
+            )
+        return int(sequence.items[question.position])
+
+
+# --- facts -----------------------------------------------------------------------------------------------
+
+
+def release_years(dataset: Dataset) -> list[str]:
+    """The year of each catalogue item, empty where the source has none.
+
+    The catalogue's titles go without their year; it is read again from the source's own titles.
+    """
+    card = load_card(dataset.name)
+    stored = cache.find(card.asset)
+    if stored is None:
+        return [""] * len(dataset.catalogue)
+    source = next(source for source in card.sources if source.name == stored.source)
+    rules = dataclasses.replace(card.titles, style="as-is")
+    raw = read_catalogue(source, stored.files, rules)
+    years = {}
+    for item, title in zip(raw.ids, raw.titles, strict=True):
+        years[item] = split_year(title.removesuffix(f" [{item}]"))[1]
+    return [years.get(item, "") for item in dataset.catalogue.ids]
+
+
+def user_parts(samples: Samples) -> dict[str, str]:
+    """User -> test or validation; everyone else trains."""
+    parts = {case.user: "validation" for case in samples.validation}
+    parts |= {case.user: "test" for cases in samples.test.values() for case in cases}
+    return parts
+
+
+def ranks_of(scores: npt.NDArray[np.floating]) -> list[int]:
+    """The rank of every score, 1 = best, ties counted against each of them."""
+    return [int((scores >= score).sum()) for score in scores]
+
+
+def log_probabilities(scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Log-softmax of each row."""
+    shifted = scores - scores.max(axis=1, keepdims=True)
+    found: npt.NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    return found

@@ -1,0 +1,1 @@
+"""One training loop for every job: checkpoints, optimizers, several processes."""

@@ -1,0 +1,156 @@
+"""Training that goes on without the screen: a process of its own, its events in a file, found again later."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import psutil
+
+from core.events import Event
+from core.files import atomic_write
+from ilora_app.tui.engine.process_priority import stand_back
+
+CARD = "training/job.json"
+NICENESS = 12
+"""How far a training stands back from the screen and its engine when processors are short."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training process."""
+
+    pid: int
+    started: float
+    """When the process was created, as the system tells it: a pid alone may be used again."""
+    command: list[str]
+    log: str
+    """File of its event lines."""
+    errors: str
+    """File of its stderr."""
+
+    def _process(self) -> psutil.Process | None:
+        with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+            process = psutil.Process(self.pid)
+            same = abs(process.create_time() - self.started) < 2
+            if same and process.status() != psutil.STATUS_ZOMBIE:
+                return process
+            if same:  # it ended while this screen was open, which may now forget it
+                with contextlib.suppress(ChildProcessError):
+                    os.waitpid(self.pid, os.WNOHANG)
+        return None
+
+    @property
+    def running(self) -> bool:
+        """Whether the process lives."""
+        return self._process() is not None
+
+    @property
+    def paused(self) -> bool:
+        """Whether it is held."""
+        process = self._process()
+        return process is not None and process.status() == psutil.STATUS_STOPPED
+
+    @property
+    def memory(self) -> int:
+        """Bytes of main memory it holds; 0 when it is gone."""
+        process = self._process()
+        return int(process.memory_info().rss) if process else 0
+
+    def pause(self) -> None:
+        """Holds the process; it keeps its memory."""
+        self._signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """Lets a held process go on."""
+        self._signal(signal.SIGCONT)
+
+    def stop(self) -> None:
+        """Asks it to save and end; the same command goes on from there."""
+        self._signal(signal.SIGCONT)
+        self._signal(signal.SIGINT)
+
+    def _signal(self, number: int) -> None:
+        if self.running:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    @property
+    def shown(self) -> str:
+        """The command as a person would type it."""
+        return "ilora-app " + shlex.join(self.command[3:])
+
+
+class Log:
+    """Reads a job's events as they are written."""
+
+    def __init__(self, path: str) -> None:
+        self.path = Path(path)
+        self._at = 0
+        self._rest = b""
+        self.odd: list[str] = []
+        """Lines that are no events."""
+
+    def read(self, limit: int = 400) -> list[Event]:
+        """Events since the last call, at most `limit`; an unfinished line waits."""
+        try:
+            with self.path.open("rb") as file:
+                file.seek(self._at)
+                chunk = file.read(limit * 400)
+        except FileNotFoundError:
+            return []
+        self._at += len(chunk)
+        *lines, self._rest = (self._rest + chunk).split(b"\n")
+        events = []
+        for line in lines:
+            try:
+                events.append(Event.from_json(line.decode("utf-8")))
+            except ValueError:
+                self.odd.append(line.decode("utf-8", errors="replace")[:200])
+        return events
+
+
+def start_job(out: Path, options: Sequence[str]) -> Job:
+    """Starts a benchmark in a session of its own, and notes it down."""
+    folder = out / "training"
+    folder.mkdir(parents=True, exist_ok=True)
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    log, errors = folder / f"{stamp}.jsonl", folder / f"{stamp}.err"
+    command = [sys.executable, "-m", "ilora_app", "bench", *options, "--out", str(out), "--json"]
+    with log.open("wb") as said, errors.open("wb") as complained:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=complained,
+            start_new_session=True,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        )
+    stand_back(process.pid, NICENESS)
+    started = psutil.Process(process.pid).create_time()
+    job = Job(process.pid, started, command, str(log.absolute()), str(errors.absolute()))
+    atomic_write(out / CARD, json.dumps(asdict(job)) + "\n")
+    return job
+
+
+def last_job(out: Path) -> Job | None:
+    """The newest job of an output folder, running or not; None where there was none (or a damaged note)."""
+    try:
+        return Job(**json.loads((out / CARD).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def running_job(out: Path) -> Job | None:
+    """The newest job, if it runs."""
+    job = last_job(out)
+    return job if job is not None and job.running else None

@@ -1,0 +1,1 @@
+"""Small screens that ask, explain or let something be chosen."""

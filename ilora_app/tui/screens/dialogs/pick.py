@@ -1,0 +1,72 @@
+"""Chooses one of the runs on disk."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.screen import ModalScreen
+from textual.widgets import Footer
+
+from ilora_app.render.figures import method_name, share
+from ilora_app.tui.drawing.bars import fit
+from ilora_app.tui.widgets.rows import Cell, Rows
+
+
+class RunList(Rows):
+    """Runs on disk, newest first."""
+
+    def __init__(self, runs: list[dict[str, Any]]) -> None:
+        super().__init__(id="runs")
+        self.runs = runs
+
+    def head(self, width: int) -> str:
+        """Column names."""
+        return fit(f"  {'method':<10}{'dataset':<14}{'seed':>4}  {'HR@1':<14}made", width)
+
+    def cells(self, index: int, width: int) -> list[Cell]:
+        """Method, dataset, seed, HR@1, when."""
+        run = self.runs[index]
+        measured: dict[str, dict[str, float]] = run["metrics"]
+        name = next(iter(measured), "")
+        metrics = measured.get(name, {})
+        hits = f"{share(metrics['HR@1'])} {name}" if "HR@1" in metrics else "–"
+        return [
+            (" " + fit(method_name(run["method"]), 10), "bright"),
+            (fit(run["dataset"], 14), ""),
+            (fit(str(run["seed"]), 4, True) + "  ", "dim"),
+            (fit(hits, 14), "first"),
+            (fit(run["created"][:16].replace("T", " "), width - 45), "dim"),
+        ]
+
+
+class PickRun(ModalScreen[str]):
+    """Gives the path of the chosen run; an empty string for none."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss('')", "Back")]
+
+    def __init__(self, title: str, runs: list[dict[str, Any]]) -> None:
+        super().__init__()
+        self.title_text, self.runs = title, runs
+
+    def compose(self) -> ComposeResult:
+        """The list."""
+        with Vertical(id="search") as box:
+            box.border_title = f"Choose the {self.title_text}"
+            rows = RunList(self.runs)
+            rows.empty = "No run on disk.\nescape, then 3 trains one."
+            yield rows
+            yield Footer(show_command_palette=False)
+
+    def on_mount(self) -> None:
+        """The rows are there from the start."""
+        rows = self.query_one(RunList)
+        rows.renew(len(self.runs))
+        rows.focus()
+
+    @on(Rows.Chosen)
+    def _chosen(self, message: Rows.Chosen) -> None:
+        self.dismiss(str(self.runs[message.index]["path"]))

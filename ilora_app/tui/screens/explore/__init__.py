@@ -1,0 +1,1 @@
+"""The screen that shows the gate and the ranking of one user."""

@@ -1,0 +1,105 @@
+"""What the four places share: the top bar, the footer, and ears for the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from textual.app import ComposeResult
+from textual.screen import Screen
+from textual.widgets import Footer
+
+from core.events import Event
+from ilora_app.tui.state.app_state import Desk
+from ilora_app.tui.widgets.topbar import TopBar
+
+if TYPE_CHECKING:
+    from ilora_app.tui.app import IloraTui
+
+
+MODULES = {"explore": "explore.screen"}
+"""Where a place's screen is, if not in the module of its name."""
+
+
+def load(name: str) -> ModuleType:
+    """Imports the module of a place."""
+    return import_module(f"ilora_app.tui.screens.{MODULES.get(name, name)}")
+
+
+def lazily(name: str) -> Callable[[], Screen[Any]]:
+    """Makes a place by its name; its module is imported when it is first gone to."""
+
+    def make() -> Screen[Any]:
+        screen: Screen[Any] = getattr(load(name), f"{name.title()}Screen")()
+        return screen
+
+    return make
+
+
+class Place(Screen[None]):
+    """Base of Explore, Compare, Train and Results."""
+
+    PLACE: ClassVar[str] = ""
+    HORIZONTAL_BREAKPOINTS = [  # noqa: RUF012 (Textual declares it per instance)
+        (0, "-narrow"),
+        (100, "-wide"),
+        (150, "-huge"),
+    ]
+
+    def compose(self) -> ComposeResult:
+        """Top bar, content, footer."""
+        bar = TopBar()
+        bar.set_reactive(TopBar.place, self.PLACE)
+        yield bar
+        yield from self.content()
+        yield Footer(show_command_palette=False)
+
+    def content(self) -> ComposeResult:
+        """What lies between the bars."""
+        raise NotImplementedError
+
+    def on_mount(self) -> None:
+        """Begins to listen."""
+        self.ilora.said.subscribe(self, self._hear, immediate=True)
+        self.set_interval(0.5, self.refresh_state)
+        self.watch(
+            self.app, "app_focus", self.refresh_bindings, init=False
+        )  # a browser's tab comes unfocused
+        self.refresh_state()
+
+    def on_screen_resume(self) -> None:
+        """Catches up with what was said meanwhile."""
+        self.refresh_state()
+        self.refresh_bindings()
+        self.catch_up()
+
+    @property
+    def ilora(self) -> IloraTui:
+        """The app."""
+        app: Any = self.app
+        return app  # type: ignore[no-any-return]
+
+    @property
+    def desk(self) -> Desk:
+        """What is known."""
+        return self.ilora.desk
+
+    def refresh_state(self) -> None:
+        """The engine's state in the top bar, and in panes that wait for it."""
+        self.query_one(TopBar).state = self.desk.status()
+
+    def _hear(self, said: tuple[str, Event]) -> None:
+        engine, event = said
+        self.hear(engine, event)
+
+    def hear(self, engine: str, event: Event) -> None:
+        """Something was said."""
+
+    def catch_up(self) -> None:
+        """The place is shown again."""
+
+    async def on_top_bar_went(self, message: TopBar.Went) -> None:
+        """A click in the top bar."""
+        await self.ilora.action_go(message.place)

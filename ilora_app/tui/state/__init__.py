@@ -1,0 +1,1 @@
+"""What the screens know: runs, users, rankings, progress."""

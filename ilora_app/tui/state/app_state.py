@@ -1,0 +1,295 @@
+"""What the program knows and whom it asks: two engines, the opened run, what is on disk. No widgets here."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from textual.message import Message
+
+from core.events import Event, Fetching, Notice, StageStarted, StepLogged
+from core.serving.protocol import (
+    Estimate,
+    Estimated,
+    Fetch,
+    Fetched,
+    GatesListed,
+    ItemsListed,
+    Open,
+    Opened,
+    Ranked,
+    RequestFailed,
+    Survey,
+    Surveyed,
+    UsersListed,
+    WarmedUp,
+)
+from ilora_app.render.figures import duration, method_name, plural, size
+from ilora_app.tui.engine.client import Engine
+from ilora_app.tui.state.run_data import World
+
+EMBEDDED = "smollm2-135m-instruct"
+QUICK_METHODS = ("popularity", "sasrec", "lora", "ilora")
+MAIN, BESIDE = "main", "beside"
+ENGINES = (MAIN, BESIDE)
+Post = Callable[[Message], Any]
+
+
+class Stage(Enum):
+    """Where the main engine stands."""
+
+    STARTING = "starting the engine"
+    MISSING = "nothing is fetched yet"
+    FETCHING = "fetching"
+    OPENING = "loading the model"
+    READY = "ready"
+    FAILED = "the run could not be opened"
+    DEAD = "the engine stopped"
+
+
+class Desk:
+    """Keeps the engines, routes what they say into what is known.
+
+    Args:
+        post: where engine messages go.
+        out: the folder of runs.
+        dataset: what to use where no run says so.
+        run: the run to open; the newest iLoRA run if not given.
+        make_engine: how an engine is made.
+    """
+
+    def __init__(
+        self,
+        post: Post,
+        out: Path,
+        dataset: str = "movielens",
+        run: str | None = None,
+        make_engine: Callable[[str, Post], Engine] = Engine,
+    ) -> None:
+        self.out, self.dataset, self.run = out, dataset, run
+        self.main, self.beside = make_engine(MAIN, post), make_engine(BESIDE, post)
+        self.beside.niceness = 15  # nobody waits for it
+        self.world = World()
+        self.survey: Surveyed | None = None
+        self.stage, self.since = Stage.STARTING, time.monotonic()
+        self.problem: tuple[str, str] = ("", "")
+        self.detail = ""
+        self.beside_opened: Opened | None = None
+        self.beside_ready = False
+        self.beside_run: str | None = None
+        self.milliseconds: float | None = None
+        self.quick: Estimated | None = None
+        """What the quick training costs, asked where there is no run."""
+        self._opening = self._quick = 0
+        self._demo: str | None = None  # what stands in until there is a run
+        self._warned: set[str] = set()
+
+    # --- asking -----------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Starts the main engine and asks what is on this machine."""
+        self._enter(Stage.STARTING)
+        self.world.complete = False
+        await self.main.start()
+        self.ask_survey()
+
+    async def stop(self) -> None:
+        """Ends both engines."""
+        await self.beside.stop()
+        await self.main.stop()
+
+    def ask_survey(self) -> None:
+        """Asks what is on this machine."""
+        self.main.ask(Survey, out=str(self.out), dataset=self.dataset)
+
+    def fetch(self) -> None:
+        """Fetches what is missing."""
+        self._enter(Stage.FETCHING)
+        self.main.ask(Fetch, dataset=self.dataset)
+
+    def open(self, run: str | None) -> None:
+        """Opens a run, or the sequence encoder where there is none."""
+        self._enter(Stage.OPENING)
+        self.run = run
+        self._opening = self.main.ask(Open, out=str(self.out), run=run, dataset=self.dataset)
+
+    async def open_beside(self, run: str | None = None) -> None:
+        """Opens a second run to compare with: the given one, or the natural counterpart."""
+        chosen = run or self.counterpart()
+        if chosen is None or (chosen == self.beside_run and self.beside.alive):
+            return
+        self.beside_run, self.beside_ready, self.beside_opened = chosen, False, None
+        await self.beside.start()
+        self.beside.ask(Open, out=str(self.out), run=chosen, dataset=self.dataset)
+
+    def counterpart(self) -> str | None:
+        """The newest other run on the same cases whose method is LoRA where iLoRA is open, and vice versa."""
+        mine = self.record(self.run)
+        if mine is None or self.survey is None:
+            return None
+        wanted = "lora" if mine["method"] == "ilora" else "ilora"
+        return next(
+            (
+                str(run["path"])
+                for run in self.survey.runs
+                if run["method"] == wanted and run["samples_sha256"] == mine["samples_sha256"]
+            ),
+            None,
+        )
+
+    def record(self, run: str | None) -> dict[str, Any] | None:
+        """What the survey says about a run."""
+        runs = self.survey.runs if self.survey else []
+        if run is None:
+            return None
+        wanted = Path(run).absolute()
+        return next((found for found in runs if Path(found["path"]).absolute() == wanted), None)
+
+    @property
+    def missing(self) -> list[dict[str, Any]]:
+        """Datasets and models that are needed and not cached."""
+        found = self.survey.assets if self.survey else []
+        run = self.record(self.run) or self.record(self._newest())
+        models = {asset["name"] for asset in found if asset["kind"] == "model"}
+        needed = {self.dataset, *({run["model"]} if run else models)}
+        return [asset for asset in found if not asset["cached"] and asset["name"] in needed]
+
+    # --- hearing ----------------------------------------------------------------------------------------
+
+    def hear(self, engine: str, event: Event) -> None:
+        """Takes in an event."""
+        if engine == BESIDE:
+            if isinstance(event, Opened):
+                self.beside_opened = event
+            elif isinstance(event, WarmedUp):
+                self.beside_ready = True
+            return
+        match event:
+            case Surveyed():
+                self._surveyed(event)
+            case Opened() | ItemsListed() | UsersListed() | GatesListed():
+                self.world.take(event)
+            case WarmedUp():
+                self._enter(Stage.READY)
+                if self.run is None and self.quick is None:
+                    self._ask_quick()
+            case Estimated() if event.request == self._quick:
+                self.quick = event
+            case Fetched():
+                self.ask_survey()
+            case Ranked():
+                self.milliseconds = event.milliseconds
+            case RequestFailed() if event.request == self._opening or self.stage is Stage.FETCHING:
+                self._enter(Stage.FAILED)
+                self.problem = (event.title, event.hint)
+            case Fetching():
+                of_total = f" of {size(event.total)}" if event.total else ""
+                self.detail = f"{event.asset} {size(event.done)}{of_total}"
+            case StageStarted() | StepLogged() if self.stage is Stage.OPENING:
+                done = f" {event.step}/{event.total}" if isinstance(event, StepLogged) else ""
+                self.detail = f"{event.stage}ing {method_name(event.method)}{done}"
+            case Notice():
+                self.detail = event.text
+
+    def first_warning(self, event: Event) -> str:
+        """The text of a warning that was not given before; nothing for all other events."""
+        text = ""
+        if isinstance(event, Surveyed) and event.problems:
+            text = f"{plural(len(event.problems), 'run')} cannot be opened: {event.problems[0]}"
+        elif isinstance(event, Notice) and event.level == "warning":
+            text = event.text
+        if text in self._warned:
+            return ""
+        self._warned.add(text)
+        return text
+
+    def _ask_quick(self) -> None:
+        asked = {"preset": "quick", "dataset": self.dataset, "model": EMBEDDED, "seeds": 1}
+        self._quick = self.main.ask(Estimate, methods=list(QUICK_METHODS), out=str(self.out), **asked)
+
+    def offer(self) -> str:
+        """What to do where there is no trained run yet; nothing where there is one."""
+        opened = self.world.opened
+        if opened is None or opened.run is not None:
+            return ""
+        time = f", {about(self.quick.minutes)} here" if self.quick else ""
+        return f"No trained run yet: these are SASRec's rankings.\n3 trains iLoRA and LoRA (quick{time})."
+
+    def _surveyed(self, event: Surveyed) -> None:
+        first = self.survey is None or self.stage is not Stage.READY
+        self.survey = event
+        self._demo = next((str(run["path"]) for run in event.runs if run.get("demo")), self._demo)
+        standing_in = self.run in (None, self._demo)
+        trained = standing_in and self._newest() not in (None, self.run)
+        if not first and not trained:
+            return
+        if self.missing:
+            self._enter(Stage.MISSING)
+            return
+        given = None if standing_in else self.run
+        # Also a run outside the folder of runs.
+        self.open(given if given and Path(given).is_dir() else self._newest())
+
+    def _newest(self) -> str | None:
+        """The newest run, an iLoRA one where there is any."""
+        runs = [run for run in (self.survey.runs if self.survey else []) if run["dataset"] == self.dataset]
+        order = {"ilora": 0, "lora": 1}
+        runs.sort(key=lambda run: order.get(run["method"], 2))  # stable: newest first within a method
+        return str(runs[0]["path"]) if runs else None
+
+    def died(self, engine: str, last_words: str) -> None:
+        """An engine ended by itself."""
+        if engine == BESIDE:
+            self.beside_ready, self.beside_opened, self.beside_run = False, None, None
+            return
+        words = [line for line in last_words.splitlines() if line.strip()]
+        self._enter(Stage.DEAD)
+        self.problem = ("the engine stopped", words[-1] if words else "it left no message")
+
+    def _enter(self, stage: Stage) -> None:
+        self.stage, self.since, self.detail = stage, time.monotonic(), ""
+
+    # --- saying -----------------------------------------------------------------------------------------
+
+    @property
+    def busy(self) -> bool:
+        """Whether the main engine is on its way to being ready."""
+        return self.stage in (Stage.STARTING, Stage.OPENING, Stage.FETCHING)
+
+    def status(self) -> str:
+        """The engine in one line."""
+        waited = time.monotonic() - self.since
+        if self.busy:
+            return f"◌ {self.detail or self.stage.value} · {waited:.0f} s"
+        if self.stage is Stage.READY:
+            return "● " + self.name()
+        if self.stage is Stage.MISSING:
+            return "○ nothing fetched: f"
+        return f"✕ {self.stage.value}: ctrl+r restarts"
+
+    def name(self) -> str:
+        """The opened run in a few words."""
+        opened = self.world.opened
+        if opened is None:
+            return "no run"
+        took = f" · {self.milliseconds:.0f} ms" if self.milliseconds is not None else ""
+        demo = " demo" if opened.run and opened.run == self._demo else ""
+        return f"{method_name(opened.method)}{demo}{took} · {opened.title}"
+
+    def invitation(self) -> str:
+        """What an empty pane says: what goes on, and the key that fills it."""
+        if self.busy:
+            return f"{self.stage.value} …\n{self.detail}"
+        if self.stage is Stage.MISSING:
+            return "Nothing is fetched yet.\nPress f to see what will be fetched."
+        if self.stage in (Stage.FAILED, Stage.DEAD):
+            return f"{self.problem[0]}\n{self.problem[1]}\nPress ctrl+r to start the engine again."
+        return ""
+
+
+def about(minutes: float) -> str:
+    """An estimate as people say it: nobody knows the seconds of a quarter of an hour."""
+    return f"about {duration(60 * (minutes if minutes < 5 else round(minutes))).removesuffix(' 00s')}"

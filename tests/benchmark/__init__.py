@@ -1,0 +1,1 @@
+"""Tests of running, planning and repeating a benchmark."""

@@ -1,0 +1,142 @@
+"""Millions of lines are read at once, and what comes out is what reading line by line gives."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from core.data.reading.columns import Columns, _careful, _fast, read_columns
+from core.data.tables import InteractionsTable
+from core.errors import DataError
+from tests.data import made_up
+
+TABLE = InteractionsTable("ratings.tsv", user=0, item=1, rating=2, timestamp=3)
+RATINGS = made_up.ratings()
+
+
+def rows(columns: Columns) -> list[tuple[str, str, float, int]]:
+    users = [columns.users.ids[place] for place in columns.users.codes]
+    items = [columns.items.ids[place] for place in columns.items.codes]
+    return list(zip(users, items, columns.ratings.tolist(), columns.timestamps.tolist(), strict=True))
+
+
+def same_or_left_alone(content: bytes, table: InteractionsTable) -> None:
+    """The fast reader gives the careful one's answer, or none."""
+    try:
+        found = _fast(content, table)
+    except DataError:
+        with pytest.raises(DataError):
+            _careful(content, table)
+        return
+    if found is not None:
+        assert rows(found) == rows(_careful(content, table))
+
+
+@pytest.mark.parametrize(
+    ("content", "table"),
+    [
+        (RATINGS, TABLE),
+        (RATINGS.replace(b"\n", b"\r\n"), TABLE),
+        (b"\xef\xbb\xbf" + RATINGS, TABLE),
+        (RATINGS.replace(b"\t", b"::"), dataclasses.replace(TABLE, separator="::")),
+        (RATINGS.replace(b"\t", b","), dataclasses.replace(TABLE, separator=",", quoted=True)),
+        (b"1\t3.5\t2.5\t10.9\n2\t007\t4\t11\n", dataclasses.replace(TABLE, time_format="decimal")),
+        ("ü1\té\t3\t5\n".encode("latin-1"), dataclasses.replace(TABLE, encoding="latin-1")),
+        (
+            b"1\t2\t3\t2014-07-01\n1\t3\t3\t2014-07-01T12:00:00Z\n",
+            dataclasses.replace(TABLE, time_format="date"),
+        ),
+    ],
+)
+def test_ordinary_files_are_read_at_once(content: bytes, table: InteractionsTable) -> None:
+    found = _fast(content, table)
+    assert found is not None and rows(found) == rows(_careful(content, table))
+
+
+@settings(deadline=None)
+@given(st.integers(0, len(RATINGS)), st.integers(0, 60), st.binary(max_size=12))
+@example(6, 0, b"-")
+@example(6, 0, b"+")
+@example(6, 0, b"\xa0")
+@example(0, 0, b"\xef\xbb\xbf")
+@example(5, 0, b"\r")
+def test_any_edited_file_is_read_the_same_or_left_to_the_careful_reader(
+    at: int, cut: int, new: bytes
+) -> None:
+    same_or_left_alone(RATINGS[:at] + new + RATINGS[at + cut :], TABLE)
+
+
+FIELDS = st.sampled_from(
+    [
+        "1",
+        "2",
+        " 3",
+        "61 ",
+        "nan",
+        "-1",
+        "-0",
+        "+5",
+        "1e5",
+        "1e-3",
+        ".5",
+        "5.",
+        "",
+        "0x10",
+        "1_0",
+        "٣",
+        '"',
+        "inf",
+        "True",
+    ]
+)
+
+
+@settings(deadline=None)
+@example([["1", "1", "1", "1"], ["1", "1", "1", "+5"]], "seconds")
+@example([["1", "1", "1", "True"]], "seconds")
+@example([["007", "1.0", "1", "1"]], "seconds")
+@given(
+    st.lists(st.lists(FIELDS | st.text(max_size=2), min_size=4, max_size=4), min_size=1, max_size=4),
+    st.sampled_from(["seconds", "decimal", "date"]),
+)
+def test_any_table_is_read_the_same_or_left_alone(table: list[list[str]], form: str) -> None:
+    content = "\n".join("\t".join(row) for row in table).encode("utf-8", "surrogatepass")
+    same_or_left_alone(content, dataclasses.replace(TABLE, time_format=form))
+
+
+def test_fields_in_quotes_may_hold_separators_and_breaks_and_the_line_is_still_named() -> None:
+    table = dataclasses.replace(TABLE, separator=",", quoted=True)
+    found = read_columns(b'"a, b",1,3,5\n"c\nd",2,3,6\n', table)
+    assert found.users.ids == ("a, b", "c d")
+    with pytest.raises(DataError, match=r"ratings.tsv, line 4: rating 'x'"):
+        read_columns(b'"a, b",1,3,5\n"c\nd",2,3,6\ne,1,x,7\n', table)
+
+
+def test_parquet_is_read_or_its_row_is_named(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    table = InteractionsTable("r.parquet", "u", "i", None, "t", header=True, format="parquet")
+    frame = pd.DataFrame({"u": [1, 2], "i": ["a", "b"], "t": pd.to_datetime(["2014-07-01", "2014-07-02"])})
+    frame.to_parquet(tmp_path / "r.parquet")
+    found = read_columns((tmp_path / "r.parquet").read_bytes(), table)
+    assert rows(found)[0][:2] == ("1", "a") and np.diff(found.timestamps).tolist() == [86_400]
+    frame.assign(i=["a", None]).to_parquet(tmp_path / "r.parquet")
+    with pytest.raises(DataError, match=r"r\.parquet, row 2: no item"):
+        read_columns((tmp_path / "r.parquet").read_bytes(), table)
+
+
+def test_parquet_without_its_reader_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    from core.errors import InputError
+
+    def missing(*args: object, **named: object) -> None:
+        raise ImportError("no pyarrow")
+
+    monkeypatch.setattr(pd, "read_parquet", missing)
+    table = InteractionsTable("r.parquet", "u", "i", header=True, format="parquet")
+    with pytest.raises(InputError, match="needs pyarrow"):
+        read_columns(b"PAR1", table)

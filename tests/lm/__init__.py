@@ -1,0 +1,1 @@
+"""Tests of the language model's loading, prompts and scores."""

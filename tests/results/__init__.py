@@ -1,0 +1,1 @@
+"""Tests of result files and tables."""

@@ -1,0 +1,1 @@
+"""Tests of answering questions with an opened run."""

@@ -1,0 +1,316 @@
+"""A run kept warm: rankings are the benchmark's, edits and weights count, reasons add up to what they say."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from core.config.settings import GateConfig
+from core.data.card_files import load_card
+from core.errors import InputError
+from core.evaluation.metrics import ranks_from_scores
+from core.events import Event, Notice
+from core.ilora.experts import describe_experts, one_sidedness
+from core.ilora.model import AdaptedModel
+from core.lm.loading import load_llm
+from core.recommenders.registry import method_class
+from core.runs.store import run_folder, save_run
+from core.serving.opening import open_session
+from core.serving.protocol import CATALOGUE, Open, Opened, Question, Rank, Ranked, RequestFailed, WarmedUp
+from core.serving.server import Inbox, WarmEngine, listen
+from core.serving.session import Session, log_probabilities, ranks_of
+from tests import made_up, tiny
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> tuple[Path, dict[str, str]]:
+    """A tiny iLoRA run on disk, and the environment that finds its data."""
+    place = tmp_path_factory.mktemp("session")
+    environment = tiny.install(place / "home", place / "mirror")
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        recommender = method_class("ilora")()
+        task = tiny.task(tiny.config(tiny_model), place / "work")
+        recommender.fit(task)
+        path = run_folder(place / "runs", "tiny", "paper", "ilora", 0, "a" * 64)
+        path.parent.mkdir(parents=True)
+        save_run(recommender, task, path, made_up.result())
+    return path, environment
+
+
+@pytest.fixture
+def run(trained: tuple[Path, dict[str, str]], monkeypatch: pytest.MonkeyPatch) -> Path:
+    path, environment = trained
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    return path
+
+
+@pytest.fixture
+def session(run: Path) -> Session:
+    return open_session(run)
+
+
+def a_question(session: Session, **changes: object) -> Question:
+    """The first test case."""
+    case = session.samples.test["last"][0]
+    asked = {"history": list(case.history), "user": case.user, "position": case.position, **changes}
+    return Question(**asked)  # type: ignore[arg-type]
+
+
+def test_the_ranking_is_the_benchmarks_own(session: Session) -> None:
+    for case in session.samples.test["last"]:
+        found = session.rank(1, Question(list(case.history), user=case.user, position=case.position))
+        assert set(found.items) == set(case.candidates)
+        assert found.target == case.target
+        scores = session.recommender.score([case.history], [case.candidates])
+        expected = ranks_from_scores(scores, np.array([case.candidates.index(case.target)]))
+        assert found.ranks["ilora"][found.items.index(case.target)] == expected[0]
+        assert found.scores == sorted(found.scores, reverse=True)
+
+
+@pytest.mark.parametrize("method", ["gru4rec", "morec"])
+def test_a_baselines_run_ranks_and_retrieves_by_itself(method: str, tmp_path: Path, tiny_model: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in tiny.install(tmp_path / "home", tmp_path / "mirror").items():
+            patch.setenv(name, value)
+        recommender = method_class(method)()
+        task = tiny.task(tiny.config(tiny_model), tmp_path / "work")
+        recommender.fit(task)
+        path = save_run(recommender, task, tmp_path / "run", made_up.result())
+        session = open_session(path)
+    found = session.rank(1, a_question(session))
+    assert set(found.ranks) == {method, "popularity"}
+    assert found.scores == found.encoder_scores
+    assert found.gate is None
+    assert len(session.rank(2, a_question(session, source=CATALOGUE, retrieve=15)).items) == 15
+
+
+def test_given_weights_replace_the_gates_and_the_gate_comes_back(session: Session) -> None:
+    natural = session.rank(1, a_question(session))
+    assert natural.gate is not None
+    same = session.rank(2, a_question(session, omega=natural.gate))
+    np.testing.assert_allclose(same.scores, natural.scores, atol=1e-4)
+    locked = session.rank(3, a_question(session, omega=[1.0] + [0.0] * (len(natural.gate) - 1)))
+    assert locked.gate == natural.gate
+    again = session.rank(4, a_question(session))
+    assert again.scores == natural.scores
+
+
+@pytest.mark.parametrize(("scope", "sites"), [("per-layer", 2), ("per-module", 14)])
+def test_gates_by_layer_arrive_and_given_weights_replace_all_of_them(
+    session: Session, scope: str, sites: int
+) -> None:
+    """The same adapter with a gate for each layer or module in the place of the one that all shared."""
+    assert session.rank(1, a_question(session)).gate_by_layer is None
+    chosen = a_question(session, omega=[0.7, 0.1, 0.1, 0.1])
+    expected = session.rank(2, chosen)
+    recommender: Any = session.recommender
+    shared = recommender.model
+    config = dataclasses.replace(shared.config, gate=GateConfig(scope=scope))
+    titles, prompts = session.dataset.catalogue.titles, load_card("tiny").prompts
+    llm = load_llm(config.model)
+    recommender.model = AdaptedModel(llm, shared.encoder, titles, prompts, config, True, seed=0)
+    own = {**shared.state(), "gate.linear.weight": torch.randn(sites * 4, 16)}
+    recommender.model.load_state(own)
+
+    natural = session.rank(3, a_question(session))
+    by_layer = np.array(natural.gate_by_layer)
+    assert by_layer.shape == (2, 4)
+    np.testing.assert_allclose(by_layer.mean(0), natural.gate, atol=1e-5)
+    assert np.abs(by_layer[0] - by_layer[1]).max() > 1e-3
+    found = session.rank(4, chosen)
+    assert found.items == expected.items
+    np.testing.assert_allclose(found.scores, expected.scores, atol=1e-4)
+
+
+@pytest.mark.parametrize("omega", [[1.0], [0.5, float("nan")], [-1.0, 2.0], [0.1] * 9])
+def test_weights_that_do_not_fit_are_refused(session: Session, omega: list[float]) -> None:
+    with pytest.raises(InputError):
+        session.rank(1, a_question(session, omega=omega))
+
+
+def test_the_catalogue_gives_the_best_unseen_items_of_the_encoder(session: Session) -> None:
+    asked = a_question(session, source=CATALOGUE, retrieve=8)
+    found = session.rank(1, asked)
+    assert len(found.items) == 8
+    assert not set(found.items) & set(asked.history)
+    user, position = asked.user, asked.position
+    assert user is not None
+    met = set(session.dataset.sequences[user].items[:position].tolist())
+    assert not set(found.items) & met
+    everything = [
+        item for item in range(len(session.dataset.catalogue)) if item not in session.seen(asked, ())
+    ]
+    scores = session.encode(asked.history, everything)
+    best = {everything[index] for index in np.argsort(-scores)[:8]}
+    assert set(found.items) == best
+    assert found.target_place is not None
+    assert (found.target in found.items) == (found.target_place <= 8)
+
+
+def test_a_history_of_your_own_is_ranked_from_the_catalogue_only(session: Session) -> None:
+    with pytest.raises(InputError, match="of your own"):
+        session.rank(1, Question([1, 2, 3]))
+    found = session.rank(1, Question([1, 2, 3], source=CATALOGUE, retrieve=5))
+    assert found.target is None
+    assert not {1, 2, 3} & set(found.items)
+
+
+def test_only_the_last_ten_items_are_read(session: Session) -> None:
+    long = session.rank(1, Question(list(range(15)), source=CATALOGUE, retrieve=5, candidates=[20, 21, 22]))
+    short = session.rank(
+        1, Question(list(range(5, 15)), source=CATALOGUE, retrieve=5, candidates=[20, 21, 22])
+    )
+    assert long.scores == short.scores
+    assert long.history == list(range(5, 15))
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        Question([]),
+        Question([10_000]),
+        Question([-1]),
+        Question([1], user="nobody", position=3),
+        Question([1], user="1", position=10_000),
+        Question([1], source="elsewhere"),
+    ],
+)
+def test_what_cannot_be_answered_is_refused_with_a_reason(session: Session, question: Question) -> None:
+    with pytest.raises(InputError):
+        session.rank(1, question)
+
+
+def test_a_reason_is_the_change_of_the_candidates_log_probability(session: Session) -> None:
+    asked = a_question(session)
+    ranked = session.rank(1, asked)
+    item = ranked.items[1]
+    found = session.why(2, asked, item, ranked.items)
+    whole = session.recommender.score([asked.history], [ranked.items]).astype(np.float64)
+    for place, change in enumerate(found.changes):
+        left = asked.history[:place] + asked.history[place + 1 :]
+        without = session.recommender.score([left], [ranked.items]).astype(np.float64)
+        expected = log_probabilities(whole)[0, 1] - log_probabilities(without)[0, 1]
+        assert change == pytest.approx(expected, abs=1e-3)
+
+
+def test_a_single_item_has_no_reason(session: Session) -> None:
+    found = session.why(1, Question([4], source=CATALOGUE), 7, [7, 8, 9])
+    assert found.changes == [None]
+
+
+def test_every_user_has_a_gate_and_every_expert_a_profile(session: Session) -> None:
+    users, weights = session.gates()
+    assert weights is not None
+    assert len(users) == len(weights)
+    np.testing.assert_allclose(weights.sum(axis=1), 1, atol=1e-5)
+    profiles = session.profiles([""] * len(session.dataset.catalogue))
+    assert len(profiles) == weights.shape[1]
+    assert all(profile.words for profile in profiles)
+
+
+def test_a_gate_is_as_one_sided_as_its_layers_are_though_their_mean_is_even(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = session.one_sided()
+    _, weights = session.gates()
+    assert weights is not None
+    assert shared == pytest.approx(one_sidedness(weights), abs=1e-6)
+
+    def by_layer(histories: list[list[int]]) -> np.ndarray:
+        return np.array([[[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]] * len(histories))
+
+    monkeypatch.setattr(session.recommender, "expert_weights_by_layer", by_layer)
+    assert session.one_sided() == pytest.approx([1.0] * len(weights))
+
+
+def test_profiles_name_what_raises_an_expert_and_only_that() -> None:
+    tags = [["Horror"], ["Comedy"]] * 20
+    years = ["1975", "1995"] * 20
+    histories = [[2 * at % 40] * 3 if at % 2 else [(2 * at + 1) % 40] * 3 for at in range(40)]
+    scary = np.array([0.9 if history[0] % 2 == 0 else 0.2 for history in histories])
+    profiles = describe_experts(np.stack([scary, 1 - scary], axis=1), histories, tags, years)
+    assert profiles[0].words == "Horror · 1970s"
+    assert profiles[1].words == "Comedy · 1990s"
+    even = describe_experts(np.full((40, 2), 0.5), histories, tags, years)
+    assert {profile.words for profile in even} == {"nothing stands out"}
+
+
+def test_one_sidedness_goes_from_even_to_alone() -> None:
+    assert one_sidedness(np.array([[0.25] * 4, [1, 0, 0, 0]])) == pytest.approx([0, 1])
+
+
+def test_ties_count_against_every_item() -> None:
+    assert ranks_of(np.array([3.0, 1.0, 3.0])) == [2, 3, 2]
+
+
+# --- the warm engine -------------------------------------------------------------------------------------
+
+
+def test_a_burst_keeps_the_newest_ranking_and_everything_else() -> None:
+    inbox = Inbox()
+    listen(
+        [Rank(1, {}).to_json(), Open(2, "runs").to_json(), Rank(3, {}).to_json(), Rank(4, {}).to_json()],
+        inbox,
+        lambda _: None,
+    )
+    taken = [inbox.take(), inbox.take(), inbox.take()]
+    assert [request.request if request else None for request in taken] == [2, 4, None]
+
+
+def test_a_line_that_is_no_request_is_said_and_passed_over() -> None:
+    said: list[Event] = []
+    inbox = Inbox()
+    listen(['{"ask": "Nonsense"}', "not json", "[]", Rank(9, {}).to_json()], inbox, said.append)
+    assert [type(event) for event in said] == [Notice] * 3
+    taken = inbox.take()
+    assert taken is not None
+    assert taken.request == 9
+
+
+def test_the_engine_opens_ranks_and_refuses_without_ending(run: Path) -> None:
+    said: list[Event] = []
+    engine = WarmEngine(said.append)
+    engine.answer(Rank(1, {"history": [1]}))
+    engine.answer(Open(2, str(run.parent.parent), str(run), "tiny"))
+    engine.answer(Rank(3, {"history": []}))
+    engine.answer(Rank(4, {"no": "such field"}))
+    engine.answer(Rank(5, {"history": [1, 2], "source": CATALOGUE}))
+    kinds = {type(event).__name__: event for event in said}
+    assert [event.request for event in said if isinstance(event, RequestFailed)] == [1, 3, 4]
+    assert isinstance(kinds["Opened"], Opened)
+    assert kinds["Opened"].experts == 4
+    assert isinstance(kinds["WarmedUp"], WarmedUp)
+    last = said[-1]
+    assert isinstance(last, Ranked)
+    assert last.request == 5
+    for event in said:
+        assert Event.from_json(event.to_json()) == event
+
+
+def test_a_run_that_is_gone_is_an_answer_not_an_end(run: Path, tmp_path: Path) -> None:
+    said: list[Event] = []
+    engine = WarmEngine(said.append)
+    engine.answer(Open(1, str(tmp_path), str(tmp_path / "models" / "gone"), "tiny"))
+    assert isinstance(said[-1], RequestFailed)
+    assert "gone" in said[-1].title
+
+
+def test_a_run_deleted_while_open_still_answers_and_says_so(run: Path) -> None:
+    said: list[Event] = []
+    engine = WarmEngine(said.append)
+    engine.answer(Open(1, str(run.parent.parent), str(run), "tiny"))
+    hidden = run.rename(run.with_name("hidden"))
+    try:
+        engine.answer(Rank(2, {"history": [1, 2], "source": CATALOGUE}))
+    finally:
+        hidden.rename(run)
+    assert isinstance(said[-1], Ranked)
+    assert any(isinstance(event, Notice) and "deleted" in event.text for event in said)
