@@ -166,9 +166,8 @@ class TrainScreen(Place):
         form = self.query_one(Form)
         datasets = [asset["name"] for asset in assets if asset["kind"] == "dataset"]
         models = [asset["name"] for asset in assets if asset["kind"] == "model"]
-        used = [
-            str(run["model"]) for run in (self.desk.survey.runs if self.desk.survey else []) if run["model"]
-        ]
+        runs = self.desk.survey.runs if self.desk.survey and not self.app.is_web else []
+        used = [str(run["model"]) for run in runs if run["model"]]
         form.offer("dataset", datasets or [self.desk.dataset])
         form.offer("model", list(dict.fromkeys([*models, *used])) or [EMBEDDED])
 
@@ -203,6 +202,9 @@ class TrainScreen(Place):
     def _ask_name(self, message: Form.Wanted) -> None:
         """A model or a number that is not among the choices."""
         setting, form = message.setting, self.query_one(Form)
+        if self.app.is_web and setting.key == "model":
+            self.notify("A browser's session takes the models that are here.", severity="warning")
+            return
         title, text = FREE[setting.key]
 
         def given(value: str | None) -> None:
