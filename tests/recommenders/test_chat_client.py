@@ -286,7 +286,7 @@ def test_processes_write_apart_and_read_all(tmp_path: Path) -> None:
     assert len(Answers(tmp_path, CONFIG, 2).load(["one?", "two?"])) == 2
 
 
-# --- servers that mean harm -----------------------------------------------------------------------------------
+# --- servers that mean harm --------------------------------------------------------------------------------
 
 
 def test_a_body_that_does_not_end_is_left_after_a_few_megabytes(asked: Any) -> None:

@@ -12,6 +12,7 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container, Horizontal, Vertical
+from textual.markup import escape
 from textual.timer import Timer
 from textual.widgets import Static
 
@@ -118,10 +119,10 @@ class TrainScreen(Place):
         with Container(id="train"):
             with Vertical(id="plan"):
                 yield Form(settings, id="form", classes="pane")
-                yield Static(id="cost", classes="pane")
+                yield Static(id="cost", classes="pane", markup=False)
             with Vertical(id="work"):
                 with Horizontal(id="now"):
-                    yield Static(id="facts", classes="pane")
+                    yield Static(id="facts", classes="pane", markup=False)
                     yield GatePanel(id="use")
                 yield Horizontal(id="curves")
                 yield Static(id="log", classes="pane")
@@ -363,7 +364,7 @@ class TrainScreen(Place):
         log = self.query_one("#log", Static)
         room = max(1, log.content_size.height)
         log.update(Text("\n".join(progress.said[-room:]), no_wrap=True, overflow="ellipsis"))
-        log.border_subtitle = job.shown if job else ""
+        log.border_subtitle = escape(job.shown) if job else ""
         if running != self._offered:
             self._offered = running
             self.refresh_bindings()
