@@ -182,9 +182,9 @@ def run_benchmark(plan: Plan, emit: Emit = silent, should_stop: ShouldStop = nev
         emit(MethodFinished(method, seed, str(path), known[method, seed] is not None, _means(result)))
         results.append(result)
     paths = [str(result_path(plan.out, *_key(plan, samples, *job))) for job in jobs]
-    for result, path in zip(results, paths, strict=True):
-        if parallel.is_main() and not Path(path).is_file():
-            emit(Notice(f"{path} vanished meanwhile and is written again", "warning"))
+    for result, place in zip(results, paths, strict=True):
+        if parallel.is_main() and not Path(place).is_file():
+            emit(Notice(f"{place} vanished meanwhile and is written again", "warning"))
             save_result(result, plan.out)
     emit(Finished(time.monotonic() - started, paths))
     return results
