@@ -163,12 +163,12 @@ def run_benchmark(plan: Plan, emit: Emit = silent, should_stop: ShouldStop = nev
     for note in _note_on_users(samples):
         emit(Notice(note))
     if any(method in LLM_METHODS for method, _ in left):
-        from core.lm.loading import check_model
+        from core.lm.checking import try_model
         from core.lm.sharding import check_spread
 
         check_spread(plan.config.model)
         with parallel.main_first_if_whole():
-            check_model(plan.config.model, emit)  # now, not after the methods before it have trained
+            try_model(plan.config.model, emit)  # now, not after the methods before it have trained
     if parallel.is_main():
         _save_facts(plan, dataset, samples)
     results = []
@@ -261,7 +261,9 @@ def _run(plan: Plan, task: Task, method: str) -> Result:
             cases, test_seconds = rank_cases(recommender, task)
     except Interrupted:
         raise
-    except MemoryError as error:
+    except (MemoryError, RuntimeError) as error:
+        if not hardware.is_out_of_memory(error):
+            raise
         raise InputError(
             f"{method} ran out of memory", "lower --micro-batch, or use a smaller --model"
         ) from error

@@ -25,7 +25,7 @@ from core.errors import ModelError, ResultError
 from core.evaluation.metrics import Scores
 from core.events import Notice, SettingTried
 from core.files import atomic_path
-from core.lm.loading import load_llm
+from core.lm.checking import load_checked
 from core.lm.title_vectors import title_vectors
 from core.recommenders.base import FitReport, Recommender, Task
 from core.recommenders.popularity import training_sequences
@@ -255,7 +255,7 @@ class MoRecRecommender(EncoderRecommender):
 
     def recipe(self, task: Task) -> Recipe:
         """Reads the titles."""
-        llm = load_llm(task.config.model, task.emit)
+        llm = load_checked(task.config.model, task.emit)
         titles = title_vectors(llm, task.dataset.catalogue.titles, task.emit)
         digest = hashlib.sha256(titles.numpy().tobytes()).hexdigest()
         span = task.dataset.rules.max_history
