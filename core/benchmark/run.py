@@ -146,10 +146,10 @@ def run_benchmark(plan: Plan, emit: Emit = silent, should_stop: ShouldStop = nev
     """
     started = time.monotonic()
     prepare_out(plan.out)
-    if set(plan.methods) & set(LLM_METHODS):
-        from core.lm.loading import settle_precision
+    from core.lm.loading import settle_precision
 
-        plan = replace(plan, config=replace(plan.config, model=settle_precision(plan.config.model, emit)))
+    tell = emit if set(plan.methods) & set(LLM_METHODS) else silent
+    plan = replace(plan, config=replace(plan.config, model=settle_precision(plan.config.model, tell)))
     with parallel.main_first():
         dataset, samples = load_task_data(plan.config.data, emit)
     jobs = [(method, seed) for seed in plan.seeds for method in plan.ordered]

@@ -31,7 +31,7 @@ test_users = 12
 steps = 40
 
 [adapter]
-layers = 4
+layers = 3
 
 [training]
 samples = 16
