@@ -16,6 +16,7 @@ from core.benchmark import budget, estimates
 from core.benchmark.testing import CHUNK, rank_cases, unique
 from core.config.checks import check
 from core.config.settings import RunConfig, without_news
+from core.data.card_files import load_card
 from core.data.loading import load_task_data
 from core.data.types import Dataset, Samples
 from core.errors import InputError, Interrupted, ResultError
@@ -87,12 +88,18 @@ class Plan:
 def method_config(config: RunConfig, method: str) -> dict[str, Any]:
     """The settings that decide a method's result, and no others; without a gate there are no experts.
 
-    A baseline is its own kind of encoder, whichever one the gate reads.
+    A baseline is its own kind of encoder, whichever one the gate reads. How many items an encoder reads is
+    the dataset's rule, and stands among its settings.
+
+    Raises:
+        InputError: there is no such dataset.
     """
     record = settle(config, method).to_dict()
     kept = {part: record[part] for part in CONFIG_PARTS[method] if part in record}
     if "adapter" in kept and "gate" not in kept:
         del kept["adapter"]["experts"], kept["training"]["gate_rate_multiplier"]
+    if "encoder" in kept:
+        kept["encoder"]["max_history"] = load_card(config.data.dataset).rules.max_history
     if method in ENCODER_METHODS:
         del kept["encoder"]["kind"]
     if "model" in kept:
@@ -175,6 +182,10 @@ def run_benchmark(plan: Plan, emit: Emit = silent, should_stop: ShouldStop = nev
         emit(MethodFinished(method, seed, str(path), known[method, seed] is not None, _means(result)))
         results.append(result)
     paths = [str(result_path(plan.out, *_key(plan, samples, *job))) for job in jobs]
+    for result, place in zip(results, paths, strict=True):
+        if parallel.is_main() and not Path(place).is_file():
+            emit(Notice(f"{place} vanished meanwhile and is written again", "warning"))
+            save_result(result, plan.out)
     emit(Finished(time.monotonic() - started, paths))
     return results
 
@@ -332,7 +343,7 @@ def _result(
         },
         peak_memory_bytes=parallel.largest(memory.bytes),
         peak_gpu_memory_bytes=parallel.largest(memory.gpu_bytes) or None,
-        versions=hardware.versions(),
+        versions=hardware.versions() | _model_version(plan, method),
         command=plan.command,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         history=tuple(report.curve),
@@ -376,3 +387,13 @@ def _means(result: Result) -> dict[str, dict[str, float]]:
         name: {metric: value.value for metric, value in values.items()}
         for name, values in result.metrics.items()
     }
+
+
+def _model_version(plan: Plan, method: str) -> dict[str, str]:
+    """Of a hub model the commit that was used, which a branch's name does not tell."""
+    if method not in LLM_METHODS:
+        return {}
+    from core.lm.loading import resolved_commit
+
+    commit = resolved_commit(plan.config.model)
+    return {"model": commit} if commit else {}

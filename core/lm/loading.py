@@ -5,6 +5,9 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
+import shutil
+import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +27,7 @@ from core.errors import ModelError
 from core.events import Emit, Notice, silent
 from core.files import atomic_path
 from core.hardware import address_space, group_memory, is_out_of_memory
+from core.lm.converted import is_whole, note_files
 from core.lm.folder import check_folder, own_quantization, read_settings, weight_files
 from core.lm.precision import pick_dtype, resolved
 from core.training import parallel
@@ -165,6 +169,20 @@ def resolve_model(config: ModelConfig, emit: Emit = silent) -> Path:
     return _from_hub(config)
 
 
+def resolved_commit(config: ModelConfig) -> str | None:
+    """The commit that a fetched hub model is of; None for a model that is no hub model, or not fetched."""
+    from huggingface_hub import snapshot_download
+
+    if config.is_embedded or config.name.endswith(".gguf") or Path(config.name).expanduser().exists():
+        return None
+    try:
+        folder = snapshot_download(config.name, revision=config.revision, local_files_only=True)
+    except (OSError, ValueError):
+        return None
+    commit = Path(folder).name
+    return commit if re.fullmatch("[0-9a-f]{40}", commit) else None
+
+
 HUB_FILES = ("*.json", "model.safetensors", "model-*.safetensors", "*.model", "*.txt", "*.jinja")
 """What is fetched of a hub model: settings, tokenizer, and weights that cannot carry code, once."""
 
@@ -192,24 +210,36 @@ def _converted(source: Any, key: str, emit: Emit) -> Path:
     from filelock import FileLock
 
     folder = home() / "models" / key
-    if (folder / "config.json").is_file():
+    if is_whole(folder):
         return folder
     gguf = source()
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{folder}.lock"):
-        if (folder / "config.json").is_file():
+        if is_whole(folder):
             return folder
+        if folder.exists():
+            emit(Notice(f"{folder} is damaged and is made anew", "warning"))
+            shutil.rmtree(folder)
         emit(Notice(f"converting {gguf.name} to safetensors, once"))
         with atomic_path(folder) as temporary:
             temporary.mkdir()
             try:
                 _convert(gguf, temporary)
-            except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+                note_files(temporary)
+            except _UNREADABLE as error:
                 raise ModelError(
                     f"cannot convert {gguf}: {_first_line(error)}",
                     "check that the file is whole and the disk is not full",
                 ) from error
     return folder
+
+
+_UNREADABLE = (
+    OSError, ValueError, LookupError, RuntimeError, ImportError, TypeError, AttributeError, AssertionError,
+    ArithmeticError, EOFError, MemoryError, SafetensorError, struct.error,
+)  # fmt: skip
+"""What a file that is cut off or made up leads to in the library that reads it, and a full disk in the one
+that writes."""
 
 
 def _convert(gguf: Path, folder: Path) -> None:
@@ -225,8 +255,9 @@ def _convert(gguf: Path, folder: Path) -> None:
             gguf_file=gguf.name,
             quantization_config=GgufConfig(dequantize=True),
             dtype=torch.float32,
+            trust_remote_code=False,
         )
-        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name, trust_remote_code=False)
         model.bfloat16().save_pretrained(folder)
         tokenizer.save_pretrained(folder)
 
