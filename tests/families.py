@@ -23,7 +23,8 @@ SIZES: dict[str, Any] = {
     "eos_token_id": 1,
     "pad_token_id": 1,
 }
-OLD: dict[str, Any] = {key: SIZES[key] for key in SIZES if key not in ("intermediate_size", "num_key_value_heads")}
+NEWER = "intermediate_size", "num_key_value_heads"
+OLD: dict[str, Any] = {key: value for key, value in SIZES.items() if key not in NEWER}
 OWN: dict[str, Any] = {"vocab_size": 320, "n_layer": 3, "n_head": 4, "bos_token_id": 0, "eos_token_id": 1}
 GEMMA = {"head_dim": 8, "query_pre_attn_scalar": 8, "sliding_window": 32}
 TURNS = ["sliding_attention", "sliding_attention", "full_attention"]

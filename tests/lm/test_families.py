@@ -1,4 +1,4 @@
-"""Every family of models is read as it reads itself, adapted, kept and exported, or refused by name at once."""
+"""Every family of models is read as it reads itself, adapted, kept and exported, or refused at once."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_candidates_together_have_the_likelihoods_of_each_alone_wherever_the_lay
         lower = decoder_view(llm.decoder, 0, cut, norm=False, packed=packed) if cut else None
         upper = decoder_view(llm.decoder, cut, llm.depth, norm=True, packed=packed)
         found = AnswerRanker(llm, prompt, lower, upper, None)([HISTORY], [CANDIDATES])[0]
-        torch.testing.assert_close(found, expected, **CLOSE, msg=lambda said: f"cut at {cut}: {said}")
+        torch.testing.assert_close(found, expected, **CLOSE)
 
 
 @pytest.mark.parametrize("family", families.WORK)
@@ -81,9 +81,7 @@ def test_a_model_is_read_together_unless_its_attention_takes_no_mask_and_split_u
 
 def adapted(family: str, objective: str, checkpointing: bool = False) -> AdaptedModel:
     config = tiny.config(objective=objective, checkpointing=checkpointing)
-    return AdaptedModel(
-        model_of(family), tiny.encoder(), tiny.TITLES, prompts(), config, gated=True, seed=0
-    )
+    return AdaptedModel(model_of(family), tiny.encoder(), tiny.TITLES, prompts(), config, gated=True, seed=0)
 
 
 @pytest.mark.parametrize("objective", ["listwise", "language-model"])
