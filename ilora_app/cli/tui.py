@@ -30,14 +30,48 @@ def tui(
 
     if theme not in THEMES:
         raise InputError(f"unknown theme: {theme}", f"choose one of: {', '.join(THEMES)}")
+    if not serve:
+        _check_terminal()
     if run is not None:
         run = str(choose_run(run, out).path)
     if serve:
+        _check_port(port)
         _serve(out, dataset, run, theme, port)
         return
     from ilora_app.tui.app import IloraTui
 
     IloraTui(out, dataset, run, THEMES[theme]).run()
+
+
+def _check_terminal() -> None:
+    """Raises `InputError` where there is nobody to see the screen, or nothing to type with."""
+    import os
+    import sys
+
+    from core.errors import InputError
+
+    in_browser = "TEXTUAL_DRIVER" in os.environ  # then another program draws what is written
+    if not in_browser and not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise InputError(
+            "the terminal interface needs a terminal", "run it in one, or --serve it to a browser"
+        )
+
+
+def _check_port(port: int) -> None:
+    """Raises `InputError` where a browser could not reach this port."""
+    import socket
+
+    from core.errors import InputError
+
+    hint = "choose another one with --port"
+    if not 1 <= port <= 65535:
+        raise InputError(f"{port} is no port", "give 1 to 65535")
+    try:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("localhost", port))
+    except OSError as error:
+        raise InputError(f"port {port} cannot be used: {error.strerror}", hint) from error
 
 
 def _serve(out: Path, dataset: str, run: str | None, theme: str, port: int) -> None:

@@ -16,7 +16,7 @@ from core.config.settings import RunConfig
 from core.data.loading import check_max_history
 from core.errors import InputError
 from core.events import Event
-from core.recommenders import method_class
+from core.recommenders.registry import method_class
 from core.results.format import config_sha256
 from core.results.store import load_result
 from core.runs.store import DEMO, read_run, run_folder, save_run

@@ -92,24 +92,31 @@ def test_a_baselines_run_ranks_and_retrieves_by_itself(method: str, tmp_path: Pa
     assert len(session.rank(2, a_question(session, source=CATALOGUE, retrieve=15)).items) == 15
 
 
-def test_given_weights_replace_the_gates_and_the_gate_comes_back(session: Session) -> None:
+def test_a_push_of_nothing_changes_nothing_and_a_push_is_gone_with_its_question(session: Session) -> None:
     natural = session.rank(1, a_question(session))
     assert natural.gate is not None
-    same = session.rank(2, a_question(session, omega=natural.gate))
-    np.testing.assert_allclose(same.scores, natural.scores, atol=1e-4)
-    locked = session.rank(3, a_question(session, omega=[1.0] + [0.0] * (len(natural.gate) - 1)))
-    assert locked.gate == natural.gate
-    again = session.rank(4, a_question(session))
-    assert again.scores == natural.scores
+    assert natural.omega == natural.gate
+    same = session.rank(2, a_question(session, push=[0.0] * len(natural.gate)))
+    assert (same.scores, same.omega) == (natural.scores, natural.omega)
+    pushed = session.rank(3, a_question(session, push=[1.0] + [0.0] * (len(natural.gate) - 1)))
+    assert pushed.gate == natural.gate
+    assert pushed.scores != natural.scores
+    assert pushed.omega is not None
+    ratio = pushed.omega[0] / pushed.omega[1]
+    assert ratio == pytest.approx(natural.gate[0] / natural.gate[1] * np.e, rel=1e-4)
+    assert sum(pushed.omega) == pytest.approx(1)
+    locked = session.rank(4, a_question(session, lock=2))
+    assert locked.omega == [0, 0, 1, 0]
+    assert session.rank(5, a_question(session)).scores == natural.scores
 
 
 @pytest.mark.parametrize(("scope", "sites"), [("per-layer", 2), ("per-module", 14)])
-def test_gates_by_layer_arrive_and_given_weights_replace_all_of_them(
+def test_a_push_acts_on_each_layers_own_gate_and_a_lock_holds_in_all_of_them(
     session: Session, scope: str, sites: int
 ) -> None:
     """The same adapter with a gate for each layer or module in the place of the one that all shared."""
     assert session.rank(1, a_question(session)).gate_by_layer is None
-    chosen = a_question(session, omega=[0.7, 0.1, 0.1, 0.1])
+    chosen = a_question(session, lock=1)
     expected = session.rank(2, chosen)
     recommender: Any = session.recommender
     shared = recommender.model
@@ -125,15 +132,33 @@ def test_gates_by_layer_arrive_and_given_weights_replace_all_of_them(
     assert by_layer.shape == (2, 4)
     np.testing.assert_allclose(by_layer.mean(0), natural.gate, atol=1e-5)
     assert np.abs(by_layer[0] - by_layer[1]).max() > 1e-3
-    found = session.rank(4, chosen)
+    nothing = session.rank(4, a_question(session, push=[0.0] * 4))
+    assert nothing.scores == natural.scores
+    assert nothing.omega_by_layer == natural.gate_by_layer
+    pushed = session.rank(5, a_question(session, push=[0.0, 0.5, 0.0, 0.0]))
+    if scope == "per-layer":
+        raised = by_layer * np.exp([0.0, 0.5, 0.0, 0.0])
+        expected_rows = raised / raised.sum(1, keepdims=True)
+        np.testing.assert_allclose(pushed.omega_by_layer, expected_rows, atol=1e-5)
+    found = session.rank(6, chosen)
+    np.testing.assert_allclose(found.omega_by_layer, [[0, 1, 0, 0]] * 2)
     assert found.items == expected.items
     np.testing.assert_allclose(found.scores, expected.scores, atol=1e-4)
 
 
-@pytest.mark.parametrize("omega", [[1.0], [0.5, float("nan")], [-1.0, 2.0], [0.1] * 9])
-def test_weights_that_do_not_fit_are_refused(session: Session, omega: list[float]) -> None:
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"push": [1.0]},
+        {"push": [0.5, 0.0, 0.0, float("nan")]},
+        {"push": [0.1] * 9},
+        {"lock": 4},
+        {"lock": -1},
+    ],
+)
+def test_changes_that_do_not_fit_the_gate_are_refused(session: Session, change: dict[str, Any]) -> None:
     with pytest.raises(InputError):
-        session.rank(1, a_question(session, omega=omega))
+        session.rank(1, a_question(session, **change))
 
 
 def test_the_catalogue_gives_the_best_unseen_items_of_the_encoder(session: Session) -> None:

@@ -66,7 +66,7 @@ async def test_put_off_the_panes_name_the_key(drive: Drive) -> None:
         await settle(pilot)
         await pilot.press("escape")
         await settle(pilot)
-        assert "Press f" in text_of(app)
+        assert "Press F" in text_of(app)
         await pilot.press("f")
         await settle(pilot)
         assert isinstance(app.screen, FirstRun)

@@ -85,6 +85,16 @@ class Job:
                 os.kill(self.pid, number)
 
     @property
+    def options(self) -> list[str]:
+        """What the benchmark was asked for, without where it writes: the same again goes on with it."""
+        return self.command[4 : self.command.index("--out")] if "--out" in self.command else []
+
+    def option(self, name: str) -> str | None:
+        """The value of an option such as `dataset`; None where it was left out."""
+        flag = f"--{name}"
+        return self.options[self.options.index(flag) + 1] if flag in self.options else None
+
+    @property
     def shown(self) -> str:
         """The command as a person would type it."""
         return "ilora-app " + shlex.join(self.command[3:])

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from rich.table import Table
 from rich.text import Text
@@ -21,6 +22,7 @@ from core.serving.protocol import Estimate, Estimated, RequestFailed, Surveyed
 from ilora_app.render.figures import method_name, size
 from ilora_app.tui.drawing.bars import bar
 from ilora_app.tui.engine.jobs import Job, Log, last_job, start_job
+from ilora_app.tui.screens.dialogs.ask import Ask
 from ilora_app.tui.screens.dialogs.name import Name
 from ilora_app.tui.screens.main_screen import Place
 from ilora_app.tui.state.app_state import EMBEDDED, MAIN, QUICK_METHODS, about
@@ -77,6 +79,21 @@ def _cost(found: Estimated) -> Table:
     return table
 
 
+def consent(found: Estimated | None, missing: Sequence[dict[str, Any]]) -> str:
+    """What a training takes, and what has to be fetched for it: from where, how much, under which licence."""
+    lines = ["How long it takes is not known yet."]
+    if found is not None:
+        memory = size(found.memory_bytes) if found.memory_bytes else "an unknown amount"
+        lines = [f"It takes {about(found.minutes)} and {memory} of memory. It goes on without this screen."]
+    for asset in missing:
+        lines += [
+            "",
+            f"{asset['title']} will be fetched: {size(asset['bytes'])} from {asset['source']}",
+            f"licence: {asset['licence']}. {asset['terms']}".rstrip(),
+        ]
+    return "\n".join(lines)
+
+
 WRONG = {"model": wrong_model, "samples": wrong_number}
 
 
@@ -85,7 +102,8 @@ class TrainScreen(Place):
 
     PLACE = "train"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("space", "pause", "Pause/go on", tooltip="hold the training, or let it go on"),
+        Binding("p", "pause", "Pause/go on", tooltip="hold the training, or let it go on"),
+        Binding("g", "go_on", "Go on", tooltip="the stopped training goes on, with its own settings"),
         Binding("x", "stop", "Stop (saves)", tooltip="stop the training; what was learnt is saved"),
     ]
 
@@ -96,9 +114,11 @@ class TrainScreen(Place):
         self.progress = Progress()
         self.estimate: Estimated | None = None
         self.estimate_problem = ""
-        self._asked = -1
+        self._asked, self._asked_plan = -1, ""
+        self._estimates: dict[str, Estimated] = {}
+        """What plans were said to cost: going back to one asks nothing."""
         self._asking: Timer | None = None
-        self._offered = self._furnished = False
+        self._offered = self._furnished = self._stopped = self._ended = False
         self._drawn = -1
         """1 while the job runs, 0 once its end is drawn, -1 before anything is."""
 
@@ -137,6 +157,7 @@ class TrainScreen(Place):
         job = last_job(self.desk.out)
         if job is not None:
             self._watch_job(job)
+            self._show_plan(job)
         self.set_interval(READ_SECONDS, self._read)
         self._draw()
         self._ask_soon()
@@ -148,7 +169,7 @@ class TrainScreen(Place):
             ("Training loss", CurvePlot(empty="\nThe loss, as it falls.", id="loss", classes="pane")),
             (
                 "Validation HR@1",
-                CurvePlot(True, "\nHits on top, as they rise.", id="validation", classes="pane"),
+                CurvePlot(True, "\nShare of first places, as it rises.", id="validation", classes="pane"),
             ),
         )
         for title, plot in plots:
@@ -183,16 +204,21 @@ class TrainScreen(Place):
 
     def _ask(self) -> None:
         form = self.query_one(Form)
-        self._asked = self.desk.main.ask(
-            Estimate,
-            preset=form.value("preset"),
-            dataset=form.value("dataset"),
-            model=form.value("model"),
-            methods=form.switched_on("method-"),
-            seeds=int(form.value("seeds")),
-            out=str(self.desk.out),
-            samples=self._samples(),
-        )
+        plan: dict[str, Any] = {
+            "preset": form.value("preset"),
+            "dataset": form.value("dataset"),
+            "model": form.value("model"),
+            "methods": form.switched_on("method-"),
+            "seeds": int(form.value("seeds")),
+            "samples": self._samples(),
+        }
+        key = str(plan)
+        if key in self._estimates:
+            self.estimate = self._estimates[key]
+            self._draw_cost()
+            return
+        self._asked_plan = key
+        self._asked = self.desk.main.ask(Estimate, out=str(self.desk.out), **plan)
 
     def _samples(self) -> int | None:
         """The number of samples that was chosen, or the preset's."""
@@ -218,7 +244,7 @@ class TrainScreen(Place):
         if isinstance(event, Surveyed):
             self._offer()
         elif isinstance(event, Estimated) and event.request == self._asked:
-            self.estimate = event
+            self.estimate = self._estimates[self._asked_plan] = event
             self._draw_cost()
         elif isinstance(event, RequestFailed) and event.request == self._asked:
             self.estimate_problem = f"✕ {event.title}\n{event.hint}"
@@ -242,26 +268,59 @@ class TrainScreen(Place):
     # --- the job ----------------------------------------------------------------------------------------
 
     @on(Rows.Chosen, "#form")
-    def _start(self) -> None:
+    def _ask_start(self) -> None:
+        """Time, memory, and what has to be fetched come before the yes."""
         if self.job is not None and self.job.running:
             self.notify("A training is running already: x stops it.")
             return
         form = self.query_one(Form)
-        methods = form.switched_on("method-")
-        if not methods:
+        if not form.switched_on("method-"):
             self.notify("Choose at least one method.", severity="warning")
             return
+        missing = self.desk.missing_for(form.value("dataset"), form.value("model"))
+        text = consent(self.estimate, missing)
+        answers = (("y", "fetch and start" if missing else "start"), ("b", "back"))
+
+        def answered(answer: str | None) -> None:
+            if answer == "y":
+                self._start(self._options())
+
+        self.app.push_screen(Ask("Start this training?", text, answers), answered)
+
+    def _options(self) -> list[str]:
+        """The form as the command line's options."""
+        form = self.query_one(Form)
+        methods = form.switched_on("method-")
         options = ["--dataset", form.value("dataset"), "--preset", form.value("preset")]
         options += ["--methods", ",".join(methods), "--seeds", form.value("seeds")]
         if form.value("model") != EMBEDDED:
             options += ["--model", form.value("model")]
         if (samples := self._samples()) is not None:
             options += ["--samples", str(samples)]
+        return options
+
+    def _start(self, options: Sequence[str]) -> None:
+        self._stopped = False
         try:
             self._watch_job(start_job(self.desk.out, options))
-            self.set_focus(None)  # the keys are the training's now: space pauses
         except OSError as error:
             self.notify(f"{error.strerror}: {error.filename}", title="not started", severity="error")
+
+    def action_go_on(self) -> None:
+        """Repeats the stopped job's own command, whatever the form says now; what is on disk is taken."""
+        if self.job is not None and not self.job.running:
+            self._show_plan(self.job)
+            self._start(self.job.options)
+
+    def _show_plan(self, job: Job) -> None:
+        """The form shows what the job was asked for."""
+        named = ("dataset", "preset", "model", "samples", "seeds")
+        values = {name: value for name in named if (value := job.option(name)) is not None}
+        values = {"model": EMBEDDED, "samples": PRESETS_OWN, **values} if job.options else values
+        methods = job.option("methods")
+        if methods is not None:
+            self.query_one(Form).fill(values, methods.split(","), "method-")
+            self._ask_soon()
 
     def _watch_job(self, job: Job) -> None:
         """Follows a job from its first line."""
@@ -280,8 +339,13 @@ class TrainScreen(Place):
         self.lines.odd.clear()
         running = self.job.running
         if not running and not events and not self.progress.ending:
-            self.progress.ending = "it ended without a word"
-            self.progress.say(self._last_words(self.job) or self.progress.ending)
+            words = self._last_words(self.job)
+            if self._stopped or words in ("KeyboardInterrupt", "stopped"):
+                self.progress.ending = "stopped before it learnt anything; g starts it again"
+                self.progress.say(self.progress.ending)
+            else:
+                self.progress.ending = "it ended without a word"
+                self.progress.say(words or self.progress.ending)
         if events or running or self._drawn:
             self._draw(curves=bool(events) or self._drawn < 0)
         if self._drawn == 1 and not running:
@@ -309,6 +373,7 @@ class TrainScreen(Place):
     def action_stop(self) -> None:
         """Asks it to save and end."""
         if self.job is not None and self.job.running:
+            self._stopped = True
             self.job.stop()
             self.progress.say("stopping: what was learnt is being saved")
             self._draw()
@@ -318,6 +383,8 @@ class TrainScreen(Place):
         del parameters
         if action in ("pause", "stop"):
             return self.job is not None and self.job.running
+        if action == "go_on":
+            return self.job is not None and not self.job.running and "stopped" in self.progress.ending
         return True
 
     # --- drawing ----------------------------------------------------------------------------------------
@@ -329,19 +396,19 @@ class TrainScreen(Place):
             return self.progress.ending
         if not self.job.running:
             return "ending"
-        return "‖ paused: space goes on" if self.job.paused else "▶ running"
+        return "‖ paused: p goes on" if self.job.paused else "▶ running"
 
     def _draw(self, curves: bool = True) -> None:
         progress, job = self.progress, self.job
         running = job is not None and job.running
         self.set_class(running, "-working")
         form = self.query_one(Form)
-        form.button = "running …" if running else "Go on" if "stopped" in progress.ending else "Start"
+        form.button = "running …" if running else "Start"
         form.refresh()
         facts = self.query_one("#facts", Static)
         facts.border_subtitle = self._state()
         if job is None:
-            facts.update("Nothing was trained here yet.\nChoose at the left, Enter starts.")
+            facts.update("Nothing was trained here yet.\nChoose at the left; Enter asks whether to start.")
         else:
             facts.update(self._facts(job.memory))
         curve = progress.curve
@@ -362,8 +429,9 @@ class TrainScreen(Place):
         room = max(1, log.content_size.height)
         log.update(Text("\n".join(progress.said[-room:]), no_wrap=True, overflow="ellipsis"))
         log.border_subtitle = job.shown if job else ""
-        if running != self._offered:
-            self._offered = running
+        state = running or bool(progress.ending)
+        if (running, state) != (self._offered, self._ended):
+            self._offered, self._ended = running, state
             self.refresh_bindings()
 
     def _facts(self, memory: int) -> Text:

@@ -157,6 +157,11 @@ class Desk:
         needed = {self.dataset, *({run["model"]} if run else models)}
         return [asset for asset in found if not asset["cached"] and asset["name"] in needed]
 
+    def missing_for(self, dataset: str, model: str) -> list[dict[str, Any]]:
+        """What a benchmark of this dataset and model has to fetch, as far as the survey knows it."""
+        found = self.survey.assets if self.survey else []
+        return [asset for asset in found if not asset["cached"] and asset["name"] in (dataset, model)]
+
     # --- hearing ----------------------------------------------------------------------------------------
 
     def hear(self, engine: str, event: Event) -> None:
@@ -235,10 +240,11 @@ class Desk:
         self.open(given if given and Path(given).is_dir() else self._newest())
 
     def _newest(self) -> str | None:
-        """The newest run, an iLoRA one where there is any."""
+        """The newest iLoRA run; before there is one the demo, and where there is none any other run."""
         runs = [run for run in (self.survey.runs if self.survey else []) if run["dataset"] == self.dataset]
-        order = {"ilora": 0, "lora": 1}
-        runs.sort(key=lambda run: order.get(run["method"], 2))  # stable: newest first within a method
+        order = {"ilora": 0, "lora": 2}
+        # Stable: newest first within a method.
+        runs.sort(key=lambda run: 1 if run.get("demo") else order.get(run["method"], 3))
         return str(runs[0]["path"]) if runs else None
 
     def died(self, engine: str, last_words: str) -> None:
@@ -268,7 +274,7 @@ class Desk:
         if self.stage is Stage.READY:
             return "● " + self.name()
         if self.stage is Stage.MISSING:
-            return "○ nothing fetched: f"
+            return "○ nothing fetched: F"
         return f"✕ {self.stage.value}: ctrl+r restarts"
 
     def name(self) -> str:
@@ -285,7 +291,7 @@ class Desk:
         if self.busy:
             return f"{self.stage.value} …\n{self.detail}"
         if self.stage is Stage.MISSING:
-            return "Nothing is fetched yet.\nPress f to see what will be fetched."
+            return "Nothing is fetched yet.\nPress F to see what will be fetched."
         if self.stage in (Stage.FAILED, Stage.DEAD):
             return f"{self.problem[0]}\n{self.problem[1]}\nPress ctrl+r to start the engine again."
         return ""
