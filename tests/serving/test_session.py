@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,19 @@ from core.lm.loading import load_llm
 from core.recommenders.registry import method_class
 from core.runs.store import run_folder, save_run
 from core.serving.opening import open_session
-from core.serving.protocol import CATALOGUE, Open, Opened, Question, Rank, Ranked, RequestFailed, WarmedUp
+from core.serving.protocol import (
+    CATALOGUE,
+    Estimate,
+    Open,
+    Opened,
+    Question,
+    Rank,
+    Ranked,
+    RequestFailed,
+    Survey,
+    Surveyed,
+    WarmedUp,
+)
 from core.serving.server import Inbox, WarmEngine, listen
 from core.serving.session import Session, log_probabilities, ranks_of
 from tests import made_up, tiny
@@ -339,3 +352,50 @@ def test_a_run_deleted_while_open_still_answers_and_says_so(run: Path) -> None:
         hidden.rename(run)
     assert isinstance(said[-1], Ranked)
     assert any(isinstance(event, Notice) and "deleted" in event.text for event in said)
+
+
+def test_the_demo_stays_in_the_survey_whatever_else_there_is(run: Path) -> None:
+    """An interrupted benchmark leaves runs without a gate; what comes with the program is still offered."""
+    said: list[Event] = []
+    WarmEngine(said.append).answer(Survey(1, str(run.parent.parent), "movielens"))
+    surveyed = said[-1]
+    assert isinstance(surveyed, Surveyed)
+    assert [found["demo"] for found in surveyed.runs] == [False, True]
+
+
+def test_an_estimate_does_not_hold_a_ranking(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[Event] = []
+    begun, go = threading.Event(), threading.Event()
+
+    def slow(request: Estimate) -> Event:
+        begun.set()
+        assert go.wait(30)
+        return Notice(f"estimated {request.request}")
+
+    monkeypatch.setattr("core.serving.server.estimate", slow)
+    engine, inbox = WarmEngine(said.append), Inbox()
+    plan = {
+        "preset": "quick",
+        "dataset": "tiny",
+        "model": "m",
+        "methods": ["lora"],
+        "seeds": 1,
+        "out": "runs",
+    }
+    engine.answer(Estimate(1, **plan))  # type: ignore[arg-type]
+    assert begun.wait(30)
+    engine.answer(Estimate(2, **plan))  # type: ignore[arg-type]
+    engine.answer(Estimate(3, **plan))  # type: ignore[arg-type]
+    engine.answer(Rank(4, {"history": [1]}))
+    assert [type(event) for event in said] == [RequestFailed]  # nothing is open, but it was answered
+    go.set()
+    inbox.close()
+    engine.run(inbox)
+    assert [event.text for event in said[1:] if isinstance(event, Notice)] == ["estimated 1", "estimated 3"]
+
+
+def test_an_estimate_never_fetches(own_home: Path) -> None:
+    from core.serving.server import estimate
+
+    with pytest.raises(InputError, match="movielens is not on this machine"):
+        estimate(Estimate(1, "quick", "movielens", "m", ["lora"], 1, str(own_home / "runs")))

@@ -18,8 +18,8 @@ import ilora_app.tui
 FILE = Path(__file__).parents[2] / "docs" / "keys.md"
 HEAD = """# Keys
 
-Every key of `ilora-app tui`. Keys of a pane work while it has the focus, keys of a screen wherever the focus is
-on that screen; `?` shows those that work at the moment, `ctrl+p` lists everything as commands.
+Every key of `ilora-app tui`. Keys of a pane work while it has the focus, keys of a screen wherever the focus
+is on that screen; `?` shows those that work at the moment, `ctrl+p` lists everything as commands.
 
 | where | keys | what it does |
 |---|---|---|

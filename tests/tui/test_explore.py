@@ -178,7 +178,7 @@ async def test_edits_pushes_and_locks_are_undone_and_made_again_by_keys(drive: D
         assert asked(app, Rank)[-1].question["history"] == scene(app).original
         await pilot.press("u")
         await settle(pilot)
-        assert "Nothing to undo" in text_of(app)
+        assert any("Nothing to undo" in note.message for note in app._notifications)
         await pilot.press("ctrl+y", "ctrl+y", "ctrl+y", "ctrl+y")
         await settle(pilot)
         assert scene(app).edit == done
@@ -214,7 +214,7 @@ async def test_help_search_and_palette_that_change_nothing_ask_nothing(drive: Dr
         await settle(pilot)
         await pilot.press("1")
         await settle(pilot)
-        assert len(asked(app, Rank)) == before + 1  # Compare's own question
+        assert len(asked(app, Rank)) == before + 2  # Compare's own: the first user, then the first case
 
 
 async def test_a_key_goes_from_the_middle_of_a_life_to_its_last_item(drive: Drive) -> None:
@@ -263,7 +263,7 @@ async def test_reasons_have_one_scale_and_tiny_ones_no_bar(drive: Drive) -> None
     assert "no item matters" in history.head(40)
     assert not any("█" in text or "▒" in text for at in range(3) for text, _ in history.cells(at, 40))
     history.why = Explained(1, 0, [1, 2, 3], [0.5, -0.25, 2.0], 1.0)
-    assert "log-probability" in history.head(40)
+    assert "what each does" in history.head(40)
     drawn = ["".join(text for text, _ in history.cells(at, 40)) for at in range(3)]
     assert [line.count("█") + line.count("▒") for line in drawn] == [4, 2, 8]
 
@@ -299,6 +299,7 @@ async def test_why_shows_what_each_item_does(drive: Drive) -> None:
         assert request.item == scene(app).ranked.items[1]
         shown = text_of(app)
         assert "what each does for" in shown
+        assert "change of log-probability" in shown
         assert "+.40" in shown
         assert "▒" in shown  # what lowers it is hatched, not only red
 
@@ -528,7 +529,7 @@ async def test_a_replay_draws_and_names_the_encoder_that_the_gate_reads(
     drive: Drive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With a GRU4Rec behind the gate, its ranks are drawn under its name, and not the method's own."""
-    monkeypatch.setattr("ilora_app.tui.screens.explore.REPLAY_SECONDS", 0.01)
+    monkeypatch.setattr("ilora_app.tui.screens.explore.replay.REPLAY_SECONDS", 0.01)
     async with drive(engine=with_options(encoder="gru4rec")) as (app, pilot):
         await pilot.press("p")
         for _ in range(60):
@@ -546,7 +547,7 @@ async def test_a_replay_draws_and_names_the_encoder_that_the_gate_reads(
 
 
 async def test_an_encoder_beside_itself_is_drawn_once(drive: Drive, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ilora_app.tui.screens.explore.REPLAY_SECONDS", 0.01)
+    monkeypatch.setattr("ilora_app.tui.screens.explore.replay.REPLAY_SECONDS", 0.01)
     async with drive(engine=with_options(runs=False)) as (app, pilot):
         await pilot.press("p")
         for _ in range(60):

@@ -37,7 +37,9 @@ class Board(Rows):
         Binding("enter", "choose", "Open"),
         Binding("o", "screen.sort", "Sort", tooltip="sort by the next column"),
         Binding("f", "screen.filter", "Dataset", tooltip="the next dataset, or all"),
-        Binding("v", "screen.toggle_reported", "Reported", tooltip="show or hide the paper's rows"),
+        Binding(
+            "v", "screen.toggle_reported", "Reported", show=False, tooltip="show or hide the paper's rows"
+        ),
         Binding("e", "screen.test_set", "Test set", tooltip="the next test set"),
     ]
 

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from rich.table import Table
 from rich.text import Text
 from textual import on
 from textual.app import ComposeResult
@@ -19,14 +18,15 @@ from textual.widgets import Static
 from core.events import Event
 from core.methods import LOCAL_METHODS
 from core.serving.protocol import Estimate, Estimated, RequestFailed, Surveyed
-from ilora_app.render.figures import method_name, size
+from ilora_app.render.figures import method_name
 from ilora_app.tui.drawing.bars import bar
 from ilora_app.tui.engine.jobs import Job, Log, last_job, start_job
 from ilora_app.tui.screens.dialogs.ask import Ask
 from ilora_app.tui.screens.dialogs.name import Name
 from ilora_app.tui.screens.main_screen import Place
-from ilora_app.tui.state.app_state import EMBEDDED, MAIN, QUICK_METHODS, about
+from ilora_app.tui.state.app_state import EMBEDDED, MAIN, QUICK_METHODS
 from ilora_app.tui.state.progress import Progress
+from ilora_app.tui.state.training_plan import WRONG, consent, cost_table
 from ilora_app.tui.widgets.curves import CurvePlot
 from ilora_app.tui.widgets.form import Form, Setting
 from ilora_app.tui.widgets.gate import GatePanel
@@ -40,61 +40,6 @@ FREE = {
 }
 """What can be typed: title and explanation."""
 READ_SECONDS = 0.25
-
-
-def wrong_number(text: str) -> str:
-    """What is wrong with a number of samples."""
-    return "" if text.isdecimal() and int(text) > 0 else "a whole number, 1 or more"
-
-
-def wrong_model(text: str) -> str:
-    """What is wrong with a model, as far as can be seen without fetching it."""
-    if not text:
-        return "a name or a path"
-    path = Path(text).expanduser()
-    if text.startswith(("/", ".", "~")) and not path.exists():
-        return f"there is no {path}"
-    if path.suffix == ".gguf" and not path.is_file():
-        return f"there is no file {path}"
-    if path.is_dir() and not (path / "config.json").is_file():
-        return f"{path} holds no config.json"
-    return ""
-
-
-def _cost(found: Estimated) -> Table:
-    """Time and memory of a plan, and what they were estimated for."""
-    memory = size(found.memory_bytes) if found.memory_bytes else "unknown"
-    facts = {
-        "time": about(found.minutes),
-        "memory": f"{memory}, {found.memory_basis}" if found.memory_bytes else found.memory_basis,
-        "preset": found.preset,
-        "here": found.hardware,
-        "cases": ", ".join(f"{n:,} {name}" for name, n in found.cases.items()),
-    }
-    table = Table.grid(padding=(0, 1))
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column()
-    for name, fact in facts.items():
-        table.add_row(name, Text(fact, style="bold" if name in ("time", "memory") else ""))
-    return table
-
-
-def consent(found: Estimated | None, missing: Sequence[dict[str, Any]]) -> str:
-    """What a training takes, and what has to be fetched for it: from where, how much, under which licence."""
-    lines = ["How long it takes is not known yet."]
-    if found is not None:
-        memory = size(found.memory_bytes) if found.memory_bytes else "an unknown amount"
-        lines = [f"It takes {about(found.minutes)} and {memory} of memory. It goes on without this screen."]
-    for asset in missing:
-        lines += [
-            "",
-            f"{asset['title']} will be fetched: {size(asset['bytes'])} from {asset['source']}",
-            f"licence: {asset['licence']}. {asset['terms']}".rstrip(),
-        ]
-    return "\n".join(lines)
-
-
-WRONG = {"model": wrong_model, "samples": wrong_number}
 
 
 class TrainScreen(Place):
@@ -263,7 +208,7 @@ class TrainScreen(Place):
         elif found is None:
             cost.update("estimating …" if self.desk.main.alive else "no engine: ctrl+r starts it")
         else:
-            cost.update(_cost(found))
+            cost.update(cost_table(found))
 
     # --- the job ----------------------------------------------------------------------------------------
 
@@ -339,7 +284,7 @@ class TrainScreen(Place):
         self.lines.odd.clear()
         running = self.job.running
         if not running and not events and not self.progress.ending:
-            words = self._last_words(self.job)
+            words = self.job.last_words
             if self._stopped or words in ("KeyboardInterrupt", "stopped"):
                 self.progress.ending = "stopped before it learnt anything; g starts it again"
                 self.progress.say(self.progress.ending)
@@ -351,14 +296,6 @@ class TrainScreen(Place):
         if self._drawn == 1 and not running:
             self.desk.ask_survey()  # there may be new runs on disk
         self._drawn = int(running)
-
-    @staticmethod
-    def _last_words(job: Job) -> str:
-        try:
-            lines = Path(job.errors).read_text(encoding="utf-8", errors="replace").splitlines()
-        except OSError:
-            return ""
-        return next((line for line in reversed(lines) if line.strip()), "")
 
     def action_pause(self) -> None:
         """Holds the training, or lets it go on."""

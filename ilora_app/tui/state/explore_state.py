@@ -194,7 +194,8 @@ class Scene:
         rows, push = own_rows(self.ranked), pushes(self.edit, self.ranked)
         if not push:
             return False
-        low, high = -STRONGEST, STRONGEST
+        middle = max(by for place, by in enumerate([*push, 0.0]) if place != expert)
+        low, high = middle - STRONGEST, middle + STRONGEST
         for _ in range(40):
             push[expert] = (low + high) / 2
             if mean_of(pushed_rows(rows, push))[expert] < weight:

@@ -80,7 +80,7 @@ class HistoryList(Rows):
         title = self.world.title(self.why.item)
         if self._largest() < WHY_LEAST:
             return fit(f" no item matters to {title}", width)
-        return fit(f" change of log-probability: {title}", width)
+        return fit(f"   what each does for {title}", width)
 
     def detail(self, index: int) -> str:
         """Date and genres of an item."""

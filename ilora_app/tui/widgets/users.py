@@ -24,9 +24,7 @@ class UserList(Rows):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("slash", "screen.search_users", "Search", tooltip="search users by id, title, genre or part"),
         Binding("o", "screen.order_users", "Order", tooltip="sort users by length or by how one-sided"),
-        Binding(
-            "n", "screen.own_taste", "Own taste", tooltip="your own taste: a new one, or the one you had"
-        ),
+        Binding("n", "screen.own_taste", "Own taste", tooltip="your own taste, a new one or yours"),
     ]
 
     def __init__(self, **options: Any) -> None:

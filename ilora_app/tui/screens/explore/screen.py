@@ -41,7 +41,7 @@ class ExploreScreen(PeopleKeys, ReplayKeys):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("p", "replay", "Replay", tooltip="replay this life from its third item on, or stop"),
         Binding("space", "pause", "Pause", show=False, tooltip="hold the replay, or go on"),
-        Binding("r", "reset", "Reset", tooltip="take back all edits"),
+        Binding("r", "reset", "Reset", show=False, tooltip="take back all edits"),
         Binding("u", "wind(True)", "Undo", show=False, tooltip="undo the last edit, push or lock"),
         Binding("ctrl+y", "wind(False)", "Redo", show=False, tooltip="make the edit again that was undone"),
         Binding("full_stop", "walk(1)", "Step", show=False, tooltip="one item on in this life"),

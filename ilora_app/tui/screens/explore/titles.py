@@ -59,6 +59,8 @@ def history_titles(scene: Scene, replaying: bool, paused: bool, detail: str) -> 
     title = f"User {scene.user.user} · {scene.position} of {len(scene.user.items)} seen"
     if replaying:
         return title, "paused: space goes on, . steps" if paused else "replaying: space pauses"
+    if scene.why is not None:
+        return title, "bars: change of log-probability"
     if scene.edited:
         return title, "edited: u undoes, r resets"
     if scene.position != len(scene.user.items) - 1:
