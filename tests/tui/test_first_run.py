@@ -9,7 +9,7 @@ from core.serving.protocol import Fetch, Open, RequestFailed
 from ilora_app.tui.screens.dialogs.first_run import FirstRun
 from ilora_app.tui.screens.explore.screen import ExploreScreen
 from tests.tui.conftest import Drive, settle, text_of
-from tests.tui.stand_in import DEMO, ILORA, with_options
+from tests.tui.stand_in import DEMO, ILORA, LORA, with_options
 
 
 async def test_sizes_and_licences_come_before_any_byte(drive: Drive) -> None:
@@ -127,3 +127,17 @@ async def test_on_a_small_screen_all_of_it_can_be_read(drive: Drive) -> None:
         await settle(pilot)
         assert "in all" in text_of(app)
         assert "Fetch" in text_of(app)
+
+
+async def test_a_run_of_a_dataset_that_is_not_here_is_not_fetched_for_by_itself(drive: Drive) -> None:
+    async with drive() as (app, pilot):
+        for asset in app.desk.survey.assets:
+            asset["cached"] = asset["kind"] == "model"
+        before = len(app.desk.main.asked)
+        app.desk.open(LORA)
+        await settle(pilot)
+        assert not any(isinstance(asked, Open | Fetch) for asked in app.desk.main.asked[before:])
+        await pilot.press("F")
+        await settle(pilot)
+        assert isinstance(app.screen, FirstRun)
+        assert "GroupLens research licence" in text_of(app)

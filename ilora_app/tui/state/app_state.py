@@ -108,12 +108,16 @@ class Desk:
     def fetch(self) -> None:
         """Fetches what is missing."""
         self._enter(Stage.FETCHING)
-        self.main.ask(Fetch, dataset=self.dataset)
+        run = self.record(self.run)
+        self.main.ask(Fetch, dataset=run["dataset"] if run else self.dataset)
 
     def open(self, run: str | None) -> None:
         """Opens a run, or the sequence encoder where there is none."""
-        self._enter(Stage.OPENING)
         self.run = run
+        if self.missing:  # nothing is fetched but by a yes on the screen that F shows
+            self._enter(Stage.MISSING)
+            return
+        self._enter(Stage.OPENING)
         self._opening = self.main.ask(Open, out=str(self.out), run=run, dataset=self.dataset)
 
     async def open_beside(self, run: str | None = None) -> None:
@@ -154,7 +158,7 @@ class Desk:
         found = self.survey.assets if self.survey else []
         run = self.record(self.run) or self.record(self._newest())
         models = {asset["name"] for asset in found if asset["kind"] == "model"}
-        needed = {self.dataset, *({run["model"]} if run else models)}
+        needed = {run["dataset"], run["model"]} if run else {self.dataset, *models}
         return [asset for asset in found if not asset["cached"] and asset["name"] in needed]
 
     def missing_for(self, dataset: str, model: str) -> list[dict[str, Any]]:
