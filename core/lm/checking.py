@@ -72,7 +72,9 @@ class Case:
     def noise(self) -> float:
         """How far the model's own answers move when every number that it reads moves by its last bit."""
         prefix, *branches = self.rows
-        return self.off(self._likelihoods([self._ask([*prefix, *branch], jitter=True) for branch in branches]))
+        return self.off(
+            self._likelihoods([self._ask([*prefix, *branch], jitter=True) for branch in branches])
+        )
 
     def _ask(self, row: list[int], jitter: bool = False) -> Tensor:
         ids = torch.tensor([row], device=self.device)
@@ -125,7 +127,9 @@ def find_reading(llm: LanguageModel) -> Reading:
         case = Case(llm)
         allowed = min(max(rounding(llm), NOISE * case.noise), CEILING)
         packed = not has_unknown_window(llm.decoder.config)
-        ways = [Reading(split, together) for together in (True, False)[not packed :] for split in (True, False)]
+        ways = [
+            Reading(split, together) for together in (True, False)[not packed :] for split in (True, False)
+        ]
         said = ""
         for way in ways:
             wrong = _fault(case, way, allowed)

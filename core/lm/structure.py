@@ -16,7 +16,9 @@ from transformers.pytorch_utils import Conv1D
 
 from core.errors import ModelError
 
-KINDS_HINT = "docs/models.md lists the kinds of models that work, such as Llama, Qwen, Mistral, Gemma and GPT-2"
+KINDS_HINT = (
+    "docs/models.md lists the kinds of models that work, such as Llama, Qwen, Mistral, Gemma and GPT-2"
+)
 
 
 def layer_list(decoder: nn.Module) -> tuple[str, nn.ModuleList]:
@@ -155,7 +157,11 @@ def _with(module: nn.Module, path: Sequence[str], part: nn.Module) -> nn.Module:
     if not path:
         return part
     other = copy.copy(module)
-    for name in ("forward", "_hf_hook", "_old_forward"):  # put there by accelerate, bound to the module itself
+    for name in (
+        "forward",
+        "_hf_hook",
+        "_old_forward",
+    ):  # put there by accelerate, bound to the module itself
         vars(other).pop(name, None)
     vars(other)["_modules"] = {**module._modules, path[0]: _with(getattr(module, path[0]), path[1:], part)}
     return other

@@ -191,19 +191,20 @@ async def test_a_stopped_training_goes_on_with_its_own_settings_and_the_form_sho
         screen = await in_training(app, pilot)
         await pilot.press("x")
         await until(pilot, lambda: screen.progress.ending)
-        assert "stopped at step 3 of iLoRA; g goes on" in text_of(app)
+        assert "stopped at step 3 of iLoRA; c goes on" in text_of(app)
         await until(pilot, lambda: not trainer[0].running)
     async with drive() as (app, pilot):
         await pilot.press("3")
         await settle(pilot)
         screen, form = app.screen, app.screen.query_one(Form)
+        await until(pilot, lambda: screen.progress.ending)
         assert screen._options() == trainer[0].options
         form.focus()
         form.cursor = [setting.key for setting in form.settings].index("preset")
         await pilot.press("right")
         await settle(pilot)
         assert screen._options() != trainer[0].options
-        await pilot.press("g")
+        await pilot.press("c")
         await until(pilot, lambda: len(trainer) == 2 and screen.progress.method == "ilora")
         assert trainer[1].command == trainer[0].command
         assert screen._options() == trainer[0].options

@@ -48,7 +48,7 @@ class TrainScreen(Place):
     PLACE = "train"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("p", "pause", "Pause/go on", tooltip="hold the training, or let it go on"),
-        Binding("g", "go_on", "Go on", tooltip="the stopped training goes on, with its own settings"),
+        Binding("c", "go_on", "Go on", tooltip="the stopped training goes on, with its own settings"),
         Binding("x", "stop", "Stop (saves)", tooltip="stop the training; what was learnt is saved"),
     ]
 
@@ -286,7 +286,7 @@ class TrainScreen(Place):
         if not running and not events and not self.progress.ending:
             words = self.job.last_words
             if self._stopped or words in ("KeyboardInterrupt", "stopped"):
-                self.progress.ending = "stopped before it learnt anything; g starts it again"
+                self.progress.ending = "stopped before it learnt anything; c starts it again"
                 self.progress.say(self.progress.ending)
             else:
                 self.progress.ending = "it ended without a word"
