@@ -196,7 +196,7 @@ def test_without_a_terminal_it_says_so_and_ends() -> None:
     )
     assert found.returncode == 2
     assert found.stdout == b""
-    assert b"error: the terminal interface needs a terminal" in found.stderr
+    assert b"error: tui needs a terminal" in found.stderr
     assert b"hint:" in found.stderr
 
 

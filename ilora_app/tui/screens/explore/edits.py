@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from textual.markup import escape
+
 from core.serving.protocol import BENCHMARK, Why
 from ilora_app.tui.screens.dialogs.search import ItemSearch
 from ilora_app.tui.screens.explore.base import ExploreBase
@@ -100,4 +102,4 @@ class EditKeys(ExploreBase):
         question = self.scene.question()
         self.asked_why = self.desk.main.ask(Why, question=question, item=item, candidates=ranked.items)
         history = self.query_one(HistoryList)
-        history.border_subtitle = f"why {self.desk.world.title(item)} …"
+        history.border_subtitle = escape(f"why {self.desk.world.title(item)} …")

@@ -8,6 +8,7 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container, Vertical
+from textual.markup import escape
 from textual.widgets import Input
 
 from core.events import Event
@@ -113,8 +114,8 @@ class ExploreScreen(PeopleKeys, ReplayKeys):
                 self.scene.why = event
                 self.draw()
             case RequestFailed() if event.request in (self.asked, self.asked_why):
-                self.query_one(RankingList).border_subtitle = f"✕ {event.title}"
-                self.notify(f"{event.title}\n{event.hint}", severity="error")
+                self.query_one(RankingList).border_subtitle = escape(f"✕ {event.title}")
+                self.notify(f"{event.title}\n{event.hint}", severity="error", markup=False)
 
     def _hear_beside(self, event: Event) -> None:
         if isinstance(event, WarmedUp):
@@ -176,8 +177,8 @@ class ExploreScreen(PeopleKeys, ReplayKeys):
         ranking = self.query_one(RankingList)
         opened = self.desk.beside_opened
         ranking.show(world, scene, opened.method if opened else "", None)
-        ranking.border_title = titles.ranking_title(scene, world)
-        ranking.border_subtitle = titles.verdict(scene, world)
+        ranking.border_title = escape(titles.ranking_title(scene, world))
+        ranking.border_subtitle = escape(titles.verdict(scene, world))
         self.draw_life()
         keys = (scene.edited, self.replaying, scene.user is None)
         if keys != self._keys:  # making the footer anew is the dearest thing here
@@ -189,7 +190,7 @@ class ExploreScreen(PeopleKeys, ReplayKeys):
         fits = history.tall == 1 and history.has_focus and bool(history.items)
         detail = history.detail(history.cursor) if fits else ""
         found = titles.history_titles(self.scene, self.replaying, self.paused, detail)
-        history.border_title, history.border_subtitle = found
+        history.border_title, history.border_subtitle = map(escape, found)
 
     @on(Rows.Highlighted, "#history")
     def _item_highlighted(self) -> None:
