@@ -129,23 +129,21 @@ class WarmEngine:
         runs, problems = list_runs(Path(request.out))
         if (demo := read_run(DEMO)).dataset == request.dataset:
             runs.append(demo)  # last: it comes with the program, whatever else there is
-        found = []
-        for run in runs:
-            found.append(
-                {
-                    "path": str(run.path),
-                    "dataset": run.dataset,
-                    "split": run.split,
-                    "method": run.method,
-                    "seed": run.seed,
-                    "created": run.created,
-                    "samples_sha256": run.samples_sha256,
-                    "metrics": run.metrics,
-                    "demo": run.path == DEMO,
-                    "model": run.config.model.name if run.method in LLM_METHODS else None,
-                }
-            )
-        cards, unread = known_cards()
+        found = [
+            {
+                "path": str(run.path),
+                "dataset": run.dataset,
+                "split": run.split,
+                "method": run.method,
+                "seed": run.seed,
+                "created": run.created,
+                "samples_sha256": run.samples_sha256,
+                "metrics": run.metrics,
+                "demo": run.path == DEMO,
+                "model": run.config.model.name if run.method in LLM_METHODS else None,
+            }
+            for run in runs
+        ]
         self.emit(Surveyed(request.request, list(_assets(cards)), found, problems + unread, {}))
 
     def _fetch(self, request: Fetch) -> None:
