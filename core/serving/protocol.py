@@ -91,8 +91,10 @@ class Question:
     position: int | None = None
     """Index of the target in the user's sequence."""
     retrieve: int = RETRIEVED
-    omega: list[float] | None = None
-    """Expert weights to use in the gate's place."""
+    push: list[float] | None = None
+    """Change of each expert's logit, on top of what every layer's own gate says."""
+    lock: int | None = None
+    """The expert that has everything in every layer."""
     candidates: list[int] | None = None
     """Rank exactly these, such as those that another run ranked."""
 
@@ -260,7 +262,7 @@ class Ranked(Answer):
     gate: list[float] | None
     """What the gate says, also where other weights were used."""
     omega: list[float] | None
-    """The weights that were used."""
+    """The weights that were used, their mean where there are several gates."""
     items: list[int]
     scores: list[float]
     encoder_scores: list[float]
@@ -271,6 +273,8 @@ class Ranked(Answer):
     milliseconds: float
     gate_by_layer: list[list[float]] | None = None
     """Where every adapted layer has a gate of its own: K weights per layer, lowest layer first."""
+    omega_by_layer: list[list[float]] | None = None
+    """The weights that were used in each of these layers."""
 
 
 @dataclass(frozen=True)

@@ -91,6 +91,8 @@ class WarmEngine:
     def __init__(self, emit: Emit, precision: str = "auto") -> None:
         self.emit, self.precision = emit, precision
         self.session: Session | None = None
+        self._estimating, self._wanted = threading.Lock(), -1
+        self._thread: threading.Thread | None = None
         self._handlers: dict[type[Request], Callable[[Any], None]] = {
             Survey: self._survey,
             Fetch: self._fetch,
@@ -105,11 +107,16 @@ class WarmEngine:
         """Answers until the inbox is closed."""
         while (request := inbox.take()) is not None:
             self.answer(request)
+        if self._thread is not None:
+            self._thread.join()
 
     def answer(self, request: Request) -> None:
         """Answers one request; what the user can act on becomes a `RequestFailed`."""
+        self._say(request, lambda: self._handlers[type(request)](request))
+
+    def _say(self, request: Request, answer: Callable[[], None]) -> None:
         try:
-            self._handlers[type(request)](request)
+            answer()
         except IloraError as error:
             self.emit(RequestFailed(request.request, error.title, error.hint))
         except Exception as error:  # whatever one request did, the next one gets its answer
@@ -120,25 +127,23 @@ class WarmEngine:
 
     def _survey(self, request: Survey) -> None:
         runs, problems = list_runs(Path(request.out))
-        if not runs and (demo := read_run(DEMO)).dataset == request.dataset:
-            runs = [demo]  # until there is a first run
-        found = []
-        for run in runs:
-            found.append(
-                {
-                    "path": str(run.path),
-                    "dataset": run.dataset,
-                    "split": run.split,
-                    "method": run.method,
-                    "seed": run.seed,
-                    "created": run.created,
-                    "samples_sha256": run.samples_sha256,
-                    "metrics": run.metrics,
-                    "demo": run.path == DEMO,
-                    "model": run.config.model.name if run.method in LLM_METHODS else None,
-                }
-            )
-        cards, unread = known_cards()
+        if (demo := read_run(DEMO)).dataset == request.dataset:
+            runs.append(demo)  # last: it comes with the program, whatever else there is
+        found = [
+            {
+                "path": str(run.path),
+                "dataset": run.dataset,
+                "split": run.split,
+                "method": run.method,
+                "seed": run.seed,
+                "created": run.created,
+                "samples_sha256": run.samples_sha256,
+                "metrics": run.metrics,
+                "demo": run.path == DEMO,
+                "model": run.config.model.name if run.method in LLM_METHODS else None,
+            }
+            for run in runs
+        ]
         self.emit(Surveyed(request.request, list(_assets(cards)), found, problems + unread, {}))
 
     def _fetch(self, request: Fetch) -> None:
@@ -220,7 +225,15 @@ class WarmEngine:
         self.emit(differences(request.request, Path(request.run), Path(request.other)))
 
     def _estimate(self, request: Estimate) -> None:
-        self.emit(estimate(request))
+        """Works out an estimate in a thread of its own: rankings do not wait until the data is read."""
+        self._wanted = request.request
+        self._thread = threading.Thread(target=self._estimate_newest, args=(request,), daemon=True)
+        self._thread.start()
+
+    def _estimate_newest(self, request: Estimate) -> None:
+        with self._estimating:
+            if request.request == self._wanted:  # a newer one came while this one waited
+                self._say(request, lambda: self.emit(estimate(request)))
 
     def _opened(self, request: Asking) -> Session:
         if self.session is None:
@@ -236,7 +249,7 @@ def estimate(request: Estimate) -> Estimated:
 
     Raises:
         InputError: preset, dataset or a method is unknown.
-        AssetError, DataError: the dataset cannot be read.
+        AssetError, DataError: the dataset cannot be read; it is never fetched for an estimate.
     """
     import torch
 
@@ -248,6 +261,11 @@ def estimate(request: Estimate) -> Estimated:
     from core.methods import check_method
 
     check(bool(request.methods), "no methods are chosen", "choose at least one")
+    check(
+        cache.find(load_card(request.dataset).asset) is not None,
+        f"{request.dataset} is not on this machine",
+        "its size, licence and source are shown before it is fetched",
+    )
     SEEDS.check(request.seeds)
     for method in request.methods:
         check_method(method)

@@ -44,6 +44,7 @@ from core.serving.protocol import (
     Why,
 )
 from ilora_app.tui.engine.messages import EngineSaid
+from ilora_app.tui.state.explore_state import mean_of, pushed_rows
 
 EXPERTS = 4
 GENRES = ("Comedy", "Horror", "Western", "Drama")
@@ -225,7 +226,9 @@ def ranked(
     if target is not None and target not in candidates and asked.source != CATALOGUE:
         candidates = [target, *candidates[1:]]
     natural = gate(asked.history)
-    omega = asked.omega or natural
+    rows = by_layer(natural, layers)
+    used = pushed_rows(rows or [natural], asked.push or (), asked.lock)
+    omega = mean_of(used)
     pull = sum(asked.history) + 3 * len(asked.history)
 
     def score(item: int) -> float:
@@ -254,7 +257,8 @@ def ranked(
         },
         target_place=33 if asked.source == CATALOGUE else None,
         milliseconds=84.0,
-        gate_by_layer=by_layer(natural, layers) if gated else None,
+        gate_by_layer=rows if gated else None,
+        omega_by_layer=used if gated and rows else None,
     )
 
 

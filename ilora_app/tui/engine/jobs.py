@@ -85,6 +85,25 @@ class Job:
                 os.kill(self.pid, number)
 
     @property
+    def last_words(self) -> str:
+        """The last line of its stderr; nothing where it left none."""
+        try:
+            lines = Path(self.errors).read_text(encoding="utf-8", errors="replace").splitlines()
+        except OSError:
+            return ""
+        return next((line for line in reversed(lines) if line.strip()), "")
+
+    @property
+    def options(self) -> list[str]:
+        """What the benchmark was asked for, without where it writes: the same again goes on with it."""
+        return self.command[4 : self.command.index("--out")] if "--out" in self.command else []
+
+    def option(self, name: str) -> str | None:
+        """The value of an option such as `dataset`; None where it was left out."""
+        flag = f"--{name}"
+        return self.options[self.options.index(flag) + 1] if flag in self.options else None
+
+    @property
     def shown(self) -> str:
         """The command as a person would type it."""
         return "ilora-app " + shlex.join(self.command[3:])

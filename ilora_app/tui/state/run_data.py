@@ -114,7 +114,7 @@ class World:
             usable = [user for user in usable if user.user.casefold().startswith(asked)]
         elif asked:
             wanted = set(self.find_items(asked))
-            matches = {user.user: sum(item in wanted for item in user.items) for user in usable}
+            matches = {user.user: sum(item in wanted for item in self.newest(user)) for user in usable}
             usable = [user for user in usable if matches[user.user]]
         if order == "length":
             usable.sort(key=lambda user: -len(user.items))
@@ -127,13 +127,14 @@ class World:
             usable.sort(key=lambda user: rank.index(user.part))
         return usable, matches
 
+    def newest(self, user: User) -> list[int]:
+        """The history that is shown when the user is chosen: what came before their last item."""
+        return user.items[:-1][-self.max_history :]
+
     def favourite(self, user: User) -> str:
         """The genre that most of a user's newest history has."""
         counts = Counter(
-            tag
-            for item in user.items[:-1][-self.max_history :]
-            if item < len(self.tags)
-            for tag in self.tags[item]
+            tag for item in self.newest(user) if item < len(self.tags) for tag in self.tags[item]
         )
         return counts.most_common(1)[0][0] if counts else ""
 
