@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 TEMPORARY_MARK = ".part-"
 """What every temporary name contains; a file of such a name is safe to delete when its writer is gone."""
+LARGEST_TEXT = 1 << 22
+"""Bytes of the largest card or record that is read: a hundred times what the program writes."""
 
 
 def atomic_write(path: Path | str, content: bytes | str) -> Path:
@@ -78,6 +82,22 @@ def sha256_of_file(path: Path) -> str:
     """Checksum of a file's content, 64 hexadecimal digits."""
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def read_regular(path: Path, most: int = LARGEST_TEXT) -> bytes:
+    """The content of a regular file; a pipe or a device, which may never end, is refused.
+
+    Raises:
+        OSError: it cannot be read, is no regular file, or has more than `most` bytes.
+    """
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)  # a pipe would wait
+    with os.fdopen(os.open(path, flags), "rb") as handle:
+        if not stat.S_ISREG(os.fstat(handle.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        content = handle.read(most + 1)
+    if len(content) > most:
+        raise OSError(errno.EFBIG, f"more than {most >> 20} MiB", str(path))
+    return content
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from core.assets import spec
+from core.config.settings import DATASET_NAME
 from core.data.tables import EXAMPLE, REPEATS, InteractionsTable, ItemsTable, WindowsTable
 from core.errors import DataError
 
 SPLITS = ("paper", "leave-one-out")
 TITLE_STYLES = ("as-is", "trailing-article")
-NAME = "[a-z0-9][a-z0-9-]{0,63}"
 
 
 @dataclass(frozen=True)
@@ -267,7 +267,7 @@ class DatasetCard:
     """Published figures on this dataset."""
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(NAME, self.name):
+        if not re.fullmatch(DATASET_NAME, self.name):
             raise DataError(f"'{self.name}' cannot be a dataset's name", "use small letters, digits and '-'")
         if not self.sources:
             raise DataError("the card lists no [[sources]]", EXAMPLE)

@@ -191,9 +191,12 @@ def _say_added(added: Added) -> None:
 
 
 def _list(as_json: bool) -> None:
-    from core.data.card_files import list_cards, load_card
+    from core.data.card_files import known_cards
 
-    rows = [_record(load_card(name)) for name in list_cards()]
+    cards, problems = known_cards()
+    rows = [_record(card) for card in cards]
+    for problem in problems:
+        typer.echo(f"left out: {problem}", err=True)
     if as_json:
         typer.echo(json.dumps({"datasets": rows}, indent=2, ensure_ascii=False))
         return

@@ -40,13 +40,13 @@ def examine(model: str | None, revision: str, precision: str = "auto") -> dict[s
     from core.assets import cache, spec
     from core.assets import known as assets_known
     from core.config.settings import ModelConfig
-    from core.data.card_files import list_cards, load_card
+    from core.data.card_files import known_cards
     from core.lm.doctor import embedded_check, model_size, try_quantizations
     from core.lm.loading import free_memory, settle_precision
 
     asked = None if model is None else ModelConfig(model, revision, precision=precision)
     wanted = None if asked is None else asdict(model_size(asked))
-    known = [load_card(name).asset for name in list_cards()] + [m.asset for m in assets_known.MODELS.values()]
+    known = [card.asset for card in known_cards()[0]] + [m.asset for m in assets_known.MODELS.values()]
     checked = embedded_check()
     embedded = None
     if checked is not None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from core.config.bounds import SEED
 from ilora_app.cli.choosing import DEFAULT_OUT
 from ilora_app.cli.options import choose_preset, given_settings, with_run_options
 from ilora_app.cli.running import kept_command, run_plan
@@ -30,7 +31,7 @@ def train(
     preset: Annotated[
         str | None, typer.Option(help="quick, standard, paper, or auto (by hardware; the default).")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Training seed; 0 if left out.")] = None,
+    seed: Annotated[int | None, typer.Option(help=f"Training seed; 0 if left out. \\[{SEED}]")] = None,
     out: Annotated[Path, typer.Option(help="Folder for results and models, as for `bench`.")] = DEFAULT_OUT,
     tensorboard: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write TensorBoard event files into this folder.")
@@ -101,8 +102,7 @@ def _plan(
             f"ilora-app bench --methods {method} measures it; train one of: {', '.join(SAVED_METHODS)}",
         )
     seed = seed if seed is not None else file.seed or 0
-    if seed < 0:
-        raise InputError(f"the seed is {seed}", "give 0 or more")
+    SEED.check(seed)
     chosen, notice = choose_preset(preset or file.preset or "auto")
     config = resolve(chosen, file.settings, given_settings(given))
     command = kept_command(sys.argv[1:])
