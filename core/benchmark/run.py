@@ -16,6 +16,7 @@ from core.benchmark import budget, estimates
 from core.benchmark.testing import CHUNK, rank_cases, unique
 from core.config.checks import check
 from core.config.settings import RunConfig, without_news
+from core.data.card_files import load_card
 from core.data.loading import load_task_data
 from core.data.types import Dataset, Samples
 from core.errors import InputError, Interrupted, ResultError
@@ -87,12 +88,18 @@ class Plan:
 def method_config(config: RunConfig, method: str) -> dict[str, Any]:
     """The settings that decide a method's result, and no others; without a gate there are no experts.
 
-    A baseline is its own kind of encoder, whichever one the gate reads.
+    A baseline is its own kind of encoder, whichever one the gate reads. How many items an encoder reads is
+    the dataset's rule, and stands among its settings.
+
+    Raises:
+        InputError: there is no such dataset.
     """
     record = settle(config, method).to_dict()
     kept = {part: record[part] for part in CONFIG_PARTS[method] if part in record}
     if "adapter" in kept and "gate" not in kept:
         del kept["adapter"]["experts"], kept["training"]["gate_rate_multiplier"]
+    if "encoder" in kept:
+        kept["encoder"]["max_history"] = load_card(config.data.dataset).rules.max_history
     if method in ENCODER_METHODS:
         del kept["encoder"]["kind"]
     if "model" in kept:

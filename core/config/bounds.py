@@ -50,7 +50,6 @@ BOUNDS = {
     "encoder.epochs": Bound(1, 10**6, "epochs"),
     "encoder.steps": Bound(0, 10**9, "the encoder's number of steps"),
     "encoder.patience": Bound(1, 10**6, "the encoder's patience"),
-    "encoder.max_history": Bound(1, 1000, "the encoder's max history"),
     "adapter.rank": Bound(1, 1024, "rank"),
     "adapter.alpha": Bound(0, 10**6, "alpha", open=True),
     "adapter.dropout": Bound(0, 0.99, "the adapter's dropout"),

@@ -26,6 +26,8 @@ TUNING_GRID: tuple[dict[str, float], ...] = tuple(
 )
 """What `EncoderConfig.tune` tries, the same settings for every encoder; validation MRR chooses."""
 EMBEDDED = "smollm2-135m-instruct"
+RETIRED = {"encoder": ("max_history",)}
+"""Settings of earlier versions by part, which saved configs may still name; `max_history` is the card's."""
 OLDER = "older"
 """In a field's metadata: what a file written before the setting existed means by leaving it out."""
 DATASET_NAME = "[a-z0-9][a-z0-9-]{0,63}"
@@ -84,8 +86,6 @@ class EncoderConfig:
     """At most this many optimizer steps in all, however many epochs that makes; 0: no such limit."""
     patience: int = 4
     """Validations without improvement before training stops."""
-    max_history: int = 10
-    """Items read, as for every method."""
 
     def __post_init__(self) -> None:
         check_choice(self.kind, ENCODERS, "encoder")
@@ -310,7 +310,9 @@ class RunConfig:
         )
         parts: dict[str, Any] = {}
         for name, kind in kinds.items():
-            values = record[name]
+            values = dict(record[name])
+            for setting in RETIRED.get(name, ()):
+                values.pop(setting, None)
             known = {item.name for item in dataclasses.fields(kind)}
             values = {**_older(kind), **values}
             check(

@@ -90,6 +90,7 @@ def _plan(
     """
     from core.benchmark.run import Plan
     from core.config.run_file import resolve
+    from core.data.loading import check_max_history
     from core.errors import InputError
     from core.methods import check_method
     from core.runs.store import SAVED_METHODS
@@ -105,6 +106,7 @@ def _plan(
     SEED.check(seed)
     chosen, notice = choose_preset(preset or file.preset or "auto")
     config = resolve(chosen, file.settings, given_settings(given))
+    check_max_history(file.settings, config.data)
     command = kept_command(sys.argv[1:])
     return Plan(config, (method,), (seed,), out, chosen, command, models=True), notice
 

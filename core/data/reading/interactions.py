@@ -179,7 +179,7 @@ def build_dataset(
             seen=frozenset(items[start:end].tolist()),
         )
         start = end
-    return Dataset(card.name, card.title, catalogue, sequences, published or {})
+    return Dataset(card.name, card.title, catalogue, sequences, card.rules, published or {})
 
 
 def natural_key(identifier: str) -> tuple[int, int, str]:
