@@ -15,6 +15,8 @@ TEMPORARY_MARK = ".part-"
 """What every temporary name contains; a file of such a name is safe to delete when its writer is gone."""
 LARGEST_TEXT = 1 << 22
 """Bytes of the largest card or record that is read: a hundred times what the program writes."""
+LARGEST_RESULT = 1 << 27
+"""Bytes of the largest file with a line for each case: two million cases."""
 
 
 def atomic_write(path: Path | str, content: bytes | str) -> Path:

@@ -14,6 +14,7 @@ from pathlib import Path
 from core.benchmark import estimates
 from core.config.checks import check, sha256_of
 from core.config.presets import with_overrides
+from core.config.saved import lasting
 from core.config.settings import DataConfig, RunConfig
 from core.data.types import Samples
 from core.errors import InputError
@@ -98,7 +99,7 @@ def _fewer_positions(
 
 def count(samples: Samples) -> int:
     """Test cases, each once."""
-    return len({(case.user, case.position) for cases in samples.test.values() for case in cases})
+    return len(samples.asked)
 
 
 def _shared(config: RunConfig, jobs: Sequence[Job], samples: Samples, allowed: float) -> RunConfig:
@@ -180,7 +181,7 @@ def _notes(
 
 def decision_path(out: Path, config: RunConfig, jobs: Sequence[Job], minutes: float) -> Path:
     """Where the decision about such a benchmark lies below the output folder."""
-    key = sha256_of([config.to_dict(), [list(job) for job in jobs], minutes])
+    key = sha256_of([lasting(config), [list(job) for job in jobs], minutes])
     return out / "work" / "budgets" / f"{key[:12]}.json"
 
 

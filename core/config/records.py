@@ -1,18 +1,23 @@
-"""The door for what files say: TOML and JSON become frozen dataclasses of the right types, or an error."""
+"""The one way in and out for what files and lines say: TOML and JSON become typed records, or an error.
+
+By hand: a third of the import time of msgspec, a seventh of that of cattrs, a fifteenth of that of pydantic
+(12, 37, 80, 180 ms on two busy cores), and every message names the key and what it must be.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
-import re
-import tomllib
 import types
 import typing
-from collections.abc import Mapping
+from collections import abc
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
+from core.config.kinds import Rule, is_text
 from core.errors import DataError
 from core.files import LARGEST_TEXT, read_regular
 
@@ -20,8 +25,43 @@ T = TypeVar("T")
 
 _LIMIT = 1 << 53  # beyond it, numbers are neither sizes nor columns
 _DEPTH = 64  # levels of lists and tables; no record of ours has more than six
-_UNPRINTABLE = re.compile("[\ud800-\udfff]")  # halves of characters, which no file or screen can take
 _NAMES = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
+
+
+class Misfit(DataError):
+    """A value that does not fit its type: the title is for people who write cards, `said` for saved files."""
+
+    def __init__(self, title: str, hint: str, said: str) -> None:
+        super().__init__(title, hint)
+        self.said = said
+
+    @staticmethod
+    def of_value(where: str, words: str, value: object) -> Misfit:
+        """A value of the wrong type, or one that breaks a rule."""
+        return Misfit(
+            f"'{where}' must be {words}",
+            f"it is {shown(value)}",
+            f"{where} must be {words}, found {shown(value)}",
+        )
+
+    @staticmethod
+    def of_unknown(where: str, keys: Sequence[object], known: Iterable[str]) -> Misfit:
+        """Keys that the type does not have."""
+        hint = f"known here: {', '.join(sorted(known))}"
+        names = ", ".join(shown_key(key) for key in keys)
+        title = f"unknown key '{_dotted(where, shown_key(keys[0]))}'"
+        return Misfit(title, hint, f"{where} has unknown {names}".lstrip())
+
+    @staticmethod
+    def of_missing(where: str, keys: Sequence[str]) -> Misfit:
+        """Keys without a default that are not there."""
+        title = f"missing key '{_dotted(where, keys[0])}'"
+        return Misfit(title, f"add {keys[0]} = … to it", f"{where} lacks {', '.join(keys)}".lstrip())
+
+
+_Read = Callable[[Any, str], Any]
+Upgrade = Callable[[dict[str, Any]], dict[str, Any]]
+"""Turns a record of one version of a format into one of the next."""
 
 
 def read_text(path: Path, most: int = LARGEST_TEXT) -> str:
@@ -45,6 +85,8 @@ def toml_of(text: str, name: str) -> dict[str, Any]:
     Raises:
         DataError: it is not TOML, or nested too deeply.
     """
+    import tomllib  # here, for screens read no TOML
+
     try:
         return tomllib.loads(text)
     except ValueError as error:  # also a number of thousands of digits
@@ -96,92 +138,187 @@ def _finite(digits: str) -> float:
     return value
 
 
-def is_text(value: object) -> bool:
-    """Whether a value is text that can be written to a file."""
-    return isinstance(value, str) and _UNPRINTABLE.search(value) is None
-
-
 def build(cls: type[T], table: object, where: str = "") -> T:
-    """`cls` filled from a TOML table, tables inside it likewise.
+    """`cls` filled from a table of TOML or JSON, tables inside it likewise.
 
     Args:
-        cls: a dataclass of text, numbers, booleans, dataclasses, and tuples, lists or dicts of these.
+        cls: a dataclass of text, numbers, booleans, dataclasses, and tuples, lists or dicts of these; what is
+            `Annotated` with a `Rule` must also keep it.
         table: what the parser returned.
         where: the dotted name of the table, for messages.
 
     Raises:
-        DataError: a key is unknown or missing, or a value has the wrong type or breaks a field's check.
+        Misfit: a key is unknown or missing, or a value has the wrong type or breaks its rule.
+        IloraError: whatever the check of a dataclass itself says.
     """
-    if not isinstance(table, Mapping):
-        raise DataError(f"{where or 'the card'} must be a table", f"write it as [{where}]")
-    fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    for key in table:
-        if key not in fields:
-            raise DataError(
-                f"unknown key '{_dotted(where, key)}'", f"known here: {', '.join(sorted(fields))}"
-            )
-    for name, field in fields.items():
-        if name not in table and _required(field):
-            raise DataError(f"missing key '{_dotted(where, name)}'", f"add {name} = … to the card")
-    hints = typing.get_type_hints(cls)
-    return cls(**{key: _value(hints[key], value, _dotted(where, key)) for key, value in table.items()})
+    kind: Any = cls
+    built: T = _reader(kind)(table, where)
+    return built
+
+
+def plain(value: Any) -> Any:
+    """A record as `build` reads it again: dataclasses as tables, tuples as lists, all else as it is."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {key: plain(entry) for key, entry in value.items()}
+    return [plain(entry) for entry in value] if isinstance(value, list | tuple) else value
+
+
+def upgraded(record: dict[str, Any], steps: Sequence[Upgrade] = ()) -> dict[str, Any]:
+    """A record of any version as one of the newest, without its `format`.
+
+    Args:
+        record: what the file holds, with its version under `format`.
+        steps: the first turns a record of version 1 into one of version 2, and so on.
+
+    Raises:
+        DataError: the version is no number, or a newer one.
+    """
+    version, newest = record.get("format"), len(steps) + 1
+    if type(version) is not int or version < 1:
+        raise DataError(f"made by an older version (format {shown(version)}, needed {newest})")
+    if version > newest:
+        raise DataError(f"made by a newer version (format {shown(version)}, known {newest})")
+    record = {key: value for key, value in record.items() if key != "format"}
+    for step in steps[version - 1 :]:
+        record = step(record)
+    return record
+
+
+@functools.cache
+def _reader(kind: Any) -> _Read:
+    """What turns a parsed value into `kind`; made once for each type, for results hold many cases."""
+    origin, inner = typing.get_origin(kind), typing.get_args(kind)
+    if origin is typing.Annotated:
+        return _ruled(inner[0], inner[1])
+    if isinstance(kind, types.UnionType) or origin is typing.Union:
+        return _union(inner)
+    if origin in (tuple, list):
+        return _sequence(origin, inner[0])
+    if origin in (dict, abc.Mapping):
+        return _mapping(inner[1])
+    if kind is Any:
+        return lambda value, where: value
+    if dataclasses.is_dataclass(kind) or typing.is_typeddict(kind):
+        return _table(kind)
+    return _scalar(kind, _NAMES[kind])
+
+
+def _scalar(kind: Any, words: str) -> _Read:
+    """Numbers may be written without a decimal point, nothing else is converted."""
+
+    def read(value: Any, where: str) -> Any:
+        if kind is float and type(value) is int and -_LIMIT < value < _LIMIT:
+            return float(value)
+        if type(value) is not kind:
+            raise Misfit.of_value(where, words, value)
+        if (kind is int and abs(value) >= _LIMIT) or (kind is str and not is_text(value)):
+            raise Misfit.of_value(where, words, value)
+        if kind is float and not math.isfinite(value):
+            raise Misfit.of_value(where, words, value)
+        return value
+
+    return read
+
+
+def _ruled(kind: Any, rule: Rule) -> _Read:
+    read_base = _scalar(kind, rule.words) if kind in _NAMES else _reader(kind)
+
+    def read(value: Any, where: str) -> Any:
+        found = read_base(value, where)
+        if not rule.holds(found):
+            raise Misfit.of_value(where, rule.words, value)
+        return found
+
+    return read
+
+
+def _union(options: tuple[Any, ...]) -> _Read:
+    """One of several types: the first whose kind of value this is."""
+    optional = type(None) in options
+    kinds = [option for option in options if option is not type(None)]
+    readers = [(_held(option), _reader(option)) for option in kinds]
+
+    def read(value: Any, where: str) -> Any:
+        if value is None and optional:
+            return None
+        chosen = next((reader for held, reader in readers if type(value) is held), readers[0][1])
+        return chosen(value, where)
+
+    return read
+
+
+def _held(kind: Any) -> Any:
+    """What a parser returns for a type."""
+    origin = typing.get_origin(kind)
+    if origin is typing.Annotated:
+        return _held(typing.get_args(kind)[0])
+    if origin in (tuple, list):
+        return list
+    is_table = dataclasses.is_dataclass(kind) or typing.is_typeddict(kind) or origin in (dict, abc.Mapping)
+    return dict if is_table else kind
+
+
+def _sequence(origin: Any, inner: Any) -> _Read:
+    read_entry = _reader(inner)
+
+    def read(value: Any, where: str) -> Any:
+        if not isinstance(value, list):
+            raise Misfit.of_value(where, "a list", value)
+        return origin(read_entry(entry, f"{where}[{index}]") for index, entry in enumerate(value))
+
+    return read
+
+
+def _mapping(inner: Any) -> _Read:
+    read_key, read_entry = _reader(str), _reader(inner)
+
+    def read(value: Any, where: str) -> Any:
+        if not isinstance(value, Mapping):
+            raise Misfit.of_value(where, "a table", value)
+        return {
+            read_key(key, where): read_entry(entry, _dotted(where, str(key))) for key, entry in value.items()
+        }
+
+    return read
+
+
+def _table(kind: Any) -> _Read:
+    """A dataclass, or a dict of exactly the keys of a `TypedDict`."""
+    hints = typing.get_type_hints(kind, include_extras=True)
+    if dataclasses.is_dataclass(kind):
+        fields = {field.name: field for field in dataclasses.fields(kind)}
+        needed = [name for name, field in fields.items() if _required(field)]
+        readers = {name: _reader(hints[name]) for name in fields}
+    else:
+        needed = sorted(kind.__required_keys__)
+        readers = {name: _reader(hint) for name, hint in hints.items()}
+
+    def read(value: Any, where: str) -> Any:
+        if not isinstance(value, Mapping):
+            raise Misfit.of_value(where or "the whole", "a table", value)
+        if value.keys() - readers.keys():
+            raise Misfit.of_unknown(where, [key for key in value if key not in readers], readers)
+        if missing := [name for name in needed if name not in value]:
+            raise Misfit.of_missing(where, missing)
+        return kind(**{key: readers[key](entry, _dotted(where, key)) for key, entry in value.items()})
+
+    return read
 
 
 def _required(field: dataclasses.Field[Any]) -> bool:
     return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
 
 
-def _value(kind: Any, value: object, where: str) -> Any:
-    """`value` as `kind`; numbers may be written without a decimal point, nothing else is converted."""
-    if isinstance(kind, types.UnionType):
-        return _union(kind, value, where)
-    if typing.get_origin(kind) is tuple:
-        return _tuple(kind, value, where)
-    if typing.get_origin(kind) is list:
-        return list(_tuple(kind, value, where))
-    if typing.get_origin(kind) is dict:
-        return _dict(kind, value, where)
-    if kind is Any:
-        return value
-    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
-        return build(kind, value, where)
-    if kind is float and type(value) is int and abs(value) < _LIMIT:
-        return float(value)
-    outside = (type(value) is int and abs(value) >= _LIMIT) or (type(value) is str and not is_text(value))
-    if type(value) is not kind or outside:
-        raise DataError(f"'{where}' must be {_NAMES.get(kind, kind)}", f"it is {shown(value)}")
-    return value
-
-
-def _union(kind: types.UnionType, value: object, where: str) -> Any:
-    options = [option for option in typing.get_args(kind) if option is not type(None)]
-    if value is None and type(None) in typing.get_args(kind):
-        return None
-    for option in options:
-        if type(value) is option or (isinstance(value, list) and typing.get_origin(option) in (tuple, list)):
-            return _value(option, value, where)
-    return _value(options[0], value, where)
-
-
-def _tuple(kind: Any, value: object, where: str) -> tuple[Any, ...]:
-    if not isinstance(value, list):
-        raise DataError(f"'{where}' must be a list", f"it is {shown(value)}")
-    inner = typing.get_args(kind)[0]
-    return tuple(_value(inner, entry, f"{where}[{index}]") for index, entry in enumerate(value))
-
-
-def _dict(kind: Any, value: object, where: str) -> dict[str, Any]:
-    if not isinstance(value, Mapping):
-        raise DataError(f"'{where}' must be a table", f"it is {shown(value)}")
-    inner = typing.get_args(kind)[1]
-    return {
-        _value(str, key, where): _value(inner, entry, _dotted(where, str(key)))
-        for key, entry in value.items()
-    }
-
-
 def _dotted(where: str, key: str) -> str:
     return f"{where}.{key}" if where else key
+
+
+def shown_key(key: object) -> str:
+    """A key for a message."""
+    text = str(key) if is_text(key) else shown(key)
+    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def shown(value: object) -> str:

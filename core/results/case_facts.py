@@ -50,11 +50,8 @@ def facts_of(dataset: Dataset, samples: Samples, counts: npt.NDArray[np.floating
     """
     shared = shared_titles(dataset.catalogue)
     return {
-        (case.user, case.position): CaseFacts(
-            int(counts[case.target]), len(case.history), bool(shared[case.target])
-        )
-        for cases in samples.test.values()
-        for case in cases
+        place: CaseFacts(int(counts[case.target]), len(case.history), bool(shared[case.target]))
+        for place, case in samples.asked.items()
     }
 
 

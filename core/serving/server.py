@@ -311,24 +311,20 @@ def differences(request: int, run: Path, other: Path) -> Differed:
     Raises:
         ResultError: a result file is missing, or the two met other cases.
     """
+    from core.results.pairing import paired_ranks
+
     results = [result_of(path) for path in (run, other)]
-    if results[0].samples_sha256 != results[1].samples_sha256:
-        raise ResultError("the two runs met different test cases", "compare runs of one dataset and preset")
     tested = [name for name in ("spread", "last") if all(name in found.metrics for found in results)]
     if not tested:
         raise ResultError("the two runs share no test set", "run the benchmark for both")
-    ranks = [
-        {(case.user, case.position): case.rank for case in found.cases if case.set == tested[0]}
-        for found in results
-    ]
+    places, ranks = paired_ranks(results, tested[0])
     cases: list[dict[str, Any]] = [
-        {"user": user, "position": position, "rank": rank, "other": ranks[1][user, position]}
-        for (user, position), rank in ranks[0].items()
-        if (user, position) in ranks[1]
+        {"user": user, "position": position, "rank": int(rank), "other": int(other)}
+        for (user, position), rank, other in zip(places, *ranks, strict=True)
     ]
-    cases.sort(key=lambda case: -abs(int(case["other"]) - int(case["rank"])))
-    gained = sum(int(case["rank"]) < int(case["other"]) for case in cases)
-    lost = sum(int(case["rank"]) > int(case["other"]) for case in cases)
+    cases.sort(key=lambda case: -abs(case["other"] - case["rank"]))
+    gained = sum(case["rank"] < case["other"] for case in cases)
+    lost = sum(case["rank"] > case["other"] for case in cases)
     return Differed(request, str(run), str(other), tested[0], cases, gained, lost, len(cases) - gained - lost)
 
 
