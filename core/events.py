@@ -5,11 +5,11 @@ Engine functions take `emit: Emit` and `should_stop: ShouldStop`; they never pri
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
+
+from core.records import line_of, message_of
 
 
 @dataclass(frozen=True)
@@ -26,23 +26,21 @@ class Event:
 
     def to_json(self) -> str:
         """This event as one line of JSON, its class name under `event`."""
-        return json.dumps({"event": self.name, **dataclasses.asdict(self)}, ensure_ascii=False)
+        return line_of(self, "event")
 
     @staticmethod
     def from_json(line: str) -> Event:
         """The event written by `to_json`.
 
         Raises:
-            ValueError: the line is not JSON, or names no known event, or has other fields.
+            DataError: the line is not JSON, or names no known event, or has other fields or types.
         """
-        record = json.loads(line)
-        if not isinstance(record, dict) or record.get("event") not in Event._registry:
-            raise ValueError(f"not an event: {line[:200]}")
-        kind = Event._registry[record.pop("event")]
-        try:
-            return kind(**record)
-        except TypeError as error:
-            raise ValueError(f"not a {kind.__name__}: {error}") from error
+        return message_of(line, "event", Event._registry)
+
+    @staticmethod
+    def kinds() -> dict[str, type[Event]]:
+        """Every event by its name, as far as their modules are imported."""
+        return dict(Event._registry)
 
 
 @dataclass(frozen=True)
@@ -157,18 +155,6 @@ class Finished(Event):
 
     seconds: float
     paths: list[str]
-
-
-@dataclass(frozen=True)
-class Recommended(Event):
-    """Ranked items for one user."""
-
-    request: int
-    user: str
-    history: list[dict[str, Any]]
-    gate: list[float] | None
-    ranking: list[dict[str, Any]]
-    milliseconds: float
 
 
 @dataclass(frozen=True)

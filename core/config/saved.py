@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from core.config.checks import check
-from core.config.records import build
 from core.config.settings import OLDER, PARTS, RETIRED, RunConfig
 from core.errors import DataError, InputError
+from core.records import build
 
 FIRST_SETTINGS: Mapping[str, tuple[str, ...]] = {
     "data": (

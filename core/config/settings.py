@@ -10,7 +10,7 @@ from typing import Any
 from core.config.bounds import check_bounds
 from core.config.chat import ChatConfig
 from core.config.checks import check, check_choice
-from core.config.kinds import PLAIN_NAME
+from core.kinds import PLAIN_NAME
 
 QUANTIZATIONS = ("nf4", "int8", "none")
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")

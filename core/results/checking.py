@@ -8,9 +8,9 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from core.config.records import Upgrade, json_of, upgraded
 from core.errors import DataError, ResultError
 from core.evaluation.metrics import ANSWER_METRICS, METRICS
+from core.records import Upgrade, json_of, upgraded
 
 if TYPE_CHECKING:
     from core.results.format import Result

@@ -11,7 +11,11 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from core.config.kinds import (
+from core.config.saved import older_value
+from core.errors import ResultError
+from core.evaluation.metrics import METRICS, estimate_answers, per_case
+from core.evaluation.statistics import Estimate, bootstrap_all
+from core.kinds import (
     Amount,
     Checksum,
     Count,
@@ -23,11 +27,7 @@ from core.config.kinds import (
     Rule,
     Share,
 )
-from core.config.records import Misfit, build, plain
-from core.config.saved import older_value
-from core.errors import ResultError
-from core.evaluation.metrics import METRICS, estimate_answers, per_case
-from core.evaluation.statistics import Estimate, bootstrap_all
+from core.records import Misfit, build, plain
 from core.results.checking import FORMAT, RERUN, check_whole, config_sha256, dump, record_of
 from core.results.naming import RunKey
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from core.config.records import read_text
 from core.errors import DataError, ResultError
 from core.files import LARGEST_RESULT, atomic_write
+from core.records import read_text
 from core.results.checking import RERUN
 from core.results.format import Result, completed
 from core.results.naming import RunKey

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from core.config import run_file
-from core.config.records import build, json_of, read_text
 from core.config.settings import DATASET_NAME, RunConfig
 from core.data.card_files import load_card
 from core.data.loading import load_task_data
@@ -23,6 +22,7 @@ from core.files import TEMPORARY_MARK, atomic_path, sha256_of_file
 from core.methods import LLM_METHODS
 from core.recommenders.base import Recommender, Task
 from core.recommenders.registry import method_class
+from core.records import build, json_of, read_text
 from core.results.format import Result
 from core.results.naming import RunKey
 from core.results.store import load_result

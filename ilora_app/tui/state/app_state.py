@@ -12,6 +12,7 @@ from textual.message import Message
 
 from core.events import Event, Fetching, Notice, StageStarted, StepLogged
 from core.serving.protocol import (
+    AssetListed,
     Estimate,
     Estimated,
     Fetch,
@@ -22,6 +23,7 @@ from core.serving.protocol import (
     Opened,
     Ranked,
     RequestFailed,
+    RunListed,
     Survey,
     Surveyed,
     UsersListed,
@@ -140,7 +142,7 @@ class Desk:
             None,
         )
 
-    def record(self, run: str | None) -> dict[str, Any] | None:
+    def record(self, run: str | None) -> RunListed | None:
         """What the survey says about a run."""
         runs = self.survey.runs if self.survey else []
         if run is None:
@@ -149,7 +151,7 @@ class Desk:
         return next((found for found in runs if Path(found["path"]).absolute() == wanted), None)
 
     @property
-    def missing(self) -> list[dict[str, Any]]:
+    def missing(self) -> list[AssetListed]:
         """Datasets and models that are needed and not cached."""
         found = self.survey.assets if self.survey else []
         run = self.record(self.run) or self.record(self._newest())

@@ -17,13 +17,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
-from core.config.kinds import Rule, is_text
 from core.errors import DataError
 from core.files import LARGEST_TEXT, read_regular
+from core.kinds import Rule, is_text
 
 T = TypeVar("T")
 
-_LIMIT = 1 << 53  # beyond it, numbers are neither sizes nor columns
+_LIMIT = 1 << 63  # what other programs still read as a whole number
+_EXACT = 1 << 53  # whole numbers below it are exact as floats
 _DEPTH = 64  # levels of lists and tables; no record of ours has more than six
 _NAMES = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
 
@@ -165,6 +166,24 @@ def plain(value: Any) -> Any:
     return [plain(entry) for entry in value] if isinstance(value, list | tuple) else value
 
 
+def line_of(message: Any, tag: str) -> str:
+    """A message as one line of JSON, the name of its type under `tag`."""
+    return json.dumps({tag: type(message).__name__, **plain(message)}, ensure_ascii=False)
+
+
+def message_of(line: str, tag: str, kinds: Mapping[str, type[T]]) -> T:
+    """The message written by `line_of`.
+
+    Raises:
+        DataError: the line is not JSON, or of a type that is not known, or has other fields or types.
+    """
+    record = json_of(line, f"a line that should be one {tag}")
+    named = record.pop(tag, None) if isinstance(record, dict) else None
+    if not isinstance(named, str) or named not in kinds:
+        raise DataError(f"no known {tag}: {line[:200]}", f"known: {', '.join(kinds)}")
+    return build(kinds[named], record, named)
+
+
 def upgraded(record: dict[str, Any], steps: Sequence[Upgrade] = ()) -> dict[str, Any]:
     """A record of any version as one of the newest, without its `format`.
 
@@ -209,7 +228,7 @@ def _scalar(kind: Any, words: str) -> _Read:
     """Numbers may be written without a decimal point, nothing else is converted."""
 
     def read(value: Any, where: str) -> Any:
-        if kind is float and type(value) is int and -_LIMIT < value < _LIMIT:
+        if kind is float and type(value) is int and -_EXACT < value < _EXACT:
             return float(value)
         if type(value) is not kind:
             raise Misfit.of_value(where, words, value)
