@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from core.records import line_of, message_of
+from core.safe_text import plain_values
 
 
 @dataclass(frozen=True)
@@ -30,12 +31,12 @@ class Event:
 
     @staticmethod
     def from_json(line: str) -> Event:
-        """The event written by `to_json`.
+        """The event written by `to_json`, its texts without what would act on a screen.
 
         Raises:
             DataError: the line is not JSON, or names no known event, or has other fields or types.
         """
-        return message_of(line, "event", Event._registry)
+        return message_of(line, "event", Event._registry, plain_values)
 
     @staticmethod
     def kinds() -> dict[str, type[Event]]:

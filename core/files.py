@@ -22,7 +22,7 @@ LARGEST_RESULT = 1 << 27
 def atomic_write(path: Path | str, content: bytes | str) -> Path:
     """Writes `content` (text as UTF-8) to `path`, so that readers meet the old file or the new one.
 
-    Missing parent folders are made.
+    Missing parent folders are made. A pipe is written to plainly.
 
     Returns:
         `path` as a `Path`.
@@ -30,9 +30,32 @@ def atomic_write(path: Path | str, content: bytes | str) -> Path:
     Raises:
         OSError: the folder cannot be made or written; nothing is left behind.
     """
+    data = content.encode("utf-8") if isinstance(content, str) else content
+    if is_pipe(Path(path)):
+        with Path(path).open("wb") as handle:
+            handle.write(data)
+        return Path(path)
     with atomic_path(path) as temporary:
-        temporary.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
+        temporary.write_bytes(data)
     return Path(path)
+
+
+def is_pipe(path: Path) -> bool:
+    """Whether a path leads to a pipe or to this program's own output, which nothing can be renamed onto."""
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):
+        return False
+    own = path.parent in (Path("/dev"), Path("/dev/fd")) and path.name in ("stdout", "stderr", "1", "2")
+    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or own
+
+
+def _destination(path: Path) -> Path:
+    """Where a file goes: what a link points to; a device, which a file would replace, is refused."""
+    final = path.resolve() if path.is_symlink() else path
+    if final.exists() and not (final.is_file() or final.is_dir()):
+        raise OSError(errno.EINVAL, "it is a device or a pipe, not a file", str(path))
+    return final
 
 
 @contextlib.contextmanager
@@ -40,12 +63,12 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     """A temporary path beside `path`, renamed onto it when the block ends well and removed otherwise.
 
     The temporary name keeps the suffix of `path`, for writers that look at it. The block may also make
-    a folder there; a folder replaces only a missing or empty one.
+    a folder there; a folder replaces only a missing or empty one. A link is followed, not replaced.
 
     Raises:
-        OSError: the folder cannot be made or written, or the rename fails; nothing is left behind.
+        OSError: there is a device, the folder cannot be written, or the rename fails; nothing is left behind.
     """
-    final = Path(path)
+    final = _destination(Path(path))
     final.parent.mkdir(parents=True, exist_ok=True)
     temporary = final.with_name(f".{final.stem}{TEMPORARY_MARK}{secrets.token_hex(4)}{final.suffix}")
     try:

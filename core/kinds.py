@@ -56,7 +56,7 @@ PLAIN_NAME = "[a-z0-9][a-z0-9-]{0,63}"
 """What datasets, splits, methods and test sets may be called; nothing of the kind is a path."""
 _MOST = 10**15  # beyond it nothing is an amount of seconds, bytes or samples
 
-Name = Annotated[str, Rule("text, a plain name", _matches(PLAIN_NAME))]
+Name = Annotated[str, Rule("text that is a plain name", _matches(PLAIN_NAME))]
 Filled = Annotated[str, Rule("text that is not empty", bool)]
 Checksum = Annotated[str, Rule("a checksum", _matches("[0-9a-f]{1,64}"))]
 Moment = Annotated[str, Rule("a time such as 2026-01-31T12:00:00Z", _is_moment)]

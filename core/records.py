@@ -74,10 +74,12 @@ def read_text(path: Path, most: int = LARGEST_TEXT) -> str:
     try:
         return read_regular(path, most).decode("utf-8")
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: cannot be read (it is not text)", "it must be UTF-8") from error
+        raise DataError(f"{path.name}: cannot be read (it is not text)", "it must be UTF-8") from error
     except (OSError, ValueError) as error:  # ValueError: a name with a null byte
         reason = getattr(error, "strerror", None) or str(error)
-        raise DataError(f"{path}: cannot be read ({reason})", "check the path and its permissions") from error
+        raise DataError(
+            f"{path.name}: cannot be read ({reason})", "check the path and its permissions"
+        ) from error
 
 
 def toml_of(text: str, name: str) -> dict[str, Any]:
@@ -171,13 +173,21 @@ def line_of(message: Any, tag: str) -> str:
     return json.dumps({tag: type(message).__name__, **plain(message)}, ensure_ascii=False)
 
 
-def message_of(line: str, tag: str, kinds: Mapping[str, type[T]]) -> T:
+def message_of(
+    line: str, tag: str, kinds: Mapping[str, type[T]], cleaned: Callable[[Any], Any] = lambda value: value
+) -> T:
     """The message written by `line_of`.
+
+    Args:
+        line: one line of JSON.
+        tag: the key that holds the name of the type.
+        kinds: name -> type.
+        cleaned: what every value passes first, such as texts that will be shown.
 
     Raises:
         DataError: the line is not JSON, or of a type that is not known, or has other fields or types.
     """
-    record = json_of(line, f"a line that should be one {tag}")
+    record = cleaned(json_of(line, f"a line that should be one {tag}"))
     named = record.pop(tag, None) if isinstance(record, dict) else None
     if not isinstance(named, str) or named not in kinds:
         raise DataError(f"no known {tag}: {line[:200]}", f"known: {', '.join(kinds)}")

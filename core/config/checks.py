@@ -7,6 +7,10 @@ import json
 from typing import Any
 
 from core.errors import InputError
+from core.kinds import PLAIN_NAME
+
+DATASET_NAME = PLAIN_NAME
+"""What a dataset may be called; nothing of the kind is a path."""
 
 
 def check(condition: bool, title: str, hint: str = "") -> None:

@@ -9,8 +9,7 @@ from typing import Any
 
 from core.config.bounds import check_bounds
 from core.config.chat import ChatConfig
-from core.config.checks import check, check_choice
-from core.kinds import PLAIN_NAME
+from core.config.checks import DATASET_NAME, check, check_choice
 
 QUANTIZATIONS = ("nf4", "int8", "none")
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
@@ -30,8 +29,6 @@ RETIRED = {"encoder": ("max_history",)}
 """Settings of earlier versions by part, which saved configs may still name; `max_history` is the card's."""
 OLDER = "older"
 """In a field's metadata: what a file written before the setting existed means, if not its default."""
-DATASET_NAME = PLAIN_NAME
-"""What a dataset may be called; nothing of the kind is a path."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from core import records
 from core.assets import spec
-from core.config.settings import DATASET_NAME
+from core.config.checks import DATASET_NAME
 from core.data.cards import DatasetCard
 from core.data.tables import EXAMPLE
 from core.errors import AssetError, DataError, InputError

@@ -26,7 +26,7 @@ from core.errors import ModelError, ResultError
 from core.evaluation.metrics import Scores
 from core.events import Notice, SettingTried
 from core.files import atomic_path
-from core.lm.loading import load_llm
+from core.lm.checking import load_checked
 from core.lm.title_vectors import title_vectors
 from core.recommenders.base import FitReport, Recommender, Task
 from core.recommenders.popularity import training_sequences
@@ -257,7 +257,7 @@ class MoRecRecommender(EncoderRecommender):
 
     def recipe(self, task: Task) -> Recipe:
         """Reads the titles."""
-        llm = load_llm(task.config.model, task.emit)
+        llm = load_checked(task.config.model, task.emit)
         titles = title_vectors(llm, task.dataset.catalogue.titles, task.emit)
         digest = hashlib.sha256(titles.numpy().tobytes()).hexdigest()
         span = task.dataset.rules.max_history
@@ -269,7 +269,7 @@ class MoRecRecommender(EncoderRecommender):
             weights = load_file(folder / ENCODER_FILE)
             span = task.dataset.rules.max_history
             self.model = MoRec(torch.zeros_like(weights["titles"]), task.config.encoder, span)
-            self.model.load_state_dict(weights)
+            take_weights(self.model, folder / ENCODER_FILE)
         self.model.freeze()
 
 

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from core.config import run_file
-from core.config.settings import DATASET_NAME, RunConfig
+from core.config.checks import DATASET_NAME
+from core.config.settings import RunConfig
 from core.data.card_files import load_card
 from core.data.loading import load_task_data
 from core.data.types import Dataset, Samples
@@ -85,9 +86,8 @@ class _RunCard:
         try:
             datetime.fromisoformat(self.created)
         except ValueError as error:
-            raise DataError(
-                f"created is {self.created[:60]!r}", "a time such as 2026-01-31T12:00:00Z"
-            ) from error
+            hint = "a time such as 2026-01-31T12:00:00Z"
+            raise DataError(f"created is {self.created[:60]!r}", hint) from error
         for name, sha in self.files.items():
             if Path(name).name != name or not re.fullmatch("[0-9a-f]{64}", sha):
                 raise DataError(f"files names {name[:60]!r}", "names of files in the folder, and checksums")
@@ -163,9 +163,8 @@ def read_run(path: Path) -> RunInfo:
         card = build(_RunCard, record)
         config = RunConfig.from_dict(card.config)
     except (DataError, InputError) as error:
-        raise ResultError(
-            f"{path / CARD} lacks or misnames something: {error.title}", "run the benchmark again"
-        ) from error
+        wrong = f"{path / CARD} lacks or misnames something: {error.title}"
+        raise ResultError(wrong, "run the benchmark again") from error
     if (card.dataset, card.split) != (config.data.dataset, config.data.split):
         raise ResultError(f"{path / CARD} names two datasets or splits", "run the benchmark again")
     fields = {name: getattr(card, name) for name in _SAID}
@@ -246,20 +245,6 @@ def open_run(path: Path, emit: Emit = silent, precision: str = "auto") -> OpenRu
     return OpenRun(info, dataset, samples, recommender)
 
 
-def _config_here(info: RunInfo, precision: str, emit: Emit) -> RunConfig:
-    """A run's settings in the precision of this machine, or in the one asked for."""
-    if info.method not in LLM_METHODS:
-        return info.config
-    from core.lm.loading import settle_precision
-
-    trained = info.config.model
-    model = settle_precision(replace(trained, precision=precision), emit)
-    if model.precision != trained.precision:
-        text = f"trained in {trained.precision}, computed in {model.precision} here: close calls may differ"
-        emit(Notice(text))
-    return replace(info.config, model=model)
-
-
 def _check_files(info: RunInfo) -> None:
     """Refuses a run whose files are not those that were saved; their README may be edited."""
     for name, sha in info.files.items():
@@ -274,3 +259,17 @@ def _check_files(info: RunInfo) -> None:
                 f"{info.path / name} cannot be read: it is not the file that was saved",
                 "copy the folder anew, or train again",
             )
+
+
+def _config_here(info: RunInfo, precision: str, emit: Emit) -> RunConfig:
+    """A run's settings in the precision of this machine, or in the one asked for."""
+    if info.method not in LLM_METHODS:
+        return info.config
+    from core.lm.loading import settle_precision
+
+    trained = info.config.model
+    model = settle_precision(replace(trained, precision=precision), emit)
+    if model.precision != trained.precision:
+        text = f"trained in {trained.precision}, computed in {model.precision} here: close calls may differ"
+        emit(Notice(text))
+    return replace(info.config, model=model)

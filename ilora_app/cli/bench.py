@@ -13,6 +13,7 @@ from core.config.bounds import MINUTES, SEEDS
 from ilora_app.cli.choosing import DEFAULT_OUT
 from ilora_app.cli.options import chat_settings, choose_preset, run_config, sweep_settings, with_run_options
 from ilora_app.cli.running import kept_command, run_plans
+from ilora_app.cli.saying import say
 
 DEFAULT_METHODS = "popularity,sasrec,zero-shot,lora,ilora"
 
@@ -96,7 +97,7 @@ def bench(
         cards = {result.dataset: load_card(result.dataset) for result in results}
         print_leaderboards(group_tables(results), cards)
         page = next(path for path in report_folder(out) if path.suffix == ".html")
-        typer.echo(f"report: {page}", err=True)
+        say(f"report: {page}", err=True)
 
 
 def _datasets(name: str | None) -> list[str | None]:

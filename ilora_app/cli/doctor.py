@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from typing import Annotated, Any
 
 import typer
 
 from ilora_app.cli.options import Precision
+from ilora_app.cli.saying import say_json
 
 
 def doctor(
@@ -23,7 +22,7 @@ def doctor(
     """Say what this machine is, which quantization works on it, and what a model would take."""
     record = examine(model, revision, precision)
     if as_json:
-        sys.stdout.write(json.dumps(record, ensure_ascii=False, indent=1) + "\n")
+        say_json(record)
     else:
         _print(record)
 
@@ -67,9 +66,9 @@ def examine(model: str | None, revision: str, precision: str = "auto") -> dict[s
 
 
 def _print(record: dict[str, Any]) -> None:
-    from rich.console import Console
     from rich.filesize import decimal
 
+    from ilora_app.render.console import SafeConsole
     from ilora_app.render.tables import facts
 
     table = facts("This machine")
@@ -96,4 +95,4 @@ def _print(record: dict[str, Any]) -> None:
             size["model"],
             f"{size['parameters']:,} parameters in {size['precision']}; weights: {each}; work comes on top",
         )
-    Console().print(table)
+    SafeConsole().print(table)

@@ -28,9 +28,8 @@ def engine(
     from core.serving.server import Inbox, WarmEngine, listen, request_lines
 
     # What a library prints must not end up between the answers.
-    answers = os.fdopen(
-        os.dup(sys.stdout.fileno()), "w", encoding="utf-8", errors="backslashreplace", newline="\n"
-    )
+    output = os.dup(sys.stdout.fileno())
+    answers = os.fdopen(output, "w", encoding="utf-8", errors="backslashreplace", newline="\n")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     speaking = threading.Lock()
 

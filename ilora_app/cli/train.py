@@ -13,6 +13,7 @@ from core.config.bounds import SEED
 from ilora_app.cli.choosing import DEFAULT_OUT
 from ilora_app.cli.options import choose_preset, given_settings, with_run_options
 from ilora_app.cli.running import kept_command, run_plan
+from ilora_app.cli.saying import say, write_json
 
 if TYPE_CHECKING:
     from core.benchmark.run import Plan
@@ -59,7 +60,7 @@ def train(
         address = push_folder(folder, push_to_hub)
     if as_json:
         if address:
-            sys.stdout.write(Saved("hub", address).to_json() + "\n")
+            write_json(Saved("hub", address).to_json())
         return
     from core.data.card_files import load_card
     from core.results.tables import group_tables
@@ -116,9 +117,9 @@ def _say(folder: Path, method: str, address: str | None) -> None:
     """Where the run is, and what can be done with it."""
     from core.methods import CONFIG_PARTS
 
-    typer.echo(f"run: {folder}")
+    say(f"run: {folder}")
     if address:
-        typer.echo(f"hub: {address}")
-    typer.echo(f"  ilora-app evaluate {shlex.quote(str(folder))}")
+        say(f"hub: {address}")
+    say(f"  ilora-app evaluate {shlex.quote(str(folder))}")
     if "adapter" in CONFIG_PARTS[method]:
-        typer.echo(f"  ilora-app export {shlex.quote(str(folder))} --user ID --out DIR")
+        say(f"  ilora-app export {shlex.quote(str(folder))} --user ID --out DIR")
