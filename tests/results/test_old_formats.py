@@ -73,7 +73,10 @@ def test_a_step_to_a_newer_format_is_applied_to_older_files(
     path = rewritten(
         save_result(made, tmp_path), lambda record: record.update(trained_with=record.pop("command"))
     )
-    monkeypatch.setattr(
-        checking, "UPGRADES", (lambda record: {**record, "command": record.pop("trained_with")},)
-    )
+
+    def second(record: dict[str, Any]) -> dict[str, Any]:
+        command = record.pop("trained_with")
+        return {**record, "command": command}
+
+    monkeypatch.setattr(checking, "UPGRADES", (second,))
     assert load_result(path) == made
