@@ -245,7 +245,7 @@ def _scalar(kind: Any, words: str) -> _Read:
         if (kind is int and abs(value) >= _LIMIT) or (kind is str and not is_text(value)):
             raise Misfit.of_value(where, words, value)
         if kind is float and not math.isfinite(value):
-            raise Misfit.of_value(where, words, value)
+            raise Misfit.of_value(where, f"{words}, and finite", value)
         return value
 
     return read
