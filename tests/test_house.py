@@ -84,8 +84,9 @@ def test_the_engine_names_no_terminal_even_inside_functions() -> None:
 
 
 FLOORS = (
-    ("safe_text",),
-    ("errors", "events", "files", "hardware"),
+    ("errors", "files", "hardware", "kinds", "safe_text"),
+    ("records",),
+    ("events",),
     ("assets", "config", "evaluation"),
     ("data", "methods", "training"),
     ("encoders", "lm", "results"),

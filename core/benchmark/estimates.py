@@ -41,7 +41,7 @@ def seconds(config: RunConfig, method: str, samples: Samples) -> float:
     if method == "popularity":
         return 0.0
     config = settle(config, method)
-    cases = len({(case.user, case.position) for cases in samples.test.values() for case in cases})
+    cases = len(samples.asked)
     if method in REMOTE_METHODS:
         return cases * SECONDS["chat case"]
     if method in ENCODER_METHODS:

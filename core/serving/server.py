@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -16,13 +15,17 @@ from core.data.card_files import known_cards, load_card
 from core.errors import DataError, IloraError, InputError, ResultError
 from core.events import Emit, Notice
 from core.methods import LLM_METHODS
+from core.records import plain
 from core.runs.store import DEMO, list_runs, read_run, result_of
 from core.serving.protocol import (
     Asking,
+    AssetListed,
+    CaseDiffered,
     Differed,
     Differences,
     Estimate,
     Estimated,
+    ExpertListed,
     Fetch,
     Fetched,
     GatesListed,
@@ -32,8 +35,10 @@ from core.serving.protocol import (
     Rank,
     Request,
     RequestFailed,
+    RunListed,
     Survey,
     Surveyed,
+    UserListed,
     UsersListed,
     WarmedUp,
     Why,
@@ -129,7 +134,7 @@ class WarmEngine:
         runs, problems = list_runs(Path(request.out))
         if (demo := read_run(DEMO)).dataset == request.dataset:
             runs.append(demo)  # last: it comes with the program, whatever else there is
-        found = [
+        found: list[RunListed] = [
             {
                 "path": str(run.path),
                 "dataset": run.dataset,
@@ -144,13 +149,14 @@ class WarmEngine:
             }
             for run in runs
         ]
-        self.emit(Surveyed(request.request, list(_assets(cards)), found, problems + unread, {}))
+        cards, unread = known_cards()
+        self.emit(Surveyed(request.request, list(_assets(cards)), found, problems + unread))
 
     def _fetch(self, request: Fetch) -> None:
         card = load_card(request.dataset)
         fetching.obtain(card.asset, self.emit)
         fetching.obtain(known.EMBEDDED_MODEL.asset, self.emit)
-        self.emit(Fetched(request.request, [card.name, known.EMBEDDED_MODEL.name]))
+        self.emit(Fetched(request.request))
 
     def _open(self, request: Open) -> None:
         started = monotonic()
@@ -178,7 +184,6 @@ class WarmEngine:
                 method=session.recommender.name,
                 dataset=dataset.name,
                 title=dataset.title,
-                noun=load_card(dataset.name).noun,
                 split=session.samples.split,
                 seed=info.seed if info else 0,
                 model=info.config.model.name if info and session.recommender.uses_llm else None,
@@ -196,7 +201,7 @@ class WarmEngine:
             part = slice(at, at + PIECE)
             tags = [list(of_item) for of_item in catalogue.tags[part]]
             self.emit(ItemsListed(number, at, list(catalogue.titles[part]), years[part], tags))
-        records = [
+        records: list[UserListed] = [
             {
                 "user": user,
                 "part": session.parts.get(user, "train"),
@@ -207,10 +212,7 @@ class WarmEngine:
         ]
         for at in range(0, len(records), PIECE):
             self.emit(UsersListed(number, at, records[at : at + PIECE]))
-        profiles = [
-            {**asdict(profile), "traits": [asdict(trait) for trait in profile.traits]}
-            for profile in session.profiles(years)
-        ]
+        profiles: list[ExpertListed] = [plain(profile) for profile in session.profiles(years)]
         sides = [round(side, 5) for side in session.one_sided()]
         self.emit(GatesListed(number, users, sides, profiles))
 
@@ -329,28 +331,24 @@ def differences(request: int, run: Path, other: Path) -> Differed:
     Raises:
         ResultError: a result file is missing, or the two met other cases.
     """
+    from core.results.pairing import paired_ranks
+
     results = [result_of(path) for path in (run, other)]
-    if results[0].samples_sha256 != results[1].samples_sha256:
-        raise ResultError("the two runs met different test cases", "compare runs of one dataset and preset")
     tested = [name for name in ("spread", "last") if all(name in found.metrics for found in results)]
     if not tested:
         raise ResultError("the two runs share no test set", "run the benchmark for both")
-    ranks = [
-        {(case.user, case.position): case.rank for case in found.cases if case.set == tested[0]}
-        for found in results
+    places, ranks = paired_ranks(results, tested[0])
+    cases: list[CaseDiffered] = [
+        {"user": user, "position": position, "rank": int(rank), "other": int(other)}
+        for (user, position), rank, other in zip(places, *ranks, strict=True)
     ]
-    cases: list[dict[str, Any]] = [
-        {"user": user, "position": position, "rank": rank, "other": ranks[1][user, position]}
-        for (user, position), rank in ranks[0].items()
-        if (user, position) in ranks[1]
-    ]
-    cases.sort(key=lambda case: -abs(int(case["other"]) - int(case["rank"])))
-    gained = sum(int(case["rank"]) < int(case["other"]) for case in cases)
-    lost = sum(int(case["rank"]) > int(case["other"]) for case in cases)
+    cases.sort(key=lambda case: -abs(case["other"] - case["rank"]))
+    gained = sum(case["rank"] < case["other"] for case in cases)
+    lost = sum(case["rank"] > case["other"] for case in cases)
     return Differed(request, str(run), str(other), tested[0], cases, gained, lost, len(cases) - gained - lost)
 
 
-def _assets(cards: Sequence[DatasetCard]) -> Iterable[dict[str, Any]]:
+def _assets(cards: Sequence[DatasetCard]) -> Iterable[AssetListed]:
     """Every dataset, and the embedded model: what it is, its size and licence, whether it is here."""
     for card in cards:
         size = sum(file.size for file in card.asset.sources[0].files)

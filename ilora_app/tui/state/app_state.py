@@ -12,6 +12,7 @@ from textual.message import Message
 
 from core.events import Event, Fetching, Notice, StageStarted, StepLogged
 from core.serving.protocol import (
+    AssetListed,
     Estimate,
     Estimated,
     Fetch,
@@ -22,6 +23,7 @@ from core.serving.protocol import (
     Opened,
     Ranked,
     RequestFailed,
+    RunListed,
     Survey,
     Surveyed,
     UsersListed,
@@ -144,7 +146,7 @@ class Desk:
             None,
         )
 
-    def record(self, run: str | None) -> dict[str, Any] | None:
+    def record(self, run: str | None) -> RunListed | None:
         """What the survey says about a run."""
         runs = self.survey.runs if self.survey else []
         if run is None:
@@ -153,7 +155,7 @@ class Desk:
         return next((found for found in runs if Path(found["path"]).absolute() == wanted), None)
 
     @property
-    def missing(self) -> list[dict[str, Any]]:
+    def missing(self) -> list[AssetListed]:
         """Datasets and models that are needed and not cached."""
         found = self.survey.assets if self.survey else []
         run = self.record(self.run) or self.record(self._newest())
@@ -161,7 +163,7 @@ class Desk:
         needed = {run["dataset"], run["model"]} if run else {self.dataset, *models}
         return [asset for asset in found if not asset["cached"] and asset["name"] in needed]
 
-    def missing_for(self, dataset: str, model: str) -> list[dict[str, Any]]:
+    def missing_for(self, dataset: str, model: str) -> list[AssetListed]:
         """What a benchmark of this dataset and model has to fetch, as far as the survey knows it."""
         found = self.survey.assets if self.survey else []
         return [asset for asset in found if not asset["cached"] and asset["name"] in (dataset, model)]
