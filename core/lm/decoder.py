@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from core.errors import Interrupted
+from core.events import ShouldStop
 from core.lm.attention import PACKED_ROWS, Ends, additive, cut
 from core.lm.prompts import Packed, visible
 
@@ -33,6 +35,17 @@ def decoder_view(decoder: nn.Module, start: int, stop: int, norm: bool) -> nn.Mo
         modules["norm"] = nn.Identity()
     view.__dict__.update(_modules=modules, config=config)
     return view
+
+
+def stop_between_layers(decoder: nn.Module, should_stop: ShouldStop) -> None:
+    """Lets every pass through these layers end with `Interrupted` where `should_stop` says so."""
+
+    def look(*_: Any) -> None:
+        if should_stop():
+            raise Interrupted
+
+    for layer in getattr(decoder, "layers", ()):
+        layer.register_forward_pre_hook(look)
 
 
 def run_decoder(

@@ -7,11 +7,11 @@ import io
 import json
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import psutil
 import torch
@@ -22,13 +22,17 @@ from core.assets.known import embedded_model_file
 from core.assets.spec import home
 from core.config.settings import EMBEDDED, ModelConfig
 from core.errors import ModelError
-from core.events import Emit, Notice, silent
+from core.events import Emit, Notice, never, silent
 from core.files import atomic_path
+from core.lm.decoder import stop_between_layers
 from core.lm.precision import pick_dtype, resolved
+from core.stages import UNWATCHED, Watch
 from core.training import parallel
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+T = TypeVar("T")
 
 BYTES_PER_WEIGHT = {"nf4": 0.55, "int8": 1.05}
 """Memory of a quantized linear weight with its statistics; all others take the precision's bytes."""
@@ -86,7 +90,7 @@ def settle_precision(config: ModelConfig, emit: Emit = silent) -> ModelConfig:
     return resolved(config, pick_device(config.quantize), emit)
 
 
-def load_llm(config: ModelConfig, emit: Emit = silent) -> LanguageModel:
+def load_llm(config: ModelConfig, watch: Watch = UNWATCHED) -> LanguageModel:
     """Loads a causal language model with frozen weights, in evaluation mode.
 
     A model that the processes are to share is left in main memory, for
@@ -94,16 +98,21 @@ def load_llm(config: ModelConfig, emit: Emit = silent) -> LanguageModel:
 
     Args:
         config: which model, which revision, how quantized.
-        emit: receives download progress and notices.
+        watch: receives download progress and notices; whoever stops it also stops the model between two
+            of its layers, whatever it is doing then.
 
     Raises:
         ModelError: the model cannot be found, does not fit in memory, or the quantization cannot run here.
+        Interrupted: the watch asked to stop.
     """
     device = pick_device(config.quantize)
     dtype = pick_dtype(device, config.precision)
-    folder = check_model(config, emit)
+    folder = check_model(config, watch)
     place = torch.device("cpu") if parallel.is_spread() else device  # no device may be able to hold all of it
-    model, tokenizer = _load(folder, config, place, dtype)
+    expected = load_seconds(estimate_bytes(folder, config) or 0)
+    model, tokenizer = _waited(watch, "load", lambda: _load(folder, config, place, dtype), expected)
+    if watch.should_stop is not never and parallel.announced() == 1:
+        stop_between_layers(model.get_decoder(), watch.should_stop)
     disable_cpu_packing(model)
     model.requires_grad_(False)
     model.eval()
@@ -113,30 +122,29 @@ def load_llm(config: ModelConfig, emit: Emit = silent) -> LanguageModel:
     return LanguageModel(model, tokenizer, name, config.quantize, device, dtype)
 
 
-def check_model(config: ModelConfig, emit: Emit = silent) -> Path:
+def check_model(config: ModelConfig, watch: Watch = UNWATCHED) -> Path:
     """Finds a model, fetches it if it is the embedded one, and says where it is, without loading it.
 
     Raises:
         ModelError: it cannot be found or does not fit in memory.
     """
-    folder = resolve_model(config, emit)
+    folder = resolve_model(config, watch)
     check_memory(folder, config, pick_device(config.quantize))
     return folder
 
 
-def resolve_model(config: ModelConfig, emit: Emit = silent) -> Path:
+def resolve_model(config: ModelConfig, watch: Watch = UNWATCHED) -> Path:
     """The folder that transformers can load the model from.
 
     A hub model is fetched; the embedded model and GGUF files are converted to safetensors once and cached.
     """
     if config.is_embedded:
-        return _converted(lambda: embedded_model_file(emit), f"{EMBEDDED}-safetensors", emit)
+        return _converted(lambda: embedded_model_file(watch.emit), converted_folder(config), watch)
     path = Path(config.name).expanduser()
     if path.suffix == ".gguf":
         if not path.is_file():
             raise ModelError(f"no such GGUF file: {path}", "check the path given to --model")
-        stat = path.stat()
-        return _converted(lambda: path, f"{path.stem}-{stat.st_size}-{stat.st_mtime_ns}", emit)
+        return _converted(lambda: path, converted_folder(config), watch)
     if path.is_dir():
         if not (path / "config.json").is_file():
             raise ModelError(
@@ -170,11 +178,23 @@ def _from_hub(config: ModelConfig) -> Path:
         ) from error
 
 
-def _converted(source: Any, key: str, emit: Emit) -> Path:
+def converted_folder(config: ModelConfig) -> Path:
+    """Where the safetensors of the embedded model, or of a GGUF file, are or will be.
+
+    Raises:
+        OSError: there is no such GGUF file.
+    """
+    if config.is_embedded:
+        return home() / "models" / f"{EMBEDDED}-safetensors"
+    path = Path(config.name).expanduser()
+    stat = path.stat()
+    return home() / "models" / f"{path.stem}-{stat.st_size}-{stat.st_mtime_ns}"
+
+
+def _converted(source: Callable[[], Path], folder: Path, watch: Watch) -> Path:
     """The cached safetensors folder of a GGUF file, made on first use."""
     from filelock import FileLock
 
-    folder = home() / "models" / key
     if (folder / "config.json").is_file():
         return folder
     gguf = source()
@@ -182,11 +202,12 @@ def _converted(source: Any, key: str, emit: Emit) -> Path:
     with FileLock(f"{folder}.lock"):
         if (folder / "config.json").is_file():
             return folder
-        emit(Notice(f"converting {gguf.name} to safetensors, once"))
+        watch.emit(Notice(f"converting {gguf.name} to safetensors, once"))
+        expected = convert_seconds(gguf.stat().st_size)
         with atomic_path(folder) as temporary:
             temporary.mkdir()
             try:
-                _convert(gguf, temporary)
+                _waited(watch, "convert", lambda: _convert(gguf, temporary), expected)
             except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
                 raise ModelError(
                     f"cannot convert {gguf}: {_first_line(error)}",
@@ -212,6 +233,25 @@ def _convert(gguf: Path, folder: Path) -> None:
         tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
         model.bfloat16().save_pretrained(folder)
         tokenizer.save_pretrained(folder)
+
+
+LOAD_FIXED, LOAD_BYTES_PER_SECOND, CONVERT_BYTES_PER_SECOND = 3.0, 40e6, 8e6
+"""Measured on two cores: libraries and tokenizer, then bytes of the loaded weights, and of a GGUF file."""
+
+
+def load_seconds(weights: int) -> float:
+    """About how long it takes to load a model whose weights then take so many bytes."""
+    return LOAD_FIXED + weights / LOAD_BYTES_PER_SECOND
+
+
+def convert_seconds(size: int) -> float:
+    """About how long it takes to convert a GGUF file of so many bytes."""
+    return LOAD_FIXED + size / CONVERT_BYTES_PER_SECOND
+
+
+def _waited(watch: Watch, stage: str, work: Callable[[], T], seconds: float) -> T:
+    """Work that is watched; several processes do theirs where they are, for they stop together or not at all."""
+    return work() if parallel.announced() > 1 else watch.wait(stage, work, seconds)
 
 
 def _load(folder: Path, config: ModelConfig, device: torch.device, dtype: torch.dtype) -> tuple[Any, Any]:

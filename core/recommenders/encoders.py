@@ -244,8 +244,9 @@ class MoRecRecommender(EncoderRecommender):
 
     def recipe(self, task: Task) -> Recipe:
         """Reads the titles."""
-        llm = load_llm(task.config.model, task.emit)
-        titles = title_vectors(llm, task.dataset.catalogue.titles, task.emit)
+        watch = task.watch(self.name)
+        llm = load_llm(task.config.model, watch)
+        titles = title_vectors(llm, task.dataset.catalogue.titles, watch)
         digest = hashlib.sha256(titles.numpy().tobytes()).hexdigest()
         return Recipe(self.name, lambda config: MoRec(titles, config), (digest,))
 

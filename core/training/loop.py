@@ -74,7 +74,7 @@ class Loop:
             if parallel.anyone(self.should_stop()):
                 self._stop("train")
             started = time.monotonic()
-            self._step()
+            self._whole_step()
             progress.step += 1
             progress.seconds += time.monotonic() - started
             self._log()
@@ -106,6 +106,23 @@ class Loop:
                 self._order = (epoch, torch.randperm(self.n, generator=generator).tolist())
             pairs.append((self._order[1][k % self.n], epoch))
         return pairs
+
+    def _whole_step(self) -> None:
+        """A step; one that is stopped in its middle leaves nothing behind, so that it can be taken again."""
+        trained = {parameter.data_ptr() for parameter in self.parameters}
+        noise = torch.get_rng_state()
+        counted = {
+            name: tensor.clone()
+            for name, tensor in self.job.state().items()
+            if tensor.data_ptr() not in trained
+        }
+        try:
+            self._step()
+        except Interrupted:
+            self.optimizer.zero_grad(set_to_none=True)
+            self.job.load_state({**self.job.state(), **counted})
+            torch.set_rng_state(noise)
+            self._stop("train")
 
     def _step(self) -> None:
         rate = self.schedule.rate(self.progress.step)
