@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 
@@ -82,7 +82,10 @@ class PlanMade(Event):
 
 @dataclass(frozen=True)
 class StageStarted(Event):
-    """A method entered a stage: `load`, `train`, `validate`, `test`."""
+    """A method entered a stage: `convert`, `load`, `read`, `train`, `validate`, `test`, `gates`.
+
+    Of `convert` and `load` the steps are seconds, of the others what the stage goes through.
+    """
 
     method: str
     seed: int
@@ -149,6 +152,15 @@ class MethodFinished(Event):
     reused: bool
     metrics: dict[str, dict[str, float]]
     """Set name -> metric name -> mean."""
+    intervals: dict[str, list[float]] = field(default_factory=dict)
+    """Set name -> both ends of HR@1's 95 % interval."""
+
+
+@dataclass(frozen=True)
+class TimeLeft(Event):
+    """How long all that is left of a benchmark will take, by what has been measured so far."""
+
+    seconds: float
 
 
 @dataclass(frozen=True)

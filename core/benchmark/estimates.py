@@ -1,95 +1,245 @@
-"""How long a plan will take: figures measured on two CPU cores, scaled by a short test of this machine."""
+"""How long a plan will take on this machine: the work itself is timed, once, a few layers and steps of it."""
 
 from __future__ import annotations
 
-import math
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
 
-from core.config.settings import TUNING_GRID, RunConfig
-from core.data.samples import last_positions
-from core.data.types import Samples
-from core.methods import ENCODER_METHODS, REMOTE_METHODS, settle
+import numpy as np
+import torch
 
-REFERENCE_GFLOPS = 500.0
-"""bf16 matrix operations a second, in 1e9, of the machine that the figures below were measured on."""
-SECONDS = {
-    "encoder step": 0.008,
-    "encoder step, for each item": 1.6e-5,
-    "morec step": 0.020,
-    "read titles": 7.0,
-    "train sample": 0.15,
-    "train sample, full depth": 0.75,
-    "train sample, words": 0.3,
-    "rank case": 0.06,
-    "rank case, full depth": 0.29,
-    "answer case": 0.42,
-    "load": 6.0,
-    "chat case": 1.0,
-}
-"""Measured with the embedded model in NF4: ten adapted layers of thirty, and all thirty; words: the
-language-model objective on ten layers. A chat model's is a guess: that server is somebody else's."""
+from core.benchmark.costs import Measured, plan_stages, total
+from core.benchmark.layers import FrozenLayers, Rows, best, spread
+from core.config.settings import AdapterConfig, EncoderConfig, ModelConfig, RunConfig, TrainingConfig
+from core.data.card_files import load_card
+from core.data.types import Dataset, Samples
+from core.encoders.base import Encoder, new_encoder
+from core.encoders.job import EncoderJob
+from core.encoders.morec import MoRec
+from core.hardware import release_memory
+from core.lm.loading import load_seconds, settle_precision
+from core.lm.prompts import MAX_TITLE_TOKENS, one_line
+from core.lm.shape import layer_weights, model_settings, settings_folder
+from core.lm.title_vectors import DEPTH
+from core.methods import CONFIG_PARTS, ENCODER_METHODS, LLM_METHODS, settle
+from core.training.optimizers import make_optimizer
 
-
-def minutes(config: RunConfig, jobs: Sequence[tuple[str, int]], samples: Samples) -> float:
-    """Estimated minutes for these (method, seed) jobs, from the budget and the machine's speed."""
-    return sum(seconds(config, method, samples) for method, _ in jobs) / 60 / speed()
+CHARACTERS = 3.4
+"""Of a title, to a token, where the tokenizer has not been fetched."""
+ANSWER_TITLES = 2.0
+"""Tokens written until the last row of a batch ends its line, in mean titles."""
 
 
-def seconds(config: RunConfig, method: str, samples: Samples) -> float:
-    """Seconds for one run of a method on the machine that `SECONDS` was measured on."""
-    if method == "popularity":
-        return 0.0
-    config = settle(config, method)
-    cases = len({(case.user, case.position) for cases in samples.test.values() for case in cases})
-    if method in REMOTE_METHODS:
-        return cases * SECONDS["chat case"]
-    if method in ENCODER_METHODS:
-        trained = encoder_steps(config, samples) * (len(TUNING_GRID) if config.encoder.tune else 1)
-        seen = (item for case in samples.validation for item in case.candidates)
-        items = 1 + max(seen, default=0)  # or nearly so
-        step = SECONDS["encoder step"] + SECONDS["encoder step, for each item"] * items
-        if method == "morec":
-            return SECONDS["load"] + SECONDS["read titles"] + (step + SECONDS["morec step"]) * trained
-        return step * trained
-    if method == "zero-shot":
-        return SECONDS["load"] + 48 * SECONDS["rank case, full depth"] + cases * _case_seconds(config)
-    training = config.training
-    words = training.objective == "language-model"
-    train = ", full depth" if config.adapter.layers == 0 else ", words" if words else ""
-    rank = ", full depth" if config.adapter.layers == 0 or words else ""
-    validated = training.validations * min(training.validation_cases, len(samples.validation))
-    return (
-        SECONDS["load"]
-        + training.samples * SECONDS[f"train sample{train}"]
-        + validated * SECONDS[f"rank case{rank}"]
-        + cases * (_case_seconds(config) if words else SECONDS[f"rank case{rank}"])
+def minutes(config: RunConfig, jobs: Sequence[tuple[str, int]], dataset: Dataset, samples: Samples) -> float:
+    """Estimated minutes for these (method, seed) jobs on this machine."""
+    found = measured(config, [method for method, _ in jobs], dataset, samples)
+    return total(plan_stages(found, config, jobs, samples)) / 60
+
+
+def measured(config: RunConfig, methods: Iterable[str], dataset: Dataset, samples: Samples) -> Measured:
+    """What these methods' work takes here; whatever was timed before in this process is not timed again.
+
+    Raises:
+        ModelError: the language model's settings cannot be read.
+        InputError: the device cannot compute in the precision asked for.
+    """
+    methods = sorted(set(methods))
+    items = len(dataset.catalogue)
+    kinds = {method for method in methods if method in ENCODER_METHODS}
+    kinds |= {config.encoder.kind for method in methods if "adapter" in CONFIG_PARTS[method]}
+    language = _Language(config, methods, dataset, samples) if set(methods) & set(LLM_METHODS) else None
+    width = int(model_settings(config.model)["hidden_size"]) if "morec" in kinds else 0
+    encoder = replace(config.encoder, kind="sasrec", tune=False, epochs=1, steps=0, patience=1)
+    found = Measured(
+        items=items,
+        step={kind: step_seconds(kind, items, width, encoder) for kind in sorted(kinds)},
+    )
+    return found if language is None else language.added_to(found)
+
+
+# --- the language model ------------------------------------------------------------------------------------
+
+
+class _Language:
+    """Times the language model's part of some methods."""
+
+    def __init__(self, config: RunConfig, methods: Sequence[str], dataset: Dataset, samples: Samples) -> None:
+        self.methods, self.adapter = methods, config.adapter
+        self.model = settle_precision(config.model)
+        self.rows = row_lengths(config, dataset, samples)
+        adapted = [settle(config, method) for method in methods if "adapter" in CONFIG_PARTS[method]]
+        self.trainings = {one.training.objective: one.training for one in adapted}
+        self.protocol = config.answering.protocol
+
+    def added_to(self, found: Measured) -> Measured:
+        """The same with what the language model takes."""
+        train: dict[str, float] = {}
+        rank: dict[str, float] = {}
+        answer: dict[str, float] = {}
+        title = vector = 0.0
+        load, depth = load_and_depth(self.model)
+        if "morec" in self.methods:
+            vector = max(1, round(DEPTH * depth)) * title_seconds(self.model, self.rows)
+        if "zero-shot" in self.methods:
+            read = words_seconds(self.model, None, self.rows, None)
+            rank["zero-shot"], answer["zero-shot"] = read.rank, read.answer
+        for objective, training in self.trainings.items():
+            settings = replace(
+                TrainingConfig(), micro_batch_size=_at_once(training), batch_size=_at_once(training)
+            )
+            settings = replace(settings, candidates=training.candidates, checkpointing=training.checkpointing)
+            if objective == "listwise":
+                layers = min(depth, self.adapter.layers or depth)
+                title = (depth - layers) * title_seconds(self.model, self.rows)
+                one = listwise_seconds(self.model, self.adapter, self.rows, settings)
+            else:
+                one = words_seconds(self.model, self.adapter, self.rows, settings)
+            train[objective], rank[objective], answer[objective] = one.train, one.rank, one.answer
+        release_memory()
+        return replace(found, load=load, title=title, vector=vector, train=train, rank=rank, answer=answer)
+
+
+@dataclass(frozen=True)
+class Times:
+    """Seconds a sample, a case, an answer."""
+
+    train: float = 0.0
+    rank: float = 0.0
+    answer: float = 0.0
+
+
+def _at_once(training: TrainingConfig) -> int:
+    """Rows that are timed at once: on a CPU one row costs what it costs among others."""
+    return training.micro_batch_size if torch.cuda.is_available() else 1
+
+
+def _layers(model: ModelConfig, rows: int = 1) -> FrozenLayers:
+    return FrozenLayers(model_settings(model), model, rows)
+
+
+@cache
+def load_and_depth(model: ModelConfig) -> tuple[float, int]:
+    """Seconds to load a model, and its number of layers."""
+    settings = model_settings(model)
+    depth = int(settings["num_hidden_layers"])
+    words = int(settings.get("vocab_size", 0)) * int(settings["hidden_size"])
+    embeddings = words * (1 if settings.get("tie_word_embeddings") else 2)
+    weights = embeddings + depth * (layer_weights(settings) if "intermediate_size" in settings else 0)
+    return load_seconds(weights), depth
+
+
+@cache
+def title_seconds(model: ModelConfig, rows: Rows) -> float:
+    """Seconds to read a title in one layer without an adapter."""
+    packed = rows.listwise(rows.candidates)
+    return _layers(model).reading(packed) * rows.title / packed.tokens.shape[1]
+
+
+@cache
+def listwise_seconds(
+    model: ModelConfig, adapter: AdapterConfig, rows: Rows, training: TrainingConfig
+) -> Times:
+    """A listwise sample and a ranked case, in the adapted layers."""
+    layers = _layers(model, training.micro_batch_size)
+    layers.adapt(adapter)
+    depth = min(layers.depth, adapter.layers or layers.depth)
+    asked = rows.listwise(rows.candidates, layers.rows)
+    given = rows.listwise(training.candidates, layers.rows)
+    rank = layers.ranking(asked, depth)
+    train = layers.training(given, depth)
+    if training.checkpointing:
+        train += rank * given.tokens.shape[1] / asked.tokens.shape[1]
+    return Times(train, rank)
+
+
+@cache
+def words_seconds(
+    model: ModelConfig, adapter: AdapterConfig | None, rows: Rows, training: TrainingConfig | None
+) -> Times:
+    """A sample, a ranked case and a written answer of the paper's prompt; without an adapter nothing trains."""
+    layers = _layers(model, training.micro_batch_size if training else 1)
+    told = round(rows.title)
+    asked, given = rows.answers(rows.candidates, layers.rows), rows.answers(1, layers.rows)
+    plain = layers.reading(asked)
+    answering = layers.predicting(rows.candidates * told)
+    share = given.tokens.shape[1] / asked.tokens.shape[1]
+    writing = layers.depth * (share * plain + ANSWER_TITLES * rows.title * layers.writing())
+    if adapter is None or training is None:
+        return Times(0.0, layers.depth * plain + answering, writing)
+    adapted = min(layers.depth, adapter.layers or layers.depth)
+    below = layers.depth - adapted
+    layers.adapt(adapter)
+    with_adapter = layers.reading(asked)
+    train = below * share * plain + adapted * layers.training_whole(given) + 3 * layers.predicting(told)
+    if training.checkpointing:
+        train += adapted * share * with_adapter
+    return Times(train, below * plain + adapted * with_adapter + answering, writing)
+
+
+# --- rows --------------------------------------------------------------------------------------------------
+
+
+def row_lengths(config: RunConfig, dataset: Dataset, samples: Samples) -> Rows:
+    """How long the rows of this dataset's cases are for this model's tokenizer."""
+    prompts = load_card(dataset.name).prompts
+    cases = [case for of_set in samples.test.values() for case in of_set] or list(samples.validation)
+    shown = [item for case in cases for item in (*case.history, *case.candidates)]
+    names = list(dict.fromkeys(shown)) or list(range(min(100, len(dataset.catalogue))))
+    count = _counter(config.model)
+    lengths = dict(
+        zip(names, count([f" {one_line(dataset.catalogue.titles[item])}" for item in names]), strict=True)
+    )
+    text, words = count([f"{prompts.history}\n{prompts.ask}\n", prompts.answer_templates[0]])
+    return Rows(
+        title=round(1 + min(MAX_TITLE_TOKENS, spread([lengths[item] for item in shown or names])), 2),
+        text=text,
+        words=words,
+        history=max(1, round(spread([len(case.history) for case in cases]))),
+        candidates=max(2, round(spread([len(case.candidates) for case in cases]))),
+        trained=config.training.candidates,
     )
 
 
-def encoder_steps(config: RunConfig, samples: Samples) -> int:
-    """Optimizer steps of an encoder's longest training; see `EncoderJob` for the pieces."""
-    encoder = config.encoder
-    pieces = sum(-(-last // encoder.max_history) + 1 for last in last_positions(samples.train).values())
-    steps = max(1, -(-pieces // encoder.batch_size)) * encoder.epochs
-    return min(steps, encoder.steps or steps)
+def _counter(model: ModelConfig) -> Callable[[list[str]], list[int]]:
+    """Counts texts' tokens: with the model's tokenizer where it is on disk, else by their characters."""
+    folder = settings_folder(model)
+    file = folder / "tokenizer.json" if folder else Path("/none")
+    if not file.is_file():
+        return lambda texts: [max(1, round(len(text) / CHARACTERS)) for text in texts]
+    tokenizer = _tokenizer(file)
+    return lambda texts: [len(one.ids) for one in tokenizer.encode_batch(texts, add_special_tokens=False)]
 
 
-def _case_seconds(config: RunConfig) -> float:
-    """Seconds for a test case of a method that reads the paper's prompt."""
-    return SECONDS["rank case, full depth" if config.answering.protocol == "rank" else "answer case"]
+@cache
+def _tokenizer(file: Path) -> Any:
+    from tokenizers import Tokenizer
+
+    return Tokenizer.from_file(str(file))
 
 
-def speed() -> float:
-    """How fast this machine multiplies matrices, relative to the reference machine."""
-    import torch
+# --- encoders ----------------------------------------------------------------------------------------------
 
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    a = torch.ones(1024, 1024, dtype=torch.bfloat16, device=device)
-    float((a @ a)[0, 0])
-    best = math.inf
-    for _ in range(12):  # the best of many: other work on the machine comes and goes
-        started = time.perf_counter()
-        float((a @ a)[0, 0])
-        best = min(best, time.perf_counter() - started)
-    return 2 * 1024**3 / best / 1e9 / REFERENCE_GFLOPS
+
+@cache
+def step_seconds(kind: str, items: int, title_width: int, config: EncoderConfig) -> float:
+    """Seconds for an optimizer step of an encoder on a catalogue of this size."""
+    model: Encoder = (
+        MoRec(torch.randn(items, title_width), config)
+        if kind == "morec"
+        else new_encoder(kind, items, replace(config, kind=kind))
+    )
+    rng = np.random.default_rng(0)
+    sequences = [rng.integers(items, size=60) for _ in range(-(-config.batch_size // 6))]
+    job = EncoderJob(model, sequences, (), 0)
+    optimizer = make_optimizer([{**group, "lr": 1e-3} for group in job.parameter_groups()])
+
+    def step() -> None:
+        optimizer.zero_grad(set_to_none=True)
+        with job.loss(list(range(config.batch_size)), 0) as (loss, count):
+            (loss / max(1, count)).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+
+    return best(step)

@@ -238,7 +238,9 @@ class AdapterRecommender(Recommender):
         def ask(rows: Sequence[Sequence[int]], offered: Sequence[Sequence[int]]) -> list[str]:
             return self.model.answers(rows, offered, constrained)
 
-        return answer_in_batches(ask, ranker.prompt.title, histories, candidates, self.batch, self.after_batch)
+        return answer_in_batches(
+            ask, ranker.prompt.title, histories, candidates, self.batch, self.after_batch
+        )
 
     def expert_weights(self, histories: Sequence[Sequence[int]]) -> npt.NDArray[np.float32] | None:
         """omega, (n, K); None for LoRA."""

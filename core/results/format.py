@@ -250,3 +250,20 @@ def _or_none(value: float) -> float | None:
 def _case(record: Mapping[str, Any]) -> Case:
     answer = record.get("answer")
     return Case(**{**record, "answer": None if answer is None else CaseAnswer(**answer)})
+
+
+def means(result: Result) -> dict[str, dict[str, float]]:
+    """Test set -> metric -> its mean."""
+    return {
+        name: {metric: value.value for metric, value in values.items()}
+        for name, values in result.metrics.items()
+    }
+
+
+def intervals(result: Result, metric: str = "HR@1") -> dict[str, list[float]]:
+    """Test set -> both ends of a metric's 95 % interval."""
+    return {
+        name: [values[metric].low, values[metric].high]
+        for name, values in result.metrics.items()
+        if metric in values
+    }

@@ -37,12 +37,10 @@ def evaluate(
             found = evaluate_run(info.path, silent, should_stop, precision)
         sys.stdout.write(json.dumps(record(found), ensure_ascii=False, indent=1) + "\n")
         return
-    from rich.console import Console
-
     from ilora_app.render.evaluation import print_evaluation
     from ilora_app.render.progress import ProgressView
 
-    with ProgressView(Console(stderr=True)) as view, stoppable() as should_stop:
+    with ProgressView() as view, stoppable() as should_stop:
         found = evaluate_run(info.path, view, should_stop, precision)
     print_evaluation(record(found))
 

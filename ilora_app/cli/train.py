@@ -103,8 +103,12 @@ def _plan(
     seed = seed if seed is not None else file.seed or 0
     if seed < 0:
         raise InputError(f"the seed is {seed}", "give 0 or more")
-    chosen, notice = choose_preset(preset or file.preset or "auto")
-    config = resolve(chosen, file.settings, given_settings(given))
+
+    def configs(name: str) -> list[RunConfig]:
+        return [resolve(name, file.settings, given_settings(given))]
+
+    chosen, notice = choose_preset(preset or file.preset or "auto", configs, [(method, seed)], out)
+    (config,) = configs(chosen)
     command = kept_command(sys.argv[1:])
     return Plan(config, (method,), (seed,), out, chosen, command, models=True), notice
 

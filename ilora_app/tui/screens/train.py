@@ -65,7 +65,7 @@ def _cost(found: Estimated) -> Table:
     facts = {
         "time": about(found.minutes),
         "memory": f"{memory}, {found.memory_basis}" if found.memory_bytes else found.memory_basis,
-        "preset": found.preset,
+        "preset": found.why or found.preset,
         "here": found.hardware,
         "cases": ", ".join(f"{n:,} {name}" for name, n in found.cases.items()),
     }

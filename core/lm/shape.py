@@ -1,0 +1,99 @@
+"""A language model's shape, read from its settings alone: nothing is loaded, and of a hub model only them fetched."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from core.config.settings import ModelConfig
+from core.errors import ModelError
+from core.lm.loading import converted_folder
+
+EMBEDDED_SETTINGS: dict[str, Any] = {
+    "model_type": "llama",
+    "hidden_size": 576,
+    "intermediate_size": 1536,
+    "num_hidden_layers": 30,
+    "num_attention_heads": 9,
+    "num_key_value_heads": 3,
+    "head_dim": 64,
+    "vocab_size": 49152,
+    "tie_word_embeddings": True,
+}
+"""What the embedded model's config.json will say, for as long as the model has not been fetched."""
+
+
+def settings_folder(config: ModelConfig) -> Path | None:
+    """Where the model's config.json is; None for an embedded model or a GGUF file that is not converted yet.
+
+    Raises:
+        ModelError: there is no such model, or the hub cannot be reached.
+    """
+    path = Path(config.name).expanduser()
+    if config.is_embedded or path.suffix == ".gguf":
+        try:
+            folder = converted_folder(config)
+        except OSError as error:
+            raise ModelError(f"no such GGUF file: {path}", "check the path given to --model") from error
+        return folder if (folder / "config.json").is_file() else None
+    return path if path.is_dir() else _hub_folder(config)
+
+
+def _hub_folder(config: ModelConfig) -> Path:
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        return Path(hf_hub_download(config.name, "config.json", revision=config.revision)).parent
+    except (HfHubHTTPError, OSError, ValueError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise ModelError(
+            f"cannot fetch the settings of {config.name}: {reason}",
+            "give --model a hub name that can be reached, or a local folder",
+        ) from error
+
+
+def model_settings(config: ModelConfig) -> dict[str, Any]:
+    """The settings of the model's decoder, as its config.json has them.
+
+    Raises:
+        ModelError: there is no such model, the hub cannot be reached, or the file says no shape.
+    """
+    folder = settings_folder(config)
+    if folder is None:
+        return EMBEDDED_SETTINGS if config.is_embedded else _gguf_settings(Path(config.name).expanduser())
+    try:
+        found = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        settings: dict[str, Any] = found.get("text_config", found)
+        _ = settings["model_type"], settings["num_hidden_layers"], settings["hidden_size"]
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        raise ModelError(
+            f"{folder / 'config.json'} does not describe a language model: {type(error).__name__} {error}",
+            "give a causal language model",
+        ) from error
+    return settings
+
+
+def _gguf_settings(path: Path) -> dict[str, Any]:
+    """The settings that a GGUF file states."""
+    from transformers import AutoConfig
+
+    from core.lm.loading import quiet
+
+    try:
+        with quiet():
+            found: dict[str, Any] = AutoConfig.from_pretrained(path.parent, gguf_file=path.name).to_dict()
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise ModelError(f"cannot read {path}: {reason}", "check that the file is whole") from error
+    return found
+
+
+def layer_weights(settings: dict[str, Any]) -> int:
+    """Weights in the linear layers of one transformer layer."""
+    width, inner = int(settings["hidden_size"]), int(settings["intermediate_size"])
+    heads = int(settings["num_attention_heads"])
+    head = int(settings.get("head_dim") or width // heads)
+    keys = int(settings.get("num_key_value_heads") or heads)
+    return 2 * width * head * heads + 2 * width * head * keys + 3 * width * inner
