@@ -1,4 +1,4 @@
-"""Long work as somebody watches it: what it is, how far it is, how long it will take, and how it is stopped."""
+"""Long work as somebody watches it: what it is, how far it is, how long it takes, how it is stopped."""
 
 from __future__ import annotations
 

@@ -87,10 +87,13 @@ class _Language:
             read = words_seconds(self.model, None, self.rows, None)
             rank["zero-shot"], answer["zero-shot"] = read.rank, read.answer
         for objective, training in self.trainings.items():
-            settings = replace(
-                TrainingConfig(), micro_batch_size=_at_once(training), batch_size=_at_once(training)
+            at_once = training.micro_batch_size if torch.cuda.is_available() else 1
+            settings = TrainingConfig(  # nothing else of it decides the time of a sample
+                batch_size=at_once,
+                micro_batch_size=at_once,
+                candidates=training.candidates,
+                checkpointing=training.checkpointing,
             )
-            settings = replace(settings, candidates=training.candidates, checkpointing=training.checkpointing)
             if objective == "listwise":
                 layers = min(depth, self.adapter.layers or depth)
                 title = (depth - layers) * title_seconds(self.model, self.rows)
@@ -109,11 +112,6 @@ class Times:
     train: float = 0.0
     rank: float = 0.0
     answer: float = 0.0
-
-
-def _at_once(training: TrainingConfig) -> int:
-    """Rows that are timed at once: on a CPU one row costs what it costs among others."""
-    return training.micro_batch_size if torch.cuda.is_available() else 1
 
 
 def _layers(model: ModelConfig, rows: int = 1) -> FrozenLayers:
@@ -159,7 +157,7 @@ def listwise_seconds(
 def words_seconds(
     model: ModelConfig, adapter: AdapterConfig | None, rows: Rows, training: TrainingConfig | None
 ) -> Times:
-    """A sample, a ranked case and a written answer of the paper's prompt; without an adapter nothing trains."""
+    """A sample, a ranked case and an answer of the paper's prompt; without an adapter nothing trains."""
     layers = _layers(model, training.micro_batch_size if training else 1)
     told = round(rows.title)
     asked, given = rows.answers(rows.candidates, layers.rows), rows.answers(1, layers.rows)
@@ -189,9 +187,8 @@ def row_lengths(config: RunConfig, dataset: Dataset, samples: Samples) -> Rows:
     shown = [item for case in cases for item in (*case.history, *case.candidates)]
     names = list(dict.fromkeys(shown)) or list(range(min(100, len(dataset.catalogue))))
     count = _counter(config.model)
-    lengths = dict(
-        zip(names, count([f" {one_line(dataset.catalogue.titles[item])}" for item in names]), strict=True)
-    )
+    spoken = [f" {one_line(dataset.catalogue.titles[item])}" for item in names]
+    lengths = dict(zip(names, count(spoken), strict=True))
     text, words = count([f"{prompts.history}\n{prompts.ask}\n", prompts.answer_templates[0]])
     return Rows(
         title=round(1 + min(MAX_TITLE_TOKENS, spread([lengths[item] for item in shown or names])), 2),

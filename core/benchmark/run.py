@@ -167,9 +167,8 @@ def run_benchmark(plan: Plan, emit: Emit = silent, should_stop: ShouldStop = nev
 
         check_spread(plan.config.model)
         with parallel.main_first_if_whole():
-            check_model(
-                plan.config.model, Watch(emit, should_stop)
-            )  # now, not after the methods before it have trained
+            # now, not after the methods before it have trained
+            check_model(plan.config.model, Watch(emit, should_stop))
     if parallel.is_main():
         _save_facts(plan, dataset, samples)
     results = []

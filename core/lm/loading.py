@@ -250,7 +250,7 @@ def convert_seconds(size: int) -> float:
 
 
 def _waited(watch: Watch, stage: str, work: Callable[[], T], seconds: float) -> T:
-    """Work that is watched; several processes do theirs where they are, for they stop together or not at all."""
+    """Work that is watched; several processes stop together or not at all, and do theirs unwatched."""
     return work() if parallel.announced() > 1 else watch.wait(stage, work, seconds)
 
 

@@ -1,4 +1,4 @@
-"""A language model's shape, read from its settings alone: nothing is loaded, and of a hub model only them fetched."""
+"""A language model's shape, read from its settings alone: no weights are loaded or fetched."""
 
 from __future__ import annotations
 

@@ -24,9 +24,7 @@ def bench(
     methods: Annotated[
         str, typer.Option(help="Comma-separated methods, or all; chat takes part where it has an address.")
     ] = DEFAULT_METHODS,
-    preset: Annotated[
-        str, typer.Option(help="quick, standard, paper, or auto (by the time it takes here).")
-    ] = "auto",
+    preset: Annotated[str, typer.Option(help="quick, standard, paper, or auto (by time).")] = "auto",
     seeds: Annotated[int, typer.Option(help="Number of training seeds, from 0 on.")] = 1,
     sweep: Annotated[
         list[str] | None,

@@ -85,10 +85,14 @@ def _find_models(plans: Sequence[Plan], as_json: bool) -> None:
     from ilora_app.render.progress import ProgressView
 
     models = dict.fromkeys(plan.config.model for plan in plans if set(plan.methods) & set(LLM_METHODS))
-    with _failure_told(as_json and parallel.is_main()), parallel.main_first(), ProgressView() as view:
-        with stoppable() as should_stop:
-            for model in models:
-                check_model(model, Watch(_tell if as_json else view, should_stop))
+    with (
+        _failure_told(as_json and parallel.is_main()),
+        parallel.main_first(),
+        ProgressView() as view,
+        stoppable() as should_stop,
+    ):
+        for model in models:
+            check_model(model, Watch(_tell if as_json else view, should_stop))
 
 
 def _tell(event: Event) -> None:

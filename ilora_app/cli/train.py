@@ -16,6 +16,7 @@ from ilora_app.cli.running import kept_command, run_plan
 if TYPE_CHECKING:
     from core.benchmark.run import Plan
     from core.config.run_file import RunFile
+    from core.config.settings import RunConfig
 
 
 @with_run_options
