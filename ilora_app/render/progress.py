@@ -196,14 +196,12 @@ class ProgressView:
         self._finished += 1
         took = "on disk already" if event.reused else figures.duration(self._clock() - self._method_started)
         sizes = self._plan.cases if self._plan else {}
-        found = [
-            " ".join(
-                filter(None, [figures.share(metrics["HR@1"]), self._interval(event, test_set), test_set])
-            )
-            + (f" (n {sizes[test_set]})" if test_set in sizes else "")
-            for test_set, metrics in event.metrics.items()
-            if "HR@1" in metrics
-        ]
+        found = []
+        for test_set, metrics in event.metrics.items():
+            if "HR@1" in metrics:
+                known = [figures.share(metrics["HR@1"]), self._interval(event, test_set), test_set]
+                cases = f" (n {sizes[test_set]})" if test_set in sizes else ""
+                found.append(" ".join(filter(None, known)) + cases)
         line = Text("done ", style="green").append(self._named(event.method, event.seed), style="bold")
         self._say(
             line.append(f": HR@1 {', '.join(found)}, {took}" if found else f": {took}", style="not bold")
