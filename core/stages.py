@@ -71,6 +71,11 @@ class Watch:
                 self.emit(step)
         return running.result()
 
+    def silently(self, name: str, work: Callable[[], T]) -> T:
+        """What a piece of work gives that can neither say how far it is nor be stopped."""
+        self.emit(StageStarted(self.method, self.seed, name))
+        return work()
+
 
 UNWATCHED = Watch()
 """Nobody is told, and nobody stops it."""

@@ -30,7 +30,6 @@ from core.events import (
     PlanMade,
     Saved,
     ShouldStop,
-    StageStarted,
     never,
     silent,
 )
@@ -267,7 +266,6 @@ def _plan_event(plan: Plan, samples: Samples, minutes: float) -> PlanMade:
 def _run(plan: Plan, task: Task, method: str, clock: Clock) -> Result:
     """Fits, tests and writes one (method, seed)."""
     recommender = method_class(method)()
-    task.emit(StageStarted(method, task.seed, "load"))
     hardware.release_memory()  # what the method before it left
     try:
         with hardware.PeakMemory() as memory:

@@ -109,7 +109,7 @@ def load_llm(config: ModelConfig, watch: Watch = UNWATCHED) -> LanguageModel:
     dtype = pick_dtype(device, config.precision)
     folder = check_model(config, watch)
     place = torch.device("cpu") if parallel.is_spread() else device  # no device may be able to hold all of it
-    expected = load_seconds(estimate_bytes(folder, config) or 0)
+    expected = load_seconds(sum(file.stat().st_size for file in folder.glob("*.safetensors")) // 2)
     model, tokenizer = _waited(watch, "load", lambda: _load(folder, config, place, dtype), expected)
     if watch.should_stop is not never and parallel.announced() == 1:
         stop_between_layers(model.get_decoder(), watch.should_stop)
@@ -235,23 +235,23 @@ def _convert(gguf: Path, folder: Path) -> None:
         tokenizer.save_pretrained(folder)
 
 
-LOAD_FIXED, LOAD_BYTES_PER_SECOND, CONVERT_BYTES_PER_SECOND = 3.0, 40e6, 8e6
-"""Measured on two cores: libraries and tokenizer, then bytes of the loaded weights, and of a GGUF file."""
+LOAD_FIXED, WEIGHTS_PER_SECOND, CONVERTED_PER_SECOND = 3.0, 40e6, 8e6
+"""Measured on two cores: seconds for libraries and tokenizer; weights; bytes of a GGUF file."""
 
 
 def load_seconds(weights: int) -> float:
-    """About how long it takes to load a model whose weights then take so many bytes."""
-    return LOAD_FIXED + weights / LOAD_BYTES_PER_SECOND
+    """About how long it takes to load a model of so many weights."""
+    return LOAD_FIXED + weights / WEIGHTS_PER_SECOND
 
 
 def convert_seconds(size: int) -> float:
     """About how long it takes to convert a GGUF file of so many bytes."""
-    return LOAD_FIXED + size / CONVERT_BYTES_PER_SECOND
+    return LOAD_FIXED + size / CONVERTED_PER_SECOND
 
 
 def _waited(watch: Watch, stage: str, work: Callable[[], T], seconds: float) -> T:
     """Work that is watched; several processes stop together or not at all, and do theirs unwatched."""
-    return work() if parallel.announced() > 1 else watch.wait(stage, work, seconds)
+    return watch.wait(stage, work, seconds) if parallel.announced() == 1 else watch.silently(stage, work)
 
 
 def _load(folder: Path, config: ModelConfig, device: torch.device, dtype: torch.dtype) -> tuple[Any, Any]:

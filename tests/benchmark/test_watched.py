@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from core.assets.spec import home
 from core.benchmark.run import Plan, run_benchmark
 from core.errors import Interrupted
 from core.events import Event, MethodFinished, PlanMade, StageStarted, StepLogged, Stopped, TimeLeft
@@ -38,18 +36,10 @@ SOON = 4.0
 """Seconds: two are promised, and tests share the machine."""
 
 
-@pytest.fixture
-def nothing_read() -> None:
-    """No titles are on disk from an earlier test."""
-    for name in ("states", "titles"):
-        shutil.rmtree(home() / name, ignore_errors=True)
-
-
 def plan(out: Path, model: Path, methods: Any) -> Plan:
     return Plan(tiny.config(model, samples=8), tuple(methods), (0,), out, "quick", "ilora-app bench")
 
 
-@pytest.mark.usefixtures("nothing_read")
 def test_every_long_stage_begins_and_says_how_far_it_is(tmp_path: Path, tiny_model: Path) -> None:
     events: list[Event] = []
     methods = ["popularity", "sasrec", "morec", "zero-shot", "lora"]
@@ -73,7 +63,6 @@ def test_every_long_stage_begins_and_says_how_far_it_is(tmp_path: Path, tiny_mod
     )
 
 
-@pytest.mark.usefixtures("nothing_read")
 @pytest.mark.parametrize(("method", "stage"), LONG)
 def test_a_stop_ends_each_stage_soon_says_where_and_the_same_plan_goes_on(
     method: str, stage: str, tmp_path: Path, tiny_model: Path
