@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import torch
 
 from core.benchmark.costs import Measured, plan_stages, total
 from core.benchmark.layers import FrozenLayers, Rows, best, spread
-from core.config.settings import AdapterConfig, EncoderConfig, ModelConfig, RunConfig, TrainingConfig
+from core.config.settings import EncoderConfig, ModelConfig, RunConfig
 from core.data.card_files import load_card
 from core.data.types import Dataset, Samples
 from core.encoders.base import Encoder, new_encoder
@@ -22,7 +22,7 @@ from core.encoders.morec import MoRec
 from core.hardware import release_memory
 from core.lm.loading import load_seconds, settle_precision
 from core.lm.prompts import MAX_TITLE_TOKENS, one_line
-from core.lm.shape import layer_weights, model_settings, settings_folder
+from core.lm.shape import model_settings, settings_folder, weights
 from core.lm.title_vectors import DEPTH
 from core.methods import CONFIG_PARTS, ENCODER_METHODS, LLM_METHODS, settle
 from core.training.optimizers import make_optimizer
@@ -63,118 +63,105 @@ def measured(config: RunConfig, methods: Iterable[str], dataset: Dataset, sample
 # --- the language model ------------------------------------------------------------------------------------
 
 
-class _Language:
-    """Times the language model's part of some methods."""
-
-    def __init__(self, config: RunConfig, methods: Sequence[str], dataset: Dataset, samples: Samples) -> None:
-        self.methods, self.adapter = methods, config.adapter
-        self.model = settle_precision(config.model)
-        self.rows = row_lengths(config, dataset, samples)
-        adapted = [settle(config, method) for method in methods if "adapter" in CONFIG_PARTS[method]]
-        self.trainings = {one.training.objective: one.training for one in adapted}
-        self.protocol = config.answering.protocol
-
-    def added_to(self, found: Measured) -> Measured:
-        """The same with what the language model takes."""
-        train: dict[str, float] = {}
-        rank: dict[str, float] = {}
-        answer: dict[str, float] = {}
-        title = vector = 0.0
-        load, depth = load_and_depth(self.model)
-        if "morec" in self.methods:
-            vector = max(1, round(DEPTH * depth)) * title_seconds(self.model, self.rows)
-        if "zero-shot" in self.methods:
-            read = words_seconds(self.model, None, self.rows, None)
-            rank["zero-shot"], answer["zero-shot"] = read.rank, read.answer
-        for objective, training in self.trainings.items():
-            at_once = training.micro_batch_size if torch.cuda.is_available() else 1
-            settings = TrainingConfig(  # nothing else of it decides the time of a sample
-                batch_size=at_once,
-                micro_batch_size=at_once,
-                candidates=training.candidates,
-                checkpointing=training.checkpointing,
-            )
-            if objective == "listwise":
-                layers = min(depth, self.adapter.layers or depth)
-                title = (depth - layers) * title_seconds(self.model, self.rows)
-                one = listwise_seconds(self.model, self.adapter, self.rows, settings)
-            else:
-                one = words_seconds(self.model, self.adapter, self.rows, settings)
-            train[objective], rank[objective], answer[objective] = one.train, one.rank, one.answer
-        release_memory()
-        return replace(found, load=load, title=title, vector=vector, train=train, rank=rank, answer=answer)
-
-
 @dataclass(frozen=True)
 class Times:
-    """Seconds a sample, a case, an answer."""
+    """Seconds a sample, a case, an answer; and a token in one layer."""
 
     train: float = 0.0
     rank: float = 0.0
     answer: float = 0.0
+    token: float = 0.0
 
 
-def _layers(model: ModelConfig, rows: int = 1) -> FrozenLayers:
-    return FrozenLayers(model_settings(model), model, rows)
+_TIMES: dict[tuple[object, ...], Times] = {}
+"""What was timed in this process."""
 
 
-@cache
-def load_and_depth(model: ModelConfig) -> tuple[float, int]:
-    """Seconds to load a model, and its number of layers."""
-    settings = model_settings(model)
-    depth = int(settings["num_hidden_layers"])
-    words = int(settings.get("vocab_size", 0)) * int(settings["hidden_size"])
-    embeddings = words * (1 if settings.get("tie_word_embeddings") else 2)
-    weights = embeddings + depth * (layer_weights(settings) if "intermediate_size" in settings else 0)
-    return load_seconds(weights), depth
+class _Language:
+    """Times the language model's part of some methods, first what needs no adapter."""
 
+    def __init__(self, config: RunConfig, methods: Sequence[str], dataset: Dataset, samples: Samples) -> None:
+        self.methods = methods
+        self.adapter = replace(config.adapter, alpha=1.0, dropout=0.0, experts=1)
+        self.model = settle_precision(config.model)
+        self.rows = row_lengths(config, dataset, samples)
+        self.settings = model_settings(self.model)
+        self.depth = int(self.settings["num_hidden_layers"])
+        self.adapted = min(self.depth, self.adapter.layers or self.depth)
+        self.at_once = config.training.micro_batch_size if torch.cuda.is_available() else 1
+        self.training = config.training
+        with_adapter = [settle(config, method) for method in methods if "adapter" in CONFIG_PARTS[method]]
+        self.objectives = sorted({one.training.objective for one in with_adapter})
 
-@cache
-def title_seconds(model: ModelConfig, rows: Rows) -> float:
-    """Seconds to read a title in one layer without an adapter."""
-    packed = rows.listwise(rows.candidates)
-    return _layers(model).reading(packed) * rows.title / packed.tokens.shape[1]
+    def added_to(self, found: Measured) -> Measured:
+        """The same with what the language model takes."""
+        times: dict[str, Times] = {}
+        if {"zero-shot", "morec"} & set(self.methods) or "language-model" in self.objectives:
+            times["zero-shot"] = self._timed("plain", self._plain)
+        if "listwise" in self.objectives:
+            times["listwise"] = self._timed("listwise", self._listwise)
+        if "language-model" in self.objectives:
+            times["language-model"] = self._timed("words", self._words)
+        vars(self).pop("layers", None)
+        release_memory()
+        token = next(iter(times.values())).token * self.rows.title
+        return replace(
+            found,
+            load=load_seconds(weights(self.settings)),
+            title=(self.depth - self.adapted) * token if "listwise" in times else 0.0,
+            vector=max(1, round(DEPTH * self.depth)) * token,
+            train={name: one.train for name, one in times.items()},
+            rank={name: one.rank for name, one in times.items()},
+            answer={name: one.answer for name, one in times.items()},
+        )
 
+    @cached_property
+    def layers(self) -> FrozenLayers:
+        """On a CPU one row costs what it costs among others, so that one is enough there."""
+        return FrozenLayers(self.settings, self.model, self.at_once)
 
-@cache
-def listwise_seconds(
-    model: ModelConfig, adapter: AdapterConfig, rows: Rows, training: TrainingConfig
-) -> Times:
-    """A listwise sample and a ranked case, in the adapted layers."""
-    layers = _layers(model, training.micro_batch_size)
-    layers.adapt(adapter)
-    depth = min(layers.depth, adapter.layers or layers.depth)
-    asked = rows.listwise(rows.candidates, layers.rows)
-    given = rows.listwise(training.candidates, layers.rows)
-    rank = layers.ranking(asked, depth)
-    train = layers.training(given, depth)
-    if training.checkpointing:
-        train += rank * given.tokens.shape[1] / asked.tokens.shape[1]
-    return Times(train, rank)
+    def _timed(self, kind: str, work: Callable[[], Times]) -> Times:
+        own: tuple[object, ...] = (kind, self.model, self.rows, self.at_once)
+        if kind != "plain":
+            own = (*own, self.adapter, self.training.candidates, self.training.checkpointing)
+        if own not in _TIMES:
+            _TIMES[own] = work()
+        return _TIMES[own]
 
+    def _plain(self) -> Times:
+        """The model as it comes, asked with the paper's prompt."""
+        rows, layers = self.rows, self.layers
+        asked, given = rows.answers(rows.candidates, self.at_once), rows.answers(1, self.at_once)
+        reading = layers.reading(asked)
+        token = reading / asked.tokens.shape[1]
+        writing = given.tokens.shape[1] * token + ANSWER_TITLES * rows.title * layers.writing()
+        answers = layers.predicting(round(rows.candidates * rows.title))
+        return Times(0.0, self.depth * reading + answers, self.depth * writing, token)
 
-@cache
-def words_seconds(
-    model: ModelConfig, adapter: AdapterConfig | None, rows: Rows, training: TrainingConfig | None
-) -> Times:
-    """A sample, a ranked case and an answer of the paper's prompt; without an adapter nothing trains."""
-    layers = _layers(model, training.micro_batch_size if training else 1)
-    told = round(rows.title)
-    asked, given = rows.answers(rows.candidates, layers.rows), rows.answers(1, layers.rows)
-    plain = layers.reading(asked)
-    answering = layers.predicting(rows.candidates * told)
-    share = given.tokens.shape[1] / asked.tokens.shape[1]
-    writing = layers.depth * (share * plain + ANSWER_TITLES * rows.title * layers.writing())
-    if adapter is None or training is None:
-        return Times(0.0, layers.depth * plain + answering, writing)
-    adapted = min(layers.depth, adapter.layers or layers.depth)
-    below = layers.depth - adapted
-    layers.adapt(adapter)
-    with_adapter = layers.reading(asked)
-    train = below * share * plain + adapted * layers.training_whole(given) + 3 * layers.predicting(told)
-    if training.checkpointing:
-        train += adapted * share * with_adapter
-    return Times(train, below * plain + adapted * with_adapter + answering, writing)
+    def _listwise(self) -> Times:
+        """A listwise sample and a ranked case, in the adapted layers."""
+        rows, layers = self.rows, self.layers
+        asked = rows.listwise(rows.candidates, self.at_once)
+        given = rows.listwise(self.training.candidates, self.at_once)
+        plain = layers.reading(asked) / asked.tokens.shape[1] if not layers.is_adapted else 0.0
+        layers.adapt(self.adapter)
+        rank, train = layers.ranking(asked, self.adapted), layers.training(given, self.adapted)
+        if self.training.checkpointing:
+            train += rank * given.tokens.shape[1] / asked.tokens.shape[1]
+        return Times(train, rank, 0.0, plain)
+
+    def _words(self) -> Times:
+        """A sample, a ranked case and a written answer of the paper's prompt, with an adapter."""
+        rows, layers, plain = self.rows, self.layers, self._timed("plain", self._plain)
+        asked, given = rows.answers(rows.candidates, self.at_once), rows.answers(1, self.at_once)
+        layers.adapt(self.adapter)
+        more = max(0.0, layers.reading(asked) - plain.token * asked.tokens.shape[1]) * self.adapted
+        below = (self.depth - self.adapted) * given.tokens.shape[1] * plain.token
+        said = 3 * layers.predicting(round(rows.title))  # forward, and twice backward
+        train = below + self.adapted * layers.training_whole(given) + said
+        if self.training.checkpointing:
+            train += self.adapted * given.tokens.shape[1] * plain.token + more
+        return Times(train, plain.rank + more, plain.answer + more, plain.token)
 
 
 # --- rows --------------------------------------------------------------------------------------------------
@@ -191,12 +178,11 @@ def row_lengths(config: RunConfig, dataset: Dataset, samples: Samples) -> Rows:
     lengths = dict(zip(names, count(spoken), strict=True))
     text, words = count([f"{prompts.history}\n{prompts.ask}\n", prompts.answer_templates[0]])
     return Rows(
-        title=round(1 + min(MAX_TITLE_TOKENS, spread([lengths[item] for item in shown or names])), 2),
+        title=1 + round(2 * min(MAX_TITLE_TOKENS, spread([lengths[item] for item in shown or names]))) / 2,
         text=text,
         words=words,
         history=max(1, round(spread([len(case.history) for case in cases]))),
         candidates=max(2, round(spread([len(case.candidates) for case in cases]))),
-        trained=config.training.candidates,
     )
 
 

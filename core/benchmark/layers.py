@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -46,8 +46,6 @@ class Rows:
     """Items."""
     candidates: int
     """Of a test case."""
-    trained: int
-    """Candidates of a training sample."""
 
     def listwise(self, candidates: int, rows: int = 1) -> Packed:
         """Rows of the listwise prompt."""
@@ -95,20 +93,19 @@ class FrozenLayers:
         self.depth = int(settings["num_hidden_layers"])
         self.width, self.vocabulary = int(settings["hidden_size"]), int(settings.get("vocab_size", 0))
         cut, self.scale = _narrowed(settings, self.device)
-        started = time.perf_counter()
         model = _random_model(cut, self.device, self.dtype)
-        made = time.perf_counter() - started
-        count = quantize(model, config.quantize, self.device, self.dtype)
-        self.seconds_per_weight = max(0.0, time.perf_counter() - started - made) / max(1, count)
+        quantize(model, config.quantize, self.device, self.dtype)
         disable_cpu_packing(model)
         model.requires_grad_(False).eval()
         replace_norms(model)
         self.llm = LanguageModel(model, None, config.name, config.quantize, self.device, self.dtype)  # type: ignore[arg-type]
-        self.decoder = self.llm.decoder
+        self.decoder, self.is_adapted = self.llm.decoder, False
 
     def adapt(self, config: AdapterConfig) -> None:
-        """Puts an adapter onto the layers; what is timed before is without one."""
-        adapt_layers(attach_adapter(self.llm, replace(config, dropout=0.0), 0), None)
+        """Puts an adapter onto the layers, once; what is timed before is without one."""
+        if not self.is_adapted:
+            adapt_layers(attach_adapter(self.llm, config, 0), None)
+        self.is_adapted = True
 
     @torch.no_grad()
     def reading(self, packed: Packed) -> float:
@@ -169,7 +166,7 @@ class FrozenLayers:
 
     def _states(self, packed: Packed) -> Tensor:
         shape = (*packed.tokens.shape, self.llm.width)
-        return torch.randn(shape, device=self.device, generator=None).to(self.dtype)
+        return torch.randn(shape, device=self.device).to(self.dtype)
 
 
 def _narrowed(settings: dict[str, Any], device: torch.device) -> tuple[dict[str, Any], float]:
@@ -209,20 +206,18 @@ def _random_model(settings: dict[str, Any], device: torch.device, dtype: torch.d
         return AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation="sdpa")
 
 
-def quantize(model: nn.Module, kind: str, device: torch.device, dtype: torch.dtype) -> int:
-    """Holds the layers' linear weights as a quantization does; returns how many weights those are."""
+def quantize(model: nn.Module, kind: str, device: torch.device, dtype: torch.dtype) -> None:
+    """Holds the layers' linear weights as a quantization does."""
     output: Any = model.get_output_embeddings()  # type: ignore[operator]
     found = [
         (name, module)
         for name, module in model.named_modules()
         if isinstance(module, nn.Linear) and module is not output
     ]
-    for name, module in found:
-        if kind != "none":
-            parent, _, own = name.rpartition(".")
-            made = quantized_linear(kind, module.weight.detach(), device, dtype)
-            setattr(model.get_submodule(parent), own, made)
-    return sum(module.weight.numel() for _, module in found)
+    for name, module in found if kind != "none" else ():
+        parent, _, own = name.rpartition(".")
+        made = quantized_linear(kind, module.weight.detach(), device, dtype)
+        setattr(model.get_submodule(parent), own, made)
 
 
 def spread(lengths: Sequence[int]) -> float:

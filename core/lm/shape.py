@@ -92,8 +92,16 @@ def _gguf_settings(path: Path) -> dict[str, Any]:
 
 def layer_weights(settings: dict[str, Any]) -> int:
     """Weights in the linear layers of one transformer layer."""
-    width, inner = int(settings["hidden_size"]), int(settings["intermediate_size"])
-    heads = int(settings["num_attention_heads"])
+    width = int(settings["hidden_size"])
+    inner = int(settings.get("intermediate_size") or 4 * width)
+    heads = int(settings.get("num_attention_heads") or 1)
     head = int(settings.get("head_dim") or width // heads)
     keys = int(settings.get("num_key_value_heads") or heads)
     return 2 * width * head * heads + 2 * width * head * keys + 3 * width * inner
+
+
+def weights(settings: dict[str, Any]) -> int:
+    """Weights of a whole model, its norms left out."""
+    words = int(settings.get("vocab_size", 0)) * int(settings["hidden_size"])
+    embeddings = words * (1 if settings.get("tie_word_embeddings") else 2)
+    return embeddings + int(settings["num_hidden_layers"]) * layer_weights(settings)
