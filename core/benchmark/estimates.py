@@ -143,12 +143,12 @@ class _Language:
         rows, layers = self.rows, self.layers
         asked = rows.listwise(rows.candidates, self.at_once)
         given = rows.listwise(self.training.candidates, self.at_once)
-        plain = layers.reading(asked) / asked.tokens.shape[1] if not layers.is_adapted else 0.0
+        token = layers.reading(asked) / asked.tokens.shape[1]
         layers.adapt(self.adapter)
         rank, train = layers.ranking(asked, self.adapted), layers.training(given, self.adapted)
         if self.training.checkpointing:
             train += rank * given.tokens.shape[1] / asked.tokens.shape[1]
-        return Times(train, rank, 0.0, plain)
+        return Times(train, rank, 0.0, token)
 
     def _words(self) -> Times:
         """A sample, a ranked case and a written answer of the paper's prompt, with an adapter."""
