@@ -82,9 +82,9 @@ class PlanMade(Event):
 
 @dataclass(frozen=True)
 class StageStarted(Event):
-    """A method entered a stage: `convert`, `load`, `read`, `train`, `validate`, `test`, `gates`.
+    """A method entered a stage: `fetch`, `convert`, `load`, `read`, `train`, `validate`, `test`, `gates`.
 
-    Of `convert` and `load` the steps are seconds, of the others what the stage goes through.
+    Of the first three the steps are seconds, of the others what the stage goes through.
     """
 
     method: str

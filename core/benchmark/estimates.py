@@ -20,9 +20,9 @@ from core.encoders.base import Encoder, new_encoder
 from core.encoders.job import EncoderJob
 from core.encoders.morec import MoRec
 from core.hardware import release_memory
-from core.lm.loading import load_seconds, settle_precision
+from core.lm.loading import settle_precision
 from core.lm.prompts import MAX_TITLE_TOKENS, one_line
-from core.lm.shape import model_settings, settings_folder, weights
+from core.lm.shape import load_seconds, model_settings, settings_folder, weights
 from core.lm.title_vectors import DEPTH
 from core.methods import CONFIG_PARTS, ENCODER_METHODS, LLM_METHODS, settle
 from core.training.optimizers import make_optimizer

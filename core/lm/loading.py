@@ -19,13 +19,13 @@ from safetensors import SafetensorError
 from torch import nn
 
 from core.assets.known import embedded_model_file
-from core.assets.spec import home
 from core.config.settings import EMBEDDED, ModelConfig
 from core.errors import ModelError
 from core.events import Emit, Notice, never, silent
 from core.files import atomic_path
 from core.lm.decoder import stop_between_layers
 from core.lm.precision import pick_dtype, resolved
+from core.lm.shape import convert_seconds, converted_folder, load_seconds
 from core.stages import UNWATCHED, Watch
 from core.training import parallel
 
@@ -153,7 +153,7 @@ def resolve_model(config: ModelConfig, watch: Watch = UNWATCHED) -> Path:
         return path
     if path.is_absolute() or config.name.startswith((".", "~")) or config.name.count("/") > 1:
         raise ModelError(f"no such model folder: {config.name}", "check the path given to --model")
-    return _from_hub(config)
+    return _waited(watch, "fetch", lambda: _from_hub(config), 0.0)
 
 
 HUB_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
@@ -176,19 +176,6 @@ def _from_hub(config: ModelConfig) -> Path:
             f"cannot fetch the model {config.name} ({config.revision}): {_first_line(error)}",
             "give --model a hub name that can be reached, a local folder, a GGUF file, or leave it out",
         ) from error
-
-
-def converted_folder(config: ModelConfig) -> Path:
-    """Where the safetensors of the embedded model, or of a GGUF file, are or will be.
-
-    Raises:
-        OSError: there is no such GGUF file.
-    """
-    if config.is_embedded:
-        return home() / "models" / f"{EMBEDDED}-safetensors"
-    path = Path(config.name).expanduser()
-    stat = path.stat()
-    return home() / "models" / f"{path.stem}-{stat.st_size}-{stat.st_mtime_ns}"
 
 
 def _converted(source: Callable[[], Path], folder: Path, watch: Watch) -> Path:
@@ -233,20 +220,6 @@ def _convert(gguf: Path, folder: Path) -> None:
         tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
         model.bfloat16().save_pretrained(folder)
         tokenizer.save_pretrained(folder)
-
-
-LOAD_FIXED, WEIGHTS_PER_SECOND, CONVERTED_PER_SECOND = 3.0, 40e6, 8e6
-"""Measured on two cores: seconds for libraries and tokenizer; weights; bytes of a GGUF file."""
-
-
-def load_seconds(weights: int) -> float:
-    """About how long it takes to load a model of so many weights."""
-    return LOAD_FIXED + weights / WEIGHTS_PER_SECOND
-
-
-def convert_seconds(size: int) -> float:
-    """About how long it takes to convert a GGUF file of so many bytes."""
-    return LOAD_FIXED + size / CONVERTED_PER_SECOND
 
 
 def _waited(watch: Watch, stage: str, work: Callable[[], T], seconds: float) -> T:

@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from core.config.settings import ModelConfig
+from core.assets.spec import home
+from core.config.settings import EMBEDDED, ModelConfig
 from core.errors import ModelError
-from core.lm.loading import converted_folder
 
 EMBEDDED_SETTINGS: dict[str, Any] = {
     "model_type": "llama",
@@ -22,6 +22,33 @@ EMBEDDED_SETTINGS: dict[str, Any] = {
     "tie_word_embeddings": True,
 }
 """What the embedded model's config.json will say, for as long as the model has not been fetched."""
+
+
+LOAD_FIXED, WEIGHTS_PER_SECOND, CONVERTED_PER_SECOND = 3.0, 40e6, 8e6
+"""Measured on two cores: seconds for libraries and tokenizer; weights; bytes of a GGUF file."""
+
+
+def load_seconds(weights: int) -> float:
+    """About how long it takes to load a model of so many weights."""
+    return LOAD_FIXED + weights / WEIGHTS_PER_SECOND
+
+
+def convert_seconds(size: int) -> float:
+    """About how long it takes to convert a GGUF file of so many bytes."""
+    return LOAD_FIXED + size / CONVERTED_PER_SECOND
+
+
+def converted_folder(config: ModelConfig) -> Path:
+    """Where the safetensors of the embedded model, or of a GGUF file, are or will be.
+
+    Raises:
+        OSError: there is no such GGUF file.
+    """
+    if config.is_embedded:
+        return home() / "models" / f"{EMBEDDED}-safetensors"
+    path = Path(config.name).expanduser()
+    stat = path.stat()
+    return home() / "models" / f"{path.stem}-{stat.st_size}-{stat.st_mtime_ns}"
 
 
 def settings_folder(config: ModelConfig) -> Path | None:

@@ -22,7 +22,8 @@ _METHODS = {
 }
 
 _STAGES = {
-    "convert": "converting",
+    "fetch": "fetching the model",
+    "convert": "converting the model",
     "load": "loading",
     "read": "reading titles",
     "train": "training",
@@ -30,7 +31,7 @@ _STAGES = {
     "test": "testing",
     "gates": "asking the gate",
 }
-_TIMED = ("convert", "load")
+_TIMED = ("fetch", "convert", "load")
 """Stages whose steps are seconds."""
 
 
