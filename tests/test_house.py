@@ -84,7 +84,8 @@ def test_the_engine_names_no_terminal_even_inside_functions() -> None:
 
 
 FLOORS = (
-    ("errors", "events", "files", "hardware", "stages"),
+    ("errors", "events", "files", "hardware"),
+    ("stages",),
     ("assets", "config", "evaluation"),
     ("data", "methods", "training"),
     ("encoders", "lm", "results"),

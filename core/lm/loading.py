@@ -25,7 +25,7 @@ from core.events import Emit, Notice, never, silent
 from core.files import atomic_path
 from core.lm.decoder import stop_between_layers
 from core.lm.precision import pick_dtype, resolved
-from core.lm.shape import convert_seconds, converted_folder, load_seconds
+from core.lm.shape import check_hub_name, convert_seconds, converted_folder, load_seconds
 from core.stages import UNWATCHED, Watch
 from core.training import parallel
 
@@ -151,8 +151,7 @@ def resolve_model(config: ModelConfig, watch: Watch = UNWATCHED) -> Path:
                 f"{path} holds no config.json", "give a folder written by save_pretrained, or a GGUF file"
             )
         return path
-    if path.is_absolute() or config.name.startswith((".", "~")) or config.name.count("/") > 1:
-        raise ModelError(f"no such model folder: {config.name}", "check the path given to --model")
+    check_hub_name(config.name)
     return _waited(watch, "fetch", lambda: _from_hub(config), 0.0)
 
 

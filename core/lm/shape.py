@@ -67,7 +67,14 @@ def settings_folder(config: ModelConfig) -> Path | None:
     return path if path.is_dir() else _hub_folder(config)
 
 
+def check_hub_name(name: str) -> None:
+    """Raises `ModelError` where a name that is no folder cannot be one of the hub either."""
+    if Path(name).is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
+        raise ModelError(f"no such model folder: {name}", "check the path given to --model")
+
+
 def _hub_folder(config: ModelConfig) -> Path:
+    check_hub_name(config.name)
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError
 
