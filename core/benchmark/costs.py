@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from core.config.settings import TUNING_GRID, RunConfig
-from core.data.samples import last_positions
+from core.data.samples import last_positions, longest_history
 from core.data.types import Samples
 from core.methods import ENCODER_METHODS, LLM_METHODS, REMOTE_METHODS, settle
 from core.recommenders.zero_shot import ZeroShot
@@ -130,7 +130,8 @@ def _encoder(
 def encoder_epoch(config: RunConfig, samples: Samples) -> int:
     """Optimizer steps of an encoder's epoch; see `EncoderJob` for the pieces."""
     encoder = config.encoder
-    pieces = sum(-(-last // encoder.max_history) + 1 for last in last_positions(samples.train).values())
+    span = longest_history(samples.train)
+    pieces = sum(-(-last // span) + 1 for last in last_positions(samples.train).values())
     return max(1, -(-pieces // encoder.batch_size))
 
 

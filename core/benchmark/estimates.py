@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from core.benchmark.costs import Measured, plan_stages, total
+from core.benchmark.costs import Measured, Stage, plan_stages, total
 from core.benchmark.layers import FrozenLayers, Rows, best, spread
 from core.config.settings import EncoderConfig, ModelConfig, RunConfig
 from core.data.card_files import load_card
@@ -35,8 +35,17 @@ ANSWER_TITLES = 2.0
 
 def minutes(config: RunConfig, jobs: Sequence[tuple[str, int]], dataset: Dataset, samples: Samples) -> float:
     """Estimated minutes for these (method, seed) jobs on this machine."""
+    return total(stages(config, jobs, dataset, samples)) / 60
+
+
+def stages(
+    config: RunConfig, jobs: Sequence[tuple[str, int]], dataset: Dataset, samples: Samples
+) -> list[list[Stage]]:
+    """What each of these jobs will do, and how long that takes on this machine."""
+    if not jobs:
+        return []
     found = measured(config, [method for method, _ in jobs], dataset, samples)
-    return total(plan_stages(found, config, jobs, samples)) / 60
+    return plan_stages(found, config, jobs, samples)
 
 
 def measured(config: RunConfig, methods: Iterable[str], dataset: Dataset, samples: Samples) -> Measured:
@@ -52,10 +61,11 @@ def measured(config: RunConfig, methods: Iterable[str], dataset: Dataset, sample
     kinds |= {config.encoder.kind for method in methods if "adapter" in CONFIG_PARTS[method]}
     language = _Language(config, methods, dataset, samples) if set(methods) & set(LLM_METHODS) else None
     width = int(model_settings(config.model)["hidden_size"]) if "morec" in kinds else 0
+    span = dataset.rules.max_history
     encoder = replace(config.encoder, kind="sasrec", tune=False, epochs=1, steps=0, patience=1)
     found = Measured(
         items=items,
-        step={kind: step_seconds(kind, items, width, encoder) for kind in sorted(kinds)},
+        step={kind: step_seconds(kind, items, width, encoder, span) for kind in sorted(kinds)},
     )
     return found if language is None else language.added_to(found)
 
@@ -207,15 +217,16 @@ def _tokenizer(file: Path) -> Any:
 
 
 @cache
-def step_seconds(kind: str, items: int, title_width: int, config: EncoderConfig) -> float:
+def step_seconds(kind: str, items: int, title_width: int, config: EncoderConfig, max_history: int) -> float:
     """Seconds for an optimizer step of an encoder on a catalogue of this size."""
     model: Encoder = (
-        MoRec(torch.randn(items, title_width), config)
+        MoRec(torch.randn(items, title_width), config, max_history)
         if kind == "morec"
-        else new_encoder(kind, items, replace(config, kind=kind))
+        else new_encoder(kind, items, replace(config, kind=kind), max_history)
     )
     rng = np.random.default_rng(0)
-    sequences = [rng.integers(items, size=60) for _ in range(-(-config.batch_size // 6))]
+    count = -(-config.batch_size // 6)  # so that there are pieces for a batch, and most of them are full
+    sequences = [rng.integers(items, size=6 * max_history) for _ in range(count)]
     job = EncoderJob(model, sequences, (), 0)
     optimizer = make_optimizer([{**group, "lr": 1e-3} for group in job.parameter_groups()])
 

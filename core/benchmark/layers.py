@@ -22,6 +22,7 @@ from core.lm.norms import replace_norms
 from core.lm.precision import pick_dtype
 from core.lm.prompts import Packed, Piece, pack
 from core.lm.shape import layer_weights
+from core.lm.views import run_view
 
 LAYERS = 3
 LARGEST = 8_000_000
@@ -143,7 +144,7 @@ class FrozenLayers:
         """Seconds a row for one token more in one layer."""
         view = decoder_view(self.decoder, 0, LAYERS, norm=False)
         hidden = torch.zeros(self.rows, 1, self.llm.width, dtype=self.dtype, device=self.device)
-        return self._each(best(lambda: view(inputs_embeds=hidden, use_cache=False))) / LAYERS
+        return self._each(best(lambda: run_view(view, hidden))) / LAYERS
 
     @torch.no_grad()
     def predicting(self, positions: int) -> float:

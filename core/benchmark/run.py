@@ -14,10 +14,11 @@ import numpy as np
 from core import hardware
 from core.benchmark import budget, estimates
 from core.benchmark.clock import Clock
-from core.benchmark.costs import Stage, plan_stages, total
+from core.benchmark.costs import total
 from core.benchmark.testing import CHUNK, rank_cases, unique
 from core.config.checks import check
 from core.config.settings import RunConfig, without_news
+from core.data.card_files import load_card
 from core.data.loading import load_task_data
 from core.data.types import Dataset, Samples
 from core.errors import InputError, Interrupted, ResultError
@@ -89,12 +90,18 @@ class Plan:
 def method_config(config: RunConfig, method: str) -> dict[str, Any]:
     """The settings that decide a method's result, and no others; without a gate there are no experts.
 
-    A baseline is its own kind of encoder, whichever one the gate reads.
+    A baseline is its own kind of encoder, whichever one the gate reads. How many items an encoder reads is
+    the dataset's rule, and stands among its settings.
+
+    Raises:
+        InputError: there is no such dataset.
     """
     record = settle(config, method).to_dict()
     kept = {part: record[part] for part in CONFIG_PARTS[method] if part in record}
     if "adapter" in kept and "gate" not in kept:
         del kept["adapter"]["experts"], kept["training"]["gate_rate_multiplier"]
+    if "encoder" in kept:
+        kept["encoder"]["max_history"] = load_card(config.data.dataset).rules.max_history
     if method in ENCODER_METHODS:
         del kept["encoder"]["kind"]
     if "model" in kept:
@@ -154,20 +161,19 @@ def run_benchmark(plan: Plan, emit: Emit = silent, should_stop: ShouldStop = nev
         dataset, samples = load_task_data(plan.config.data, emit)
     known = parallel.from_main(lambda: {job: _known(plan, samples, *job) for job in jobs})
     left = [job for job in jobs if known[job] is None]
-    stages = parallel.from_main(lambda: _stages(plan, left, dataset, samples))
+    stages = parallel.from_main(lambda: estimates.stages(plan.config, left, dataset, samples))
     emit(_plan_event(plan, samples, total(stages) / 60))
     clock = Clock(dict(zip(left, stages, strict=True)), emit)
     emit = clock
     for note in _note_on_users(samples):
         emit(Notice(note))
     if any(method in LLM_METHODS for method, _ in left):
-        from core.lm.loading import check_model
+        from core.lm.checking import try_model
         from core.lm.sharding import check_spread
 
         check_spread(plan.config.model)
         with parallel.main_first_if_whole():
-            # now, not after the methods before it have trained
-            check_model(plan.config.model, Watch(emit, should_stop))
+            try_model(plan.config.model, Watch(emit, should_stop))  # before other methods are trained
     if parallel.is_main():
         _save_facts(plan, dataset, samples)
     results = []
@@ -182,17 +188,16 @@ def run_benchmark(plan: Plan, emit: Emit = silent, should_stop: ShouldStop = nev
         emit(MethodFinished(method, seed, str(path), reused, means(result), intervals(result)))
         results.append(result)
     paths = [str(result_path(plan.out, *_key(plan, samples, *job))) for job in jobs]
+    for result, place in zip(results, paths, strict=True):
+        if parallel.is_main() and not Path(place).is_file():
+            emit(Notice(f"{place} vanished meanwhile and is written again", "warning"))
+            save_result(result, plan.out)
     emit(Finished(time.monotonic() - started, paths))
     return results
 
 
 def within_budget(
-    plan: Plan,
-    jobs: Sequence[tuple[str, int]],
-    dataset: Dataset,
-    samples: Samples,
-    minutes: float,
-    emit: Emit,
+    plan: Plan, jobs: Sequence[budget.Job], dataset: Dataset, samples: Samples, minutes: float, emit: Emit
 ) -> Plan:
     """The plan with settings cut to fit its minutes: as decided before in this folder, or now.
 
@@ -239,16 +244,6 @@ def _known(plan: Plan, samples: Samples, method: str, seed: int) -> Result | Non
     return result if result.samples_sha256 == samples.sha256 else None
 
 
-def _stages(
-    plan: Plan, left: Sequence[tuple[str, int]], dataset: Dataset, samples: Samples
-) -> list[list[Stage]]:
-    """What each of these jobs will do, and how long that takes here."""
-    if not left:
-        return []
-    measured = estimates.measured(plan.config, [method for method, _ in left], dataset, samples)
-    return plan_stages(measured, plan.config, left, samples)
-
-
 def _plan_event(plan: Plan, samples: Samples, minutes: float) -> PlanMade:
     return PlanMade(
         dataset=samples.dataset,
@@ -274,7 +269,9 @@ def _run(plan: Plan, task: Task, method: str, clock: Clock) -> Result:
     except Interrupted:
         clock.tell_stop(method, task.seed)
         raise
-    except MemoryError as error:
+    except (MemoryError, RuntimeError) as error:
+        if not hardware.is_out_of_memory(error):
+            raise
         raise InputError(
             f"{method} ran out of memory", "lower --micro-batch, or use a smaller --model"
         ) from error
@@ -354,7 +351,7 @@ def _result(
         },
         peak_memory_bytes=parallel.largest(memory.bytes),
         peak_gpu_memory_bytes=parallel.largest(memory.gpu_bytes) or None,
-        versions=hardware.versions(),
+        versions=hardware.versions() | _model_version(plan, method),
         command=plan.command,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         history=tuple(report.curve),
@@ -391,3 +388,13 @@ def _notes_on_processes(has_llm: bool) -> list[str]:
     if has_llm and parallel.is_spread():
         notes.append("the language model's layers were spread over the processes")
     return notes
+
+
+def _model_version(plan: Plan, method: str) -> dict[str, str]:
+    """Of a hub model the commit that was used, which a branch's name does not tell."""
+    if method not in LLM_METHODS:
+        return {}
+    from core.lm.loading import resolved_commit
+
+    commit = resolved_commit(plan.config.model)
+    return {"model": commit} if commit else {}

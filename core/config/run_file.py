@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,8 +11,8 @@ from typing import Any
 import tomli_w
 
 from core.config.presets import preset_config
-from core.config.records import build
-from core.config.settings import RunConfig
+from core.config.records import build, read_text, shown, toml_of
+from core.config.settings import RETIRED, RunConfig
 from core.errors import DataError, InputError
 
 NAME = "config.toml"
@@ -49,24 +48,21 @@ def read_run_file(path: Path) -> RunFile:
         InputError: it cannot be read, is no TOML, or has a key that no run has.
     """
     try:
-        record = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not text"
-        raise InputError(f"cannot read {path}: {reason}", "give the path of a TOML file") from error
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{path} is not TOML: {error}", "strings go in quotes: name = value") from error
+        record = toml_of(read_text(path), str(path))
+    except DataError as error:
+        raise InputError(error.title, error.hint) from error
     known = RunConfig().to_dict()
     for name, value in record.items():
         if name in TOP:
             if type(value) is not TOP[name]:
-                raise InputError(f"{path}: {name} is {value!r}", f"write {name} = {_example(name)}")
+                raise InputError(f"{path}: {name} is {shown(value)}", f"write {name} = {_example(name)}")
         elif name not in known:
             raise InputError(f"{path}: unknown key {name}", _closest(name, [*TOP, *known]))
         elif not isinstance(value, dict):
             raise InputError(f"{path}: {name} is not a table", f"write its settings below [{name}]")
         else:
             for key in value:
-                if key not in known[name]:
+                if key not in known[name] and key not in RETIRED.get(name, ()):
                     raise InputError(f"{path}: unknown key {name}.{key}", _closest(key, known[name]))
     settings = {name: values for name, values in record.items() if name not in TOP}
     return RunFile(record.get("method"), record.get("seed"), record.get("preset"), settings)
@@ -82,6 +78,9 @@ def resolve(preset: str, *layers: Mapping[str, Mapping[str, Any]]) -> RunConfig:
     for layer in layers:
         for part, values in layer.items():
             record[part] |= values
+    for part, names in RETIRED.items():
+        for name in names:
+            record[part].pop(name, None)
     plain = {
         part: {name: value for name, value in values.items() if value is not None}
         for part, values in record.items()

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from core.data.cards import Rules
+
 
 @dataclass(frozen=True)
 class Catalogue:
@@ -44,6 +46,8 @@ class Dataset:
     catalogue: Catalogue
     sequences: Mapping[str, UserSequence]
     """User id -> sequence, in the order of the users' first appearance in a sorted list of ids."""
+    rules: Rules
+    """The card's rules; the only place that says how long a history is."""
     published: Mapping[str, str] = field(default_factory=dict)
     """User id -> `validation` or `test`, where the source publishes its own division."""
 
@@ -56,7 +60,7 @@ class Sample:
     position: int
     """Index of the target in the user's kept sequence."""
     history: tuple[int, ...]
-    """The last <= 10 items before the target, oldest first."""
+    """The last items before the target, oldest first, at most the rules' `max_history`."""
     target: int
     candidates: tuple[int, ...] = ()
     """The target and the sampled negatives, in a seeded order; empty for training samples, whose

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,8 +17,9 @@ from torch import Tensor, nn
 
 from core.assets.known import base_model
 from core.assets.spec import home
+from core.config.records import json_of, read_text
 from core.config.settings import RunConfig
-from core.errors import ModelError
+from core.errors import DataError, ModelError
 from core.events import Notice
 from core.ilora.attaching import attach_adapter, check_settings, recompute_in_backward
 from core.ilora.folding import Update, fold
@@ -34,6 +34,7 @@ from core.lm.prompts import AnswerPrompt, ListwisePrompt, encode_titles
 from core.lm.sharding import spread_layers
 from core.lm.states import SegmentStates, states_key
 from core.stages import UNWATCHED, Watch
+from core.training.weights import check_weights
 
 if TYPE_CHECKING:
     from core.data.cards import Prompts
@@ -88,6 +89,8 @@ class AdaptedModel:
         if config.training.checkpointing:
             recompute_in_backward(llm.model)
         spread_layers(llm)
+        self.cut = self.lower if llm.reading.split else 0
+        """Layers that run by themselves, before item vectors are added."""
         self.ranker = self._ranker(decoder, titles, prompts, watch).to(llm.device)
         self.gate: Gate | None = None
         self._gate_input: RandomInput | MeanInput | None = None
@@ -102,19 +105,20 @@ class AdaptedModel:
     def _ranker(
         self, decoder: nn.Module, titles: Sequence[str], prompts: Prompts, watch: Watch
     ) -> ListwiseRanker | AnswerRanker:
-        upper = decoder_view(decoder, self.lower, self.llm.depth, norm=True)
+        packed = self.llm.reading.packed
+        upper = decoder_view(decoder, self.cut, self.llm.depth, norm=True, packed=packed)
         vectors = self.encoder.item_vectors()
         if self.config.training.objective == "language-model":
             prompt = AnswerPrompt(self.llm.tokenizer, titles, prompts.answer_templates)
-            lower = decoder_view(decoder, 0, self.lower, norm=False) if self.lower else None
+            lower = decoder_view(decoder, 0, self.cut, norm=False, packed=packed) if self.cut else None
             slots = vectors if self.config.training.item_slots else None
             return AnswerRanker(self.llm, prompt, lower, upper, slots)
-        packed = ListwisePrompt(self.llm.tokenizer, titles, prompts.history, prompts.ask)
-        store = home() / "states" / f"{states_key(self.llm, packed, self.lower)}.safetensors"
-        if self.lower and not store.is_file():
-            watch.emit(Notice(f"reading {packed.items:,} titles through the frozen layers, once"))
-        states = SegmentStates(self.llm, packed, self.lower, store)
-        states.ensure(np.arange(packed.items), watch)
+        listwise = ListwisePrompt(self.llm.tokenizer, titles, prompts.history, prompts.ask)
+        store = home() / "states" / f"{states_key(self.llm, listwise, self.cut)}.safetensors"
+        if self.cut and not store.is_file():
+            watch.emit(Notice(f"reading {listwise.items:,} titles through the frozen layers, once"))
+        states = SegmentStates(self.llm, listwise, self.cut, store)
+        states.ensure(np.arange(listwise.items), watch)
         return ListwiseRanker(states, upper, vectors, self.config.training.encoder_prior)
 
     def _input(self, titles: Sequence[str]) -> RandomInput | MeanInput | None:
@@ -284,18 +288,14 @@ class AdaptedModel:
         """Takes back what `state` gave.
 
         Raises:
-            ModelError: a weight is missing, unknown or of another shape.
+            ModelError: a weight is missing, unknown, of another shape or type, or not finite.
         """
         own = self.kept()
         if missing := sorted(own.keys() - state.keys()):
             raise ModelError(f"the saved adapter lacks {missing[0]} (and {len(missing) - 1} more)")
         if unknown := sorted(state.keys() - own.keys()):
             raise ModelError(f"the saved adapter holds the unknown weight {unknown[0]}")
-        for name, parameter in own.items():
-            if parameter.shape != state[name].shape:
-                raise ModelError(
-                    f"the saved {name} has shape {tuple(state[name].shape)}, not {tuple(parameter.shape)}"
-                )
+        check_weights(state, own, "the adapter")
         for name, parameter in own.items():
             parameter.copy_(state[name])
 
@@ -357,12 +357,14 @@ class AdaptedModel:
         """
         try:
             adapter, rest = load_file(folder / ADAPTER_FILE), load_file(folder / REST_FILE)
-            written = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
-        except (OSError, ValueError, SafetensorError) as error:
+            written = json_of(read_text(folder / SETTINGS_FILE), SETTINGS_FILE)
+        except (OSError, ValueError, SafetensorError, DataError) as error:
             raise ModelError(
                 f"{folder} cannot be read: {error}", "train again, or copy the folder anew"
             ) from error
-        check_settings(written, self.peft.peft_config[ADAPTER], folder / SETTINGS_FILE)
+        own = self.peft.peft_config[ADAPTER]
+        own.base_model_name_or_path = base_model(self.llm.name)
+        check_settings(written, own, folder / SETTINGS_FILE)
         names = {
             name.removeprefix("adapter.").replace(f".{ADAPTER}.", "."): name
             for name in self.parameters()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import os
+import re
+import shutil
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,14 +17,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import psutil
 import torch
 from safetensors import SafetensorError
-from torch import nn
+from torch import Tensor, nn
 
 from core.assets.known import embedded_model_file
 from core.config.settings import EMBEDDED, ModelConfig
 from core.errors import ModelError
 from core.events import Emit, Notice, never, silent
 from core.files import atomic_path
+from core.hardware import address_space, group_memory, is_out_of_memory
+from core.lm.converted import UNREADABLE, convert, is_whole, note_files
 from core.lm.decoder import stop_between_layers
+from core.lm.folder import check_folder, own_quantization, read_settings, weight_files
 from core.lm.precision import pick_dtype, resolved
 from core.lm.shape import check_hub_name, convert_seconds, converted_folder, load_seconds
 from core.stages import UNWATCHED, Watch
@@ -36,6 +40,18 @@ T = TypeVar("T")
 
 BYTES_PER_WEIGHT = {"nf4": 0.55, "int8": 1.05}
 """Memory of a quantized linear weight with its statistics; all others take the precision's bytes."""
+LOADING = 400 * 2**20
+"""Bytes that loading on a CPU takes beside the weights: libraries, and weights on their way (measured)."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a model can be read rightly; `core.lm.checking` finds it out."""
+
+    split: bool = True
+    """Whether its lower layers may run by themselves, before the upper ones and apart from them."""
+    packed: bool = True
+    """Whether several candidates may share a row, each hidden from the others by the mask."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +64,7 @@ class LanguageModel:
     quantization: str
     device: torch.device
     dtype: torch.dtype
+    reading: Reading = Reading()
 
     @property
     def width(self) -> int:
@@ -60,11 +77,11 @@ class LanguageModel:
         found: nn.Module = self.model.get_decoder()  # type: ignore[no-untyped-call]
         return found
 
-    @property
-    def output(self) -> nn.Module:
-        """The layer that turns the last states into logits over the vocabulary."""
-        found: nn.Module = self.model.get_output_embeddings()  # type: ignore[no-untyped-call]
-        return found
+    def logits(self, states: Tensor) -> Tensor:
+        """(n, vocabulary) of (n, width) last states, by the model's own code: scaled or capped as it does."""
+        from core.lm.structure import run_head  # transformers is slow to import
+
+        return run_head(self.model, states)
 
     @property
     def depth(self) -> int:
@@ -91,7 +108,9 @@ def settle_precision(config: ModelConfig, emit: Emit = silent) -> ModelConfig:
 
 
 def load_llm(config: ModelConfig, watch: Watch = UNWATCHED) -> LanguageModel:
-    """Loads a causal language model with frozen weights, in evaluation mode.
+    """Loads a causal language model with frozen weights, in evaluation mode, as it is.
+
+    Whoever scores with it calls `core.lm.checking.load_checked` instead.
 
     A model that the processes are to share is left in main memory, for
     `core.lm.sharding.spread_layers` to move.
@@ -126,9 +145,10 @@ def check_model(config: ModelConfig, watch: Watch = UNWATCHED) -> Path:
     """Finds a model, fetches it if it is the embedded one, and says where it is, without loading it.
 
     Raises:
-        ModelError: it cannot be found or does not fit in memory.
+        ModelError: it cannot be found, is no model or quantized otherwise, or does not fit in memory.
     """
     folder = resolve_model(config, watch)
+    check_folder(folder, config)
     check_memory(folder, config, pick_device(config.quantize))
     return folder
 
@@ -146,7 +166,7 @@ def resolve_model(config: ModelConfig, watch: Watch = UNWATCHED) -> Path:
             raise ModelError(f"no such GGUF file: {path}", "check the path given to --model")
         return _converted(lambda: path, converted_folder(config), watch)
     if path.is_dir():
-        if not (path / "config.json").is_file():
+        if not any((path / name).is_file() for name in ("config.json", "adapter_config.json")):
             raise ModelError(
                 f"{path} holds no config.json", "give a folder written by save_pretrained, or a GGUF file"
             )
@@ -155,8 +175,22 @@ def resolve_model(config: ModelConfig, watch: Watch = UNWATCHED) -> Path:
     return _waited(watch, "fetch", lambda: _from_hub(config), 0.0)
 
 
-HUB_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
-"""What is fetched of a hub model: weights that cannot carry code, settings and tokenizer."""
+def resolved_commit(config: ModelConfig) -> str | None:
+    """The commit that a fetched hub model is of; None for a model that is no hub model, or not fetched."""
+    from huggingface_hub import snapshot_download
+
+    if config.is_embedded or config.name.endswith(".gguf") or Path(config.name).expanduser().exists():
+        return None
+    try:
+        folder = snapshot_download(config.name, revision=config.revision, local_files_only=True)
+    except (OSError, ValueError):
+        return None
+    commit = Path(folder).name
+    return commit if re.fullmatch("[0-9a-f]{40}", commit) else None
+
+
+HUB_FILES = ("*.json", "model.safetensors", "model-*.safetensors", "*.model", "*.txt", "*.jinja")
+"""What is fetched of a hub model: settings, tokenizer, and weights that cannot carry code, once."""
 
 
 def _from_hub(config: ModelConfig) -> Path:
@@ -181,44 +215,29 @@ def _converted(source: Callable[[], Path], folder: Path, watch: Watch) -> Path:
     """The cached safetensors folder of a GGUF file, made on first use."""
     from filelock import FileLock
 
-    if (folder / "config.json").is_file():
+    if is_whole(folder):
         return folder
     gguf = source()
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{folder}.lock"):
-        if (folder / "config.json").is_file():
+        if is_whole(folder):
             return folder
+        if folder.exists():
+            watch.emit(Notice(f"{folder} is damaged and is made anew", "warning"))
+            shutil.rmtree(folder)
         watch.emit(Notice(f"converting {gguf.name} to safetensors, once"))
         expected = convert_seconds(gguf.stat().st_size)
         with atomic_path(folder) as temporary:
             temporary.mkdir()
             try:
-                _waited(watch, "convert", lambda: _convert(gguf, temporary), expected)
-            except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+                _waited(watch, "convert", lambda: convert(gguf, temporary), expected)
+                note_files(temporary)
+            except UNREADABLE as error:
                 raise ModelError(
                     f"cannot convert {gguf}: {_first_line(error)}",
                     "check that the file is whole and the disk is not full",
                 ) from error
     return folder
-
-
-def _convert(gguf: Path, folder: Path) -> None:
-    """Dequantizes a GGUF file into a bf16 safetensors folder.
-
-    The weights must leave the packed GGUF form, or they can neither be saved nor trained.
-    """
-    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
-
-    with quiet():
-        model = AutoModelForCausalLM.from_pretrained(
-            gguf.parent,
-            gguf_file=gguf.name,
-            quantization_config=GgufConfig(dequantize=True),
-            dtype=torch.float32,
-        )
-        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
-        model.bfloat16().save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
 
 
 def _waited(watch: Watch, stage: str, work: Callable[[], T], seconds: float) -> T:
@@ -231,22 +250,28 @@ def _load(folder: Path, config: ModelConfig, device: torch.device, dtype: torch.
 
     options: dict[str, Any] = {
         "dtype": dtype,
-        "attn_implementation": "sdpa",
         "trust_remote_code": False,
         "use_safetensors": True,
         "device_map": {"": device},
     }
-    if config.quantize != "none":
+    if config.quantize != "none" and own_quantization(folder) is None:
         options["quantization_config"] = _quantization(config, device, dtype)
     try:
         with quiet():
             tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
             model = AutoModelForCausalLM.from_pretrained(folder, **options)
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError, MemoryError) as error:
+        if is_out_of_memory(error):
+            raise ModelError(
+                f"out of memory while loading {config.name}", "choose a smaller --model, or free memory"
+            ) from error
         raise ModelError(
             f"cannot load the model {config.name}: {_first_line(error)}",
             "give --model a hub name that can be reached, a local folder, a GGUF file, or leave it out",
         ) from error
+    for module in model.modules() if own_quantization(folder) == "nf4" else ():
+        if hasattr(module, "compute_dtype"):  # the file names whoever made it wanted
+            vars(module).update(compute_dtype=dtype, compute_type_is_set=True)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return model, tokenizer
@@ -311,12 +336,14 @@ def estimate_bytes(folder: Path, config: ModelConfig, shares: int = 1) -> int | 
     """
     each = pick_dtype(pick_device(config.quantize), config.precision).itemsize
     try:
-        settings = json.loads((folder / "config.json").read_text())
-    except (OSError, ValueError):
+        stored = sum(file.stat().st_size for file in weight_files(folder))
+    except OSError:
         return None
-    stored = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
-    if not stored:
+    settings = read_settings(folder)
+    if not stored or not settings:
         return None
+    if own_quantization(folder) is not None:
+        return int(stored)
     weights = stored / (4 if settings.get("dtype", settings.get("torch_dtype")) == "float32" else 2)
     embeddings = int(settings.get("vocab_size", 0)) * int(settings.get("hidden_size", 0))
     if not settings.get("tie_word_embeddings", False):
@@ -330,29 +357,33 @@ def check_memory(folder: Path, config: ModelConfig, device: torch.device) -> Non
     """Refuses, before loading, a model whose weights cannot fit in free memory.
 
     Raises:
-        ModelError: the estimate (weights and a fifth for work) exceeds what is free.
+        ModelError: the estimate (weights, a fifth for work, and what loading takes) exceeds what is free.
     """
     shares = parallel.size() if parallel.is_spread() and device.type == "cuda" else 1
     needed = estimate_bytes(folder, config, shares)
     if needed is None:
         return
+    needed = int(needed * 1.2)
     free = torch.cuda.mem_get_info()[0] if device.type == "cuda" else free_memory()
-    if needed * 1.2 > free:
+    if device.type == "cpu":
+        needed += LOADING
+        room = address_space()
+        mapped = sum(file.stat().st_size for file in weight_files(folder))
+        if room is not None and needed + mapped > room:  # the file is mapped whole while it is read
+            needed, free = needed + mapped, min(free, room)
+    if needed > free:
         other = "a smaller --model" if config.quantize == "nf4" else "--quantize nf4 or a smaller --model"
         raise ModelError(
-            f"{config.name} at --quantize {config.quantize} needs about {needed * 1.2 / 2**30:.1f} GiB and "
+            f"{config.name} at --quantize {config.quantize} needs about {needed / 2**30:.1f} GiB to load and "
             f"{free / 2**30:.1f} GiB are free",
             f"choose {other}",
         )
 
 
 def free_memory() -> int:
-    """Bytes of main memory that a new model could take, within the container's limit where one is set."""
-    free = int(psutil.virtual_memory().available)
-    limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
-    with contextlib.suppress(OSError, ValueError):  # no limit is set
-        free = min(free, int(limit.read_text()) - int(used.read_text()))
-    return free
+    """Bytes of main memory that a new model could take, within the limits set for this process."""
+    rooms = [int(psutil.virtual_memory().available), group_memory(), address_space()]
+    return max(0, min(room for room in rooms if room is not None))
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,11 @@ from core.assets.spec import home
 from core.config.settings import EMBEDDED, ModelConfig
 from core.errors import ModelError
 
+NAMES = (
+    "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads",
+    "head_dim", "vocab_size", "tie_word_embeddings",
+)  # fmt: skip
+"""What is asked of a model's settings; some families have other names for them in their files."""
 EMBEDDED_SETTINGS: dict[str, Any] = {
     "model_type": "llama",
     "hidden_size": 576,
@@ -97,31 +102,32 @@ def model_settings(config: ModelConfig) -> dict[str, Any]:
     folder = settings_folder(config)
     if folder is None:
         return EMBEDDED_SETTINGS if config.is_embedded else _gguf_settings(Path(config.name).expanduser())
-    try:
-        found = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        settings: dict[str, Any] = found.get("text_config", found)
-        _ = settings["model_type"], settings["num_hidden_layers"], settings["hidden_size"]
-    except (OSError, ValueError, KeyError, AttributeError) as error:
-        raise ModelError(
-            f"{folder / 'config.json'} does not describe a language model: {type(error).__name__} {error}",
-            "give a causal language model",
-        ) from error
-    return settings
+    return _decoder_settings(folder / "config.json", lambda kind: kind.from_pretrained(folder))
 
 
-def _gguf_settings(path: Path) -> dict[str, Any]:
-    """The settings that a GGUF file states."""
+def _decoder_settings(path: Path, read: Callable[[Any], Any]) -> dict[str, Any]:
+    """The settings of a decoder, under the names that most families use."""
     from transformers import AutoConfig
 
     from core.lm.loading import quiet
 
     try:
         with quiet():
-            found: dict[str, Any] = AutoConfig.from_pretrained(path.parent, gguf_file=path.name).to_dict()
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+            found = read(AutoConfig).get_text_config()
+        known = {name: getattr(found, name, None) for name in NAMES}
+        _ = found.model_type, int(known["hidden_size"]), int(known["num_hidden_layers"])
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError, TypeError, AttributeError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise ModelError(f"cannot read {path}: {reason}", "check that the file is whole") from error
-    return found
+        raise ModelError(
+            f"{path} does not describe a language model: {reason}", "give a causal language model"
+        ) from error
+    settings: dict[str, Any] = found.to_dict()
+    return {**settings, **{name: value for name, value in known.items() if value is not None}}
+
+
+def _gguf_settings(path: Path) -> dict[str, Any]:
+    """The settings that a GGUF file states."""
+    return _decoder_settings(path, lambda kind: kind.from_pretrained(path.parent, gguf_file=path.name))
 
 
 def layer_weights(settings: dict[str, Any]) -> int:

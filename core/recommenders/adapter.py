@@ -24,8 +24,8 @@ from core.evaluation.metrics import Scores, ranks_from_scores, summarize
 from core.events import ShouldStop
 from core.hardware import release_memory
 from core.ilora.model import AdaptedModel
+from core.lm.checking import load_checked
 from core.lm.likelihood import AT_TEST, AnswerRanker, Wording
-from core.lm.loading import load_llm
 from core.methods import settle
 from core.recommenders.base import FitReport, Recommender, Task
 from core.recommenders.batching import (
@@ -165,7 +165,7 @@ class AdapterRecommender(Recommender):
         """The untrained model of a task around a trained encoder."""
         card = load_card(task.dataset.name)
         watch = task.watch(self.name)
-        llm = load_llm(task.config.model, watch)
+        llm = load_checked(task.config.model, watch)
         titles = task.dataset.catalogue.titles
         return AdaptedModel(llm, encoder, titles, card.prompts, task.config, self.gated, task.seed, watch)
 

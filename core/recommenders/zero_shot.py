@@ -12,9 +12,9 @@ from core.data.card_files import load_card
 from core.evaluation.answer_matching import Answer
 from core.evaluation.metrics import Scores, summarize
 from core.events import Notice
+from core.lm.checking import load_checked
 from core.lm.decoder import decoder_view
 from core.lm.likelihood import AnswerRanker
-from core.lm.loading import load_llm
 from core.lm.prompts import AnswerPrompt
 from core.lm.sharding import spread_layers
 from core.recommenders.base import FitReport, Recommender, Task
@@ -42,14 +42,15 @@ class ZeroShot(Recommender):
     def fit(self, task: Task) -> FitReport:
         """Loads the model and chooses how title lengths count."""
         started = time.monotonic()
-        self.llm = load_llm(task.config.model, task.watch(self.name))
+        self.llm = load_checked(task.config.model, task.watch(self.name))
         prompt = AnswerPrompt(
             self.llm.tokenizer,
             task.dataset.catalogue.titles,
             load_card(task.dataset.name).prompts.answer_templates,
         )
         spread_layers(self.llm)
-        upper = decoder_view(self.llm.decoder, 0, self.llm.depth, norm=True)
+        packed = self.llm.reading.packed
+        upper = decoder_view(self.llm.decoder, 0, self.llm.depth, norm=True, packed=packed)
         self.ranker = AnswerRanker(self.llm, prompt, None, upper, None)
         loading = time.monotonic() - started
         self.protocol = task.config.answering.protocol

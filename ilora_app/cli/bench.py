@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from core.config.bounds import MINUTES, SEEDS
 from ilora_app.cli.choosing import DEFAULT_OUT
 from ilora_app.cli.options import chat_settings, choose_preset, run_config, sweep_settings, with_run_options
 from ilora_app.cli.running import kept_command, run_plans
+from ilora_app.cli.saying import say
 
 if TYPE_CHECKING:
     from core.config.settings import RunConfig
@@ -25,7 +27,7 @@ def bench(
         str, typer.Option(help="Comma-separated methods, or all; chat takes part where it has an address.")
     ] = DEFAULT_METHODS,
     preset: Annotated[str, typer.Option(help="quick, standard, paper, or auto (by time).")] = "auto",
-    seeds: Annotated[int, typer.Option(help="Number of training seeds, from 0 on.")] = 1,
+    seeds: Annotated[int, typer.Option(help=f"Number of training seeds, from 0 on. \\[{SEEDS}]")] = 1,
     sweep: Annotated[
         list[str] | None,
         typer.Option(help="An ablation, such as gate=softmax,mlp; repeat it for a grid of all combinations."),
@@ -60,8 +62,9 @@ def bench(
     from core.errors import InputError
     from core.methods import check_method
 
-    if seeds < 1:
-        raise InputError(f"--seeds is {seeds}", "give 1 or more")
+    SEEDS.check(seeds)
+    if budget is not None:
+        MINUTES.check(budget)
     if sweep and budget is not None:
         raise InputError(
             "--budget would cut each setting of a sweep differently",
@@ -108,7 +111,7 @@ def bench(
         cards = {result.dataset: load_card(result.dataset) for result in results}
         print_leaderboards(group_tables(results), cards)
         page = next(path for path in report_folder(out) if path.suffix == ".html")
-        typer.echo(f"report: {page}", err=True)
+        say(f"report: {page}", err=True)
 
 
 def _datasets(name: str | None) -> list[str | None]:

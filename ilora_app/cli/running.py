@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
+
+from ilora_app.cli.saying import say, write_json
 
 if TYPE_CHECKING:
     from core.benchmark.run import Plan
@@ -77,7 +78,7 @@ def run_plans(
 
 def _find_models(plans: Sequence[Plan], as_json: bool) -> None:
     """Fetches every model of an ablation before anything is trained, so that none turns out missing later."""
-    from core.lm.loading import check_model
+    from core.lm.checking import try_model
     from core.methods import LLM_METHODS
     from core.stages import Watch
     from core.training import parallel
@@ -92,13 +93,12 @@ def _find_models(plans: Sequence[Plan], as_json: bool) -> None:
         stoppable() as should_stop,
     ):
         for model in models:
-            check_model(model, Watch(_tell if as_json else view, should_stop))
+            try_model(model, Watch(_tell if as_json else view, should_stop))
 
 
 def _tell(event: Event) -> None:
     """One line of JSON."""
-    sys.stdout.write(event.to_json() + "\n")
-    sys.stdout.flush()
+    write_json(event.to_json())
 
 
 @contextmanager
@@ -124,7 +124,7 @@ def _run_silently(plan: Plan) -> None:
 
     def emit(event: Event) -> None:
         if isinstance(event, Notice) and event.level == "warning":
-            typer.echo(f"process {parallel.rank()}: {event.text}", err=True)
+            say(f"process {parallel.rank()}: {event.text}", err=True)
 
     with stoppable() as should_stop:
         run_benchmark(plan, emit, should_stop)

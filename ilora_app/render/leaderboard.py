@@ -18,6 +18,7 @@ from core.data.cards import DatasetCard
 from core.methods import REMOTE_METHODS
 from core.results.tables import Row, Table
 from ilora_app.render import figures
+from ilora_app.render.console import SafeConsole
 from ilora_app.render.reported import ReportedRow, reported_for, unmatched
 
 WIDE = 120
@@ -301,7 +302,7 @@ def _value(row: Row, test_set: str, metric: str) -> float | None:
 
 def print_leaderboards(tables: Sequence[Table], cards: Mapping[str, DatasetCard | None]) -> None:
     """Prints tables on stdout, each under its dataset's title and beside its published figures."""
-    console = Console()
+    console = SafeConsole()
     for place, table in enumerate(tables):
         if place:
             console.rule()

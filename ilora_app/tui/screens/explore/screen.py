@@ -8,6 +8,7 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container, Vertical
+from textual.markup import escape
 from textual.timer import Timer
 from textual.widgets import Input
 
@@ -28,7 +29,7 @@ from ilora_app.tui.screens.dialogs.search import ItemSearch
 from ilora_app.tui.screens.main_screen import Place
 from ilora_app.tui.state.app_state import BESIDE, Stage
 from ilora_app.tui.state.explore_state import Scene
-from ilora_app.tui.state.run_data import MIN_HISTORY, ORDERS
+from ilora_app.tui.state.run_data import ORDERS
 from ilora_app.tui.widgets.gate import GatePanel
 from ilora_app.tui.widgets.history import HistoryList
 from ilora_app.tui.widgets.rank_curve import RankCurve, Step, mean_rank
@@ -59,7 +60,7 @@ class ExploreScreen(Place):
 
     def __init__(self) -> None:
         super().__init__()
-        self.scene = Scene()
+        self.scene = Scene(self.desk.world)
         self.order = ORDERS[0]
         self.query_text = ""
         self.asked = self.asked_base = self.asked_why = self.asked_beside = -1
@@ -125,8 +126,8 @@ class ExploreScreen(Place):
                 self.scene.why = event
                 self._draw()
             case RequestFailed() if event.request in (self.asked, self.asked_why):
-                self.query_one(RankingList).border_subtitle = f"✕ {event.title}"
-                self.notify(f"{event.title}\n{event.hint}", severity="error")
+                self.query_one(RankingList).border_subtitle = escape(f"✕ {event.title}")
+                self.notify(f"{event.title}\n{event.hint}", severity="error", markup=False)
 
     def _hear_beside(self, event: Event) -> None:
         if isinstance(event, WarmedUp):
@@ -199,7 +200,7 @@ class ExploreScreen(Place):
         times = dict(zip(scene.user.items, scene.user.times, strict=False)) if scene.user else {}
         added = frozenset(scene.history) - frozenset(scene.original) if not scene.own else frozenset()
         history.show(world, scene.history, times, added, scene.why, cursor)
-        history.border_title, history.border_subtitle = self._history_titles()
+        history.border_title, history.border_subtitle = map(escape, self._history_titles())
         gate = self.query_one(GatePanel)
         base = scene.base.gate if scene.base else None
         trail = [row.gate for row in scene.trail if row.gate] if self.replaying else []
@@ -210,8 +211,8 @@ class ExploreScreen(Place):
         gate.border_subtitle = self._gate_subtitle()
         ranking = self.query_one(RankingList)
         ranking.show(world, scene, self._other(), None)
-        ranking.border_title = self._ranking_title()
-        ranking.border_subtitle = self._verdict()
+        ranking.border_title = escape(self._ranking_title())
+        ranking.border_subtitle = escape(self._verdict())
         self._draw_life()
         keys = (scene.edited, self.replaying, scene.user is None)
         if keys != self._keys:  # making the footer anew is the dearest thing here
@@ -224,15 +225,17 @@ class ExploreScreen(Place):
         curve.set_class(self.replaying, "-replaying")
         if not self.replaying or user is None or self.desk.world.opened is None:
             return
+        first = self.desk.world.min_history
         steps = [life_step(ranked) for ranked in self.scene.trail]
         ranks = [rank for step in steps for rank in (step.rank, step.encoder) if rank is not None]
-        soon = max(self.scene.position or 0, MIN_HISTORY + SHORT_LIFE)
-        curve.show(steps, MIN_HISTORY, min(len(user.items) - 1, soon), max([5, *ranks]))
+        soon = max(self.scene.position or 0, first + SHORT_LIFE)
+        curve.show(steps, first, min(len(user.items) - 1, soon), max([5, *ranks]))
         own = mean_rank([step.rank for step in curve.steps])
         encoder = mean_rank([step.encoder for step in curve.steps])
-        if own is not None and encoder is not None:
-            method = method_name(self.desk.world.opened.method)
-            curve.border_subtitle = f"mean so far: {method} {own:.1f} ━  SASRec {encoder:.1f} ┄"
+        if own is not None:
+            last = self.scene.trail[-1]
+            other = f"  {method_name(last.encoder)} {encoder:.1f} ┄" if encoder is not None else ""
+            curve.border_subtitle = f"mean so far: {method_name(last.method)} {own:.1f} ━{other}"
 
     def _other(self) -> str:
         opened = self.desk.beside_opened
@@ -280,14 +283,22 @@ class ExploreScreen(Place):
         if ranked is None or ranked.target is None:
             return ""
         if ranked.target not in ranked.items:
-            place = f"SASRec's place {ranked.target_place}" if ranked.target_place else "seen before"
+            place = (
+                f"{method_name(ranked.encoder)}'s place {ranked.target_place}"
+                if ranked.target_place
+                else "seen before"
+            )
             return f"◎ {self.desk.world.title(ranked.target)}: not retrieved, {place}"
         at = ranked.items.index(ranked.target)
-        parts = [f"◎ {method_name(name)} {ranks[at]}" for name, ranks in list(ranked.ranks.items())[:1]]
+        parts = [f"◎ {method_name(ranked.method)} {ranked.ranks[ranked.method][at]}"]
         beside = scene.beside_rank(ranked.target)
         if beside is not None:
             parts.append(f"{method_name(self._other())} {beside}")
-        parts += [f"{method_name(name)} {ranks[at]}" for name, ranks in list(ranked.ranks.items())[1:]]
+        parts += [
+            f"{method_name(name)} {ranks[at]}"
+            for name, ranks in ranked.ranks.items()
+            if name != ranked.method
+        ]
         return " · ".join(parts)
 
     # --- users ------------------------------------------------------------------------------------------
@@ -316,7 +327,7 @@ class ExploreScreen(Place):
     @on(Rows.Highlighted, "#history")
     def _item_highlighted(self) -> None:
         history = self.query_one(HistoryList)
-        history.border_title, history.border_subtitle = self._history_titles()
+        history.border_title, history.border_subtitle = map(escape, self._history_titles())
 
     def action_search_users(self) -> None:
         """Opens the search field above the users."""
@@ -437,7 +448,7 @@ class ExploreScreen(Place):
         question = self.scene.question()
         self.asked_why = self.desk.main.ask(Why, question=question, item=item, candidates=ranked.items)
         history = self.query_one(HistoryList)
-        history.border_subtitle = f"why {self.desk.world.title(item)} …"
+        history.border_subtitle = escape(f"why {self.desk.world.title(item)} …")
 
     # --- replay -----------------------------------------------------------------------------------------
 
@@ -461,7 +472,7 @@ class ExploreScreen(Place):
             self._stop_replay()
             self._draw()
             return
-        self.scene.choose(user, MIN_HISTORY)
+        self.scene.choose(user, self.desk.world.min_history)
         self.scene.trail = []
         self.replaying, self.paused = True, False
         self._draw()
@@ -480,7 +491,7 @@ class ExploreScreen(Place):
         if scene.user is None or scene.position is None:
             return
         to = scene.position + by
-        if not MIN_HISTORY <= to < len(scene.user.items):
+        if not self.desk.world.min_history <= to < len(scene.user.items):
             return
         if self.replaying:
             self.paused = True
@@ -527,5 +538,5 @@ def life_step(ranked: Ranked) -> Step:
     if ranked.target not in ranked.items:
         return Step(ranked.position or 0, None, None)
     place = ranked.items.index(ranked.target)
-    own = next(iter(ranked.ranks.values()))
-    return Step(ranked.position or 0, own[place], ranked.ranks.get("sasrec", own)[place])
+    encoder = None if ranked.encoder == ranked.method else ranked.ranks[ranked.encoder][place]
+    return Step(ranked.position or 0, ranked.ranks[ranked.method][place], encoder)
