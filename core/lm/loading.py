@@ -27,7 +27,7 @@ from core.files import atomic_path
 from core.hardware import address_space, group_memory, is_out_of_memory
 from core.lm.converted import UNREADABLE, convert, is_whole, note_files
 from core.lm.decoder import stop_between_layers
-from core.lm.folder import check_folder, own_quantization, read_settings, weight_files
+from core.lm.folder import check_folder, own_quantization, read_settings, stored_weights, weight_files
 from core.lm.precision import pick_dtype, resolved
 from core.lm.shape import check_hub_name, convert_seconds, converted_folder, load_seconds
 from core.stages import UNWATCHED, Watch
@@ -128,8 +128,8 @@ def load_llm(config: ModelConfig, watch: Watch = UNWATCHED) -> LanguageModel:
     dtype = pick_dtype(device, config.precision)
     folder = check_model(config, watch)
     place = torch.device("cpu") if parallel.is_spread() else device  # no device may be able to hold all of it
-    expected = load_seconds(sum(file.stat().st_size for file in folder.glob("*.safetensors")) // 2)
-    model, tokenizer = _waited(watch, "load", lambda: _load(folder, config, place, dtype), expected)
+    seconds = load_seconds(stored_weights(folder))
+    model, tokenizer = _waited(watch, "load", lambda: _load(folder, config, place, dtype), seconds)
     if watch.should_stop is not never and parallel.announced() == 1:
         stop_between_layers(model.get_decoder(), watch.should_stop)
     disable_cpu_packing(model)
@@ -226,11 +226,10 @@ def _converted(source: Callable[[], Path], folder: Path, watch: Watch) -> Path:
             watch.emit(Notice(f"{folder} is damaged and is made anew", "warning"))
             shutil.rmtree(folder)
         watch.emit(Notice(f"converting {gguf.name} to safetensors, once"))
-        expected = convert_seconds(gguf.stat().st_size)
         with atomic_path(folder) as temporary:
             temporary.mkdir()
             try:
-                _waited(watch, "convert", lambda: convert(gguf, temporary), expected)
+                _waited(watch, "convert", lambda: convert(gguf, temporary), convert_seconds(gguf))
                 note_files(temporary)
             except UNREADABLE as error:
                 raise ModelError(
@@ -241,7 +240,7 @@ def _converted(source: Callable[[], Path], folder: Path, watch: Watch) -> Path:
 
 
 def _waited(watch: Watch, stage: str, work: Callable[[], T], seconds: float) -> T:
-    """Work that is watched; several processes stop together or not at all, and do theirs unwatched."""
+    """Watched work; several processes stop together or not at all, and do theirs unwatched."""
     return watch.wait(stage, work, seconds) if parallel.announced() == 1 else watch.silently(stage, work)
 
 

@@ -38,9 +38,9 @@ def load_seconds(weights: int) -> float:
     return LOAD_FIXED + weights / WEIGHTS_PER_SECOND
 
 
-def convert_seconds(size: int) -> float:
-    """About how long it takes to convert a GGUF file of so many bytes."""
-    return LOAD_FIXED + size / CONVERTED_PER_SECOND
+def convert_seconds(gguf: Path) -> float:
+    """About how long it takes to convert a GGUF file."""
+    return LOAD_FIXED + gguf.stat().st_size / CONVERTED_PER_SECOND
 
 
 def converted_folder(config: ModelConfig) -> Path:
