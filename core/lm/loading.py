@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import torch
@@ -35,8 +35,6 @@ from core.training import parallel
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-T = TypeVar("T")
 
 BYTES_PER_WEIGHT = {"nf4": 0.55, "int8": 1.05}
 """Memory of a quantized linear weight with its statistics; all others take the precision's bytes."""
@@ -239,7 +237,7 @@ def _converted(source: Callable[[], Path], folder: Path, watch: Watch) -> Path:
     return folder
 
 
-def _waited(watch: Watch, stage: str, work: Callable[[], T], seconds: float) -> T:
+def _waited(watch: Watch, stage: str, work: Callable[[], Any], seconds: float) -> Any:
     """Watched work; several processes stop together or not at all, and do theirs unwatched."""
     return watch.wait(stage, work, seconds) if parallel.announced() == 1 else watch.silently(stage, work)
 
