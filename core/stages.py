@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from core.errors import Interrupted
 from core.events import Emit, ShouldStop, StageStarted, StepLogged, never, silent
@@ -114,29 +114,29 @@ class Stage:
         )
 
 
-class _Running:
+class _Running(Generic[T]):
     """Work in a thread, with its outcome."""
 
-    def __init__(self, work: Callable[[], object]) -> None:
+    def __init__(self, work: Callable[[], T]) -> None:
         self.ended = threading.Event()
-        self._outcome: object = None
+        self._outcome: list[T] = []
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, args=(work,), name="stage", daemon=True)
         self._thread.start()
 
-    def _run(self, work: Callable[[], object]) -> None:
+    def _run(self, work: Callable[[], T]) -> None:
         try:
-            self._outcome = work()
+            self._outcome.append(work())
         except BaseException as error:  # raised again where the result is wanted
             self._error = error
         finally:
             self.ended.set()
 
-    def result(self):  # type: ignore[no-untyped-def]
+    def result(self) -> T:
         """What the work gave, or its error."""
         if self._error is not None:
             raise self._error
-        return self._outcome
+        return self._outcome[0]
 
     def interrupt(self) -> None:
         """Raises `Interrupted` in the thread and gives it a moment to tidy up."""

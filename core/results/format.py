@@ -261,9 +261,10 @@ def means(result: Result) -> dict[str, dict[str, float]]:
 
 
 def intervals(result: Result, metric: str = "HR@1") -> dict[str, list[float]]:
-    """Test set -> both ends of a metric's 95 % interval."""
+    """Test set -> both ends of a metric's 95 % interval, where it has one."""
+    found = {name: values[metric] for name, values in result.metrics.items() if metric in values}
     return {
-        name: [values[metric].low, values[metric].high]
-        for name, values in result.metrics.items()
-        if metric in values
+        name: [value.low, value.high]
+        for name, value in found.items()
+        if value.low is not None and value.high is not None
     }
