@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -217,29 +218,15 @@ class Session:
 
     # --- the gate ---------------------------------------------------------------------------------------
 
-    def gates(self) -> tuple[list[str], npt.NDArray[np.float32] | None]:
-        """Users and their omega, (users, K), for each one's newest history; None without a gate."""
-        users, histories = self.newest_histories()
-        parts = []
-        stage = self.watch.stage("gates", len(histories))
-        for start in range(0, len(histories), GATE_BATCH):
-            if self.watch.should_stop():
-                raise Interrupted
-            weights = self.recommender.expert_weights(histories[start : start + GATE_BATCH])
-            if weights is None:
-                return users, None
-            parts.append(weights)
-            stage.advance(len(weights))
-        return users, np.concatenate(parts)
+    @cached_property
+    def _newest_omega(self) -> npt.NDArray[np.float32] | None:
+        """omega of all users' newest histories, (users, layers, K), or (users, 1, K) where layers share one.
 
-    def one_sided(self) -> list[float]:
-        """How one-sided the gate is for every user's newest history, 0 even to 1 one expert alone.
-
-        Where layers have gates of their own, the mean over these: each may be sharp where their mean is even.
-        Empty without a gate.
+        None without a gate. Histories are read once for all that is said about them.
         """
         _, histories = self.newest_histories()
-        found: list[float] = []
+        parts = []
+        stage = self.watch.stage("gates", len(histories))
         for start in range(0, len(histories), GATE_BATCH):
             if self.watch.should_stop():
                 raise Interrupted
@@ -248,10 +235,29 @@ class Session:
             if weights is None:
                 shared = self.recommender.expert_weights(part)
                 if shared is None:
-                    return []
+                    return None
                 weights = shared[:, None]
-            sides = one_sidedness(weights.reshape(-1, weights.shape[-1]))
-            found += np.reshape(sides, weights.shape[:2]).mean(axis=1).tolist()
+            parts.append(weights)
+            stage.advance(len(weights))
+        return np.concatenate(parts)
+
+    def gates(self) -> tuple[list[str], npt.NDArray[np.float32] | None]:
+        """Users and their omega, (users, K), for each one's newest history; None without a gate."""
+        users, _ = self.newest_histories()
+        omega = self._newest_omega
+        return users, None if omega is None else omega.mean(axis=1)
+
+    def one_sided(self) -> list[float]:
+        """How one-sided the gate is for every user's newest history, 0 even to 1 one expert alone.
+
+        Where layers have gates of their own, the mean over these: each may be sharp where their mean is even.
+        Empty without a gate.
+        """
+        omega = self._newest_omega
+        if omega is None:
+            return []
+        sides = one_sidedness(omega.reshape(-1, omega.shape[-1]))
+        found: list[float] = np.reshape(sides, omega.shape[:2]).mean(axis=1).tolist()
         return found
 
     def profiles(self, years: Sequence[str]) -> list[Profile]:

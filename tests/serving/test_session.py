@@ -97,9 +97,10 @@ def test_opening_says_how_far_the_gate_of_all_users_is_and_can_be_stopped(run: P
     last = events[-1]
     assert isinstance(last, StepLogged)
     assert (last.stage, last.step, last.total) == ("gates", len(users), len(users))
-    session.watch = Watch(should_stop=lambda: True)
+    other = open_session(run)
+    other.watch = Watch(should_stop=lambda: True)
     with pytest.raises(Interrupted):
-        session.gates()
+        other.gates()
 
 
 @pytest.mark.parametrize("method", ["gru4rec", "morec"])
@@ -264,6 +265,27 @@ def test_a_single_item_has_no_reason(session: Session) -> None:
     assert found.changes == [None]
 
 
+def test_all_that_is_said_about_the_users_gates_reads_each_history_once(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = open_session(run)
+    read: list[int] = []
+    for name in ("expert_weights", "expert_weights_by_layer"):
+        real = getattr(session.recommender, name)
+
+        def counted(histories: Any, real: Any = real) -> Any:
+            found = real(histories)
+            read.extend([len(histories)] if found is not None else [])
+            return found
+
+        monkeypatch.setattr(session.recommender, name, counted)
+    users, weights = session.gates()
+    assert weights is not None
+    assert session.one_sided()
+    assert session.gates()[1] is not None
+    assert sum(read) == len(users)
+
+
 def test_every_user_has_a_gate_and_every_expert_a_profile(session: Session) -> None:
     users, weights = session.gates()
     assert weights is not None
@@ -286,6 +308,7 @@ def test_a_gate_is_as_one_sided_as_its_layers_are_though_their_mean_is_even(
         return np.array([[[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]] * len(histories))
 
     monkeypatch.setattr(session.recommender, "expert_weights_by_layer", by_layer)
+    monkeypatch.delitem(vars(session), "_newest_omega")  # what was read before
     assert session.one_sided() == pytest.approx([1.0] * len(weights))
 
 
@@ -387,7 +410,7 @@ def test_an_estimate_does_not_hold_a_ranking(run: Path, monkeypatch: pytest.Monk
     said: list[Event] = []
     begun, go = threading.Event(), threading.Event()
 
-    def slow(request: Estimate) -> Event:
+    def slow(request: Estimate, _: str) -> Event:
         begun.set()
         assert go.wait(30)
         return Notice(f"estimated {request.request}")
