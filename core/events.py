@@ -6,7 +6,7 @@ Engine functions take `emit: Emit` and `should_stop: ShouldStop`; they never pri
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from core.records import line_of, message_of
@@ -81,7 +81,10 @@ class PlanMade(Event):
 
 @dataclass(frozen=True)
 class StageStarted(Event):
-    """A method entered a stage: `load`, `train`, `validate`, `test`."""
+    """A method entered a stage: `fetch`, `convert`, `load`, `read`, `train`, `validate`, `test`, `gates`.
+
+    Of the first three the steps are seconds, of the others what the stage goes through.
+    """
 
     method: str
     seed: int
@@ -148,6 +151,15 @@ class MethodFinished(Event):
     reused: bool
     metrics: dict[str, dict[str, float]]
     """Set name -> metric name -> mean."""
+    intervals: dict[str, list[float]] = field(default_factory=dict)
+    """Set name -> both ends of HR@1's 95 % interval."""
+
+
+@dataclass(frozen=True)
+class TimeLeft(Event):
+    """How long all that is left of a benchmark will take, by what has been measured so far."""
+
+    seconds: float
 
 
 @dataclass(frozen=True)

@@ -87,6 +87,7 @@ FLOORS = (
     ("errors", "files", "hardware", "kinds", "safe_text"),
     ("records",),
     ("events",),
+    ("stages",),
     ("assets", "config", "evaluation"),
     ("data", "methods", "training"),
     ("encoders", "lm", "results"),

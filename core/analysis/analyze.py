@@ -160,7 +160,7 @@ def analyze(
     info = read_run(path)
     partner = read_run(against) if against else find_partner(info)
     _check(info, partner)
-    session = open_session(path, emit, precision)
+    session = open_session(path, emit, precision, should_stop)
     model = _adapted(session)
     represented = _represent(session)
     clusters = k_means(represented, settings.clusters)
@@ -171,7 +171,7 @@ def analyze(
         emit(Notice(f"no run of the other method beside {path.name}: nothing to compare with", "warning"))
     else:
         del session, model  # one language model in memory at a time
-        other = open_session(partner.path, emit, precision)
+        other = open_session(partner.path, emit, precision, should_stop)
         task = _task(other, partner, emit, should_stop)
         transfers.append(gradient_similarity(_adapted(other), task, partner.method, windows))
         experts = experts or _experts(other)

@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from core.benchmark import estimates
+from core.benchmark import costs
+from core.benchmark.costs import Measured, test_cases
 from core.config.checks import check, sha256_of
 from core.config.presets import with_overrides
 from core.config.saved import lasting
@@ -43,7 +44,7 @@ def fit(
     samples: Samples,
     minutes: float,
     remake: Callable[[DataConfig], Samples],
-    speed: float | None = None,
+    measured: Measured,
 ) -> Cut:
     """The settings under which these jobs take about `minutes` on this machine.
 
@@ -57,33 +58,34 @@ def fit(
         samples: the cases under `config`.
         minutes: how long it may take.
         remake: gives the cases under other data settings.
-        speed: the machine's, relative to that of the estimates; measured if not given.
+        measured: what their work takes on this machine.
 
     Raises:
         InputError: the time does not even suffice to load and test every method.
     """
     check(minutes > 0, f"--budget is {minutes:g} minutes", "give a positive number")
-    allowed = 60 * minutes * (estimates.speed() if speed is None else speed)
-    if total(config, jobs, samples) <= allowed:
+    allowed = 60 * minutes
+    if total(measured, config, jobs, samples) <= allowed:
         return Cut(config, ())
-    fewer, samples = _fewer_positions(config, jobs, samples, allowed, remake)
-    least = total(_trained(fewer, 0.0, 0.0), jobs, samples)
-    needed = minutes * least / allowed
+    fewer, samples = _fewer_positions(measured, config, jobs, samples, allowed, remake)
+    least = _least(measured, fewer, jobs, samples)
+    needed = least / 60
     check(
         least <= allowed,
         f"{minutes:g} minutes are too few: to load and test {len(jobs)} runs takes about {needed:.1f}",
         f"give --budget {needed * 1.5:.0f}, fewer --methods or fewer --seeds",
     )
-    found = _shared(fewer, jobs, samples, allowed)
-    return Cut(found, tuple(_notes(config, found, jobs, samples, minutes)))
+    found = _shared(measured, fewer, jobs, samples, allowed)
+    return Cut(found, tuple(_notes(measured, config, found, jobs, samples, minutes)))
 
 
-def total(config: RunConfig, jobs: Sequence[Job], samples: Samples) -> float:
-    """Seconds of all jobs on the machine of the estimates."""
-    return sum(estimates.seconds(config, method, samples) for method, _ in jobs)
+def total(measured: Measured, config: RunConfig, jobs: Sequence[Job], samples: Samples) -> float:
+    """Seconds that all jobs take at most; what one of them makes for the others counts once."""
+    return costs.total(costs.plan_stages(measured, config, jobs, samples, longest=True))
 
 
 def _fewer_positions(
+    measured: Measured,
     config: RunConfig,
     jobs: Sequence[Job],
     samples: Samples,
@@ -91,22 +93,24 @@ def _fewer_positions(
     remake: Callable[[DataConfig], Samples],
 ) -> tuple[RunConfig, Samples]:
     """As many positions per test user as leave half of the time for training, but at least one."""
-    if count(remake(replace(config.data, spread_positions=1))) == count(samples):
+    if test_cases(remake(replace(config.data, spread_positions=1))) == test_cases(samples):
         return config, samples  # every user is asked as little as can be
-    while config.data.spread_positions > 1 and total(_trained(config, 0.0, 0.0), jobs, samples) > allowed / 2:
+    while config.data.spread_positions > 1 and _least(measured, config, jobs, samples) > allowed / 2:
         config = with_overrides(config, data={"spread_positions": config.data.spread_positions - 1})
         samples = remake(config.data)
     return config, samples
 
 
-def count(samples: Samples) -> int:
-    """Test cases, each once."""
-    return len(samples.asked)
+def _least(measured: Measured, config: RunConfig, jobs: Sequence[Job], samples: Samples) -> float:
+    """Seconds of all jobs with next to no training."""
+    return total(measured, _trained(config, 0.0, 0.0), jobs, samples)
 
 
-def _shared(config: RunConfig, jobs: Sequence[Job], samples: Samples, allowed: float) -> RunConfig:
+def _shared(
+    measured: Measured, config: RunConfig, jobs: Sequence[Job], samples: Samples, allowed: float
+) -> RunConfig:
     """The longest training, in seconds per job, with which all jobs fit."""
-    per_sample, per_epoch = rates(config, jobs, samples)
+    per_sample, per_epoch = rates(measured, config, jobs, samples)
     low, high = 0.0, max(per_sample * config.training.samples, per_epoch * config.encoder.epochs)
 
     def under(seconds: float) -> RunConfig:
@@ -118,14 +122,16 @@ def _shared(config: RunConfig, jobs: Sequence[Job], samples: Samples, allowed: f
 
     for _ in range(HALVINGS):
         middle = (low + high) / 2
-        if total(under(middle), jobs, samples) <= allowed:
+        if total(measured, under(middle), jobs, samples) <= allowed:
             low = middle
         else:
             high = middle
     return under(low)
 
 
-def rates(config: RunConfig, jobs: Sequence[Job], samples: Samples) -> tuple[float, float]:
+def rates(
+    measured: Measured, config: RunConfig, jobs: Sequence[Job], samples: Samples
+) -> tuple[float, float]:
     """Seconds that the slowest of these methods needs for one training sample, and for one encoder epoch."""
     without = with_overrides(config, training={"samples": 0})
     fewer = with_overrides(config, encoder={"epochs": 1})
@@ -133,7 +139,8 @@ def rates(config: RunConfig, jobs: Sequence[Job], samples: Samples) -> tuple[flo
 
     def change(other: RunConfig, by: int) -> float:
         return max(
-            estimates.seconds(config, method, samples) - estimates.seconds(other, method, samples)
+            costs.seconds(measured, config, method, samples, longest=True)
+            - costs.seconds(measured, other, method, samples, longest=True)
             for method in methods
         ) / max(1, by)
 
@@ -151,7 +158,12 @@ def _trained(config: RunConfig, samples: float, epochs: float) -> RunConfig:
 
 
 def _notes(
-    asked: RunConfig, found: RunConfig, jobs: Sequence[Job], samples: Samples, minutes: float
+    measured: Measured,
+    asked: RunConfig,
+    found: RunConfig,
+    jobs: Sequence[Job],
+    samples: Samples,
+    minutes: float,
 ) -> list[str]:
     """What was cut, for whom."""
     methods = list(dict.fromkeys(method for method, _ in jobs))
@@ -160,7 +172,8 @@ def _notes(
         names = [
             method
             for method in methods
-            if estimates.seconds(other, method, samples) != estimates.seconds(asked, method, samples)
+            if costs.seconds(measured, other, method, samples, longest=True)
+            != costs.seconds(measured, asked, method, samples, longest=True)
         ]
         return ", ".join(names)
 

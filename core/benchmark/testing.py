@@ -12,7 +12,7 @@ from core.data.types import Sample
 from core.errors import Interrupted
 from core.evaluation.answer_matching import Answer
 from core.evaluation.metrics import ranks_from_scores
-from core.events import StageStarted, StepLogged, Stopped
+from core.events import Stopped
 from core.recommenders.base import Recommender, Task
 from core.results.format import Case, CaseAnswer
 from core.training import parallel
@@ -31,7 +31,6 @@ def rank_cases(recommender: Recommender, task: Task) -> tuple[list[Case], float]
         Interrupted: the task asked to stop.
     """
     samples = list(task.samples.asked.values())
-    task.emit(StageStarted(recommender.name, task.seed, "test", len(samples)))
     started = time.monotonic()
     asked = parallel.share_out(samples, lambda own: _asked(recommender, task, own))
     found = {case.place: case for case in asked}
@@ -47,14 +46,19 @@ def rank_cases(recommender: Recommender, task: Task) -> tuple[list[Case], float]
 def _asked(recommender: Recommender, task: Task, samples: Sequence[Sample]) -> list[Case]:
     """What a method makes of each of these samples, some of them at a time."""
     cases: list[Case] = []
-    started = time.monotonic()
-    for start in range(0, len(samples), CHUNK):
-        if parallel.told_to_stop(task.should_stop):
-            task.emit(Stopped(recommender.name, task.seed, "test", start))
-            raise Interrupted
-        chunk = samples[start : start + CHUNK]
-        cases += _ask(recommender, chunk)
-        _log_test(task, recommender.name, len(cases), len(samples), time.monotonic() - started)
+    stage = task.watch(recommender.name).stage("test", len(samples))
+    recommender.after_batch = stage.advance
+    try:
+        for start in range(0, len(samples), CHUNK):
+            if parallel.told_to_stop(task.should_stop):
+                raise Interrupted
+            cases += _ask(recommender, samples[start : start + CHUNK])
+            stage.advance(len(cases) - stage.done)  # what a method did not count itself
+    except Interrupted:
+        task.emit(Stopped(recommender.name, task.seed, "test", stage.done))
+        raise
+    finally:
+        recommender.after_batch = None
     return cases
 
 
@@ -77,9 +81,3 @@ def _judge(answer: Answer, column: int, candidates: int) -> tuple[int, CaseAnswe
     rank = 1 if answer.choice == column else candidates
     by_substring = answer.substring_choice is not None, answer.substring_choice == column
     return rank, CaseAnswer(answer.text, answer.valid, *by_substring)
-
-
-def _log_test(task: Task, method: str, done: int, total: int, seconds: float) -> None:
-    rate = done / seconds if seconds else None
-    left = (total - done) / rate if rate else None
-    task.emit(StepLogged(method, task.seed, "test", done, total, samples_per_second=rate, seconds_left=left))

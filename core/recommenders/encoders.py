@@ -257,8 +257,9 @@ class MoRecRecommender(EncoderRecommender):
 
     def recipe(self, task: Task) -> Recipe:
         """Reads the titles."""
-        llm = load_checked(task.config.model, task.emit)
-        titles = title_vectors(llm, task.dataset.catalogue.titles, task.emit)
+        watch = task.watch(self.name)
+        llm = load_checked(task.config.model, watch)
+        titles = title_vectors(llm, task.dataset.catalogue.titles, watch)
         digest = hashlib.sha256(titles.numpy().tobytes()).hexdigest()
         span = task.dataset.rules.max_history
         return Recipe(self.name, lambda config: MoRec(titles, config, span), (digest,))

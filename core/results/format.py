@@ -299,3 +299,21 @@ def _close(stored: float | None, found: float | None, tolerance: float) -> bool:
 
 def _or_none(value: float) -> float | None:
     return None if math.isnan(value) else value
+
+
+def means(result: Result) -> dict[str, dict[str, float]]:
+    """Test set -> metric -> its mean."""
+    return {
+        name: {metric: value.value for metric, value in values.items()}
+        for name, values in result.metrics.items()
+    }
+
+
+def intervals(result: Result, metric: str = "HR@1") -> dict[str, list[float]]:
+    """Test set -> both ends of a metric's 95 % interval, where it has one."""
+    found = {name: values[metric] for name, values in result.metrics.items() if metric in values}
+    return {
+        name: [value.low, value.high]
+        for name, value in found.items()
+        if value.low is not None and value.high is not None
+    }

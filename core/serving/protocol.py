@@ -369,6 +369,8 @@ class Estimated(Answer):
     """Where the figure for memory comes from."""
     hardware: str
     cases: dict[str, int]
+    why: str = ""
+    """Why `auto` stands for this preset; empty where one was named."""
 
 
 @dataclass(frozen=True)

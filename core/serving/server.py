@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -12,8 +13,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from core.assets import cache, fetching, known
 from core.config.bounds import SEEDS
 from core.data.card_files import known_cards, load_card
+from core.data.loading import load_task_data
 from core.errors import DataError, IloraError, InputError, ResultError
-from core.events import Emit, Notice
+from core.events import Emit, Notice, never
 from core.methods import LLM_METHODS
 from core.records import plain
 from core.runs.store import DEMO, list_runs, read_run, result_of
@@ -43,10 +45,12 @@ from core.serving.protocol import (
     WarmedUp,
     Why,
 )
+from core.stages import Watch
 
 if TYPE_CHECKING:
-    from core.config.settings import RunConfig
+    from core.config.settings import DataConfig, RunConfig
     from core.data.cards import DatasetCard
+    from core.data.types import Dataset, Samples
     from core.serving.session import Session
 
 PIECE = 100
@@ -167,6 +171,8 @@ class WarmEngine:
             session = open_session(Path(request.run), self.emit, self.precision)
         else:
             session = encoder_session(request.dataset, Path(request.out) / "work", self.emit)
+        if request.run is None:
+            session.watch = Watch(self.emit, never, session.recommender.name)
         self._introduce(request.request, session, started)
         self.session = session
         self.emit(WarmedUp(request.request, monotonic() - started))
@@ -235,7 +241,7 @@ class WarmEngine:
     def _estimate_newest(self, request: Estimate) -> None:
         with self._estimating:
             if request.request == self._wanted:  # a newer one came while this one waited
-                self._say(request, lambda: self.emit(estimate(request)))
+                self._say(request, lambda: self.emit(estimate(request, self.precision)))
 
     def _opened(self, request: Asking) -> Session:
         if self.session is None:
@@ -246,20 +252,23 @@ class WarmEngine:
         return self.session
 
 
-def estimate(request: Estimate) -> Estimated:
-    """Time and memory of a benchmark on this machine, before anything is run.
+@lru_cache(maxsize=4)
+def _task_data(config: DataConfig) -> tuple[Dataset, Samples]:
+    """A dataset and its cases, kept between two looks at a form that changes."""
+    return load_task_data(config)
+
+
+def estimate(request: Estimate, precision: str = "auto") -> Estimated:
+    """Time and memory of a benchmark on this machine in this precision, before anything is run.
 
     Raises:
         InputError: preset, dataset or a method is unknown.
         AssetError, DataError: the dataset cannot be read; it is never fetched for an estimate.
     """
-    import torch
-
     from core import hardware
-    from core.benchmark import estimates
+    from core.benchmark import choosing, estimates
     from core.config.checks import check
     from core.config.presets import preset_config, with_overrides
-    from core.data.loading import load_task_data
     from core.methods import check_method
 
     check(bool(request.methods), "no methods are chosen", "choose at least one")
@@ -271,26 +280,35 @@ def estimate(request: Estimate) -> Estimated:
     SEEDS.check(request.seeds)
     for method in request.methods:
         check_method(method)
-    preset = request.preset
-    if preset == "auto":
-        preset = "standard" if torch.cuda.is_available() else "quick"
-    config = with_overrides(
-        preset_config(preset),
-        data={"dataset": request.dataset},
-        model={"name": request.model},
-        training={} if request.samples is None else {"samples": request.samples},
-    )
-    _, samples = load_task_data(config.data)
     jobs = [(method, seed) for method in request.methods for seed in range(request.seeds)]
+
+    def configs(name: str) -> list[RunConfig]:
+        config = with_overrides(
+            preset_config(name),
+            data={"dataset": request.dataset},
+            model={"name": request.model, "precision": precision},
+            training={} if request.samples is None else {"samples": request.samples},
+        )
+        return [config]
+
+    chosen = (
+        choosing.choose(configs, jobs, load=lambda data, _: _task_data(data))
+        if request.preset == "auto"
+        else None
+    )
+    preset = chosen.preset if chosen else request.preset
+    (config,) = configs(preset)
+    dataset, samples = _task_data(config.data)
     memory, basis = _memory(config, request.methods, Path(request.out))
     return Estimated(
         request=request.request,
         preset=preset,
-        minutes=estimates.minutes(config, jobs, samples),
+        minutes=estimates.minutes(config, jobs, dataset, samples),
         memory_bytes=memory,
         memory_basis=basis,
         hardware=hardware.describe(),
         cases={name: len(cases) for name, cases in samples.test.items()},
+        why=chosen.why if chosen else "",
     )
 
 

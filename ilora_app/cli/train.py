@@ -18,6 +18,7 @@ from ilora_app.cli.saying import say, write_json
 if TYPE_CHECKING:
     from core.benchmark.run import Plan
     from core.config.run_file import RunFile
+    from core.config.settings import RunConfig
 
 
 @with_run_options
@@ -106,8 +107,12 @@ def _plan(
         )
     seed = seed if seed is not None else file.seed or 0
     SEED.check(seed)
-    chosen, notice = choose_preset(preset or file.preset or "auto")
-    config = resolve(chosen, file.settings, given_settings(given))
+
+    def configs(name: str) -> list[RunConfig]:
+        return [resolve(name, file.settings, given_settings(given))]
+
+    chosen, notice = choose_preset(preset or file.preset or "auto", configs, [(method, seed)], out)
+    (config,) = configs(chosen)
     check_max_history(file.settings, config.data)
     command = kept_command(sys.argv[1:])
     return Plan(config, (method,), (seed,), out, chosen, command, models=True), notice

@@ -29,7 +29,7 @@ from core.serving.protocol import (
     UsersListed,
     WarmedUp,
 )
-from ilora_app.render.figures import duration, method_name, plural, size
+from ilora_app.render.figures import duration, method_name, plural, size, stage_name, stage_steps
 from ilora_app.tui.engine.client import Engine
 from ilora_app.tui.state.run_data import World
 
@@ -200,8 +200,10 @@ class Desk:
                 of_total = f" of {size(event.total)}" if event.total else ""
                 self.detail = f"{event.asset} {size(event.done)}{of_total}"
             case StageStarted() | StepLogged() if self.stage is Stage.OPENING:
-                done = f" {event.step}/{event.total}" if isinstance(event, StepLogged) else ""
-                self.detail = f"{event.stage}ing {method_name(event.method)}{done}"
+                step = event.step if isinstance(event, StepLogged) else 0
+                done = stage_steps(event.stage, step, event.total) if step or event.total else ""
+                said = [stage_name(event.stage), method_name(event.method), done]
+                self.detail = " ".join(filter(None, said))
             case Notice():
                 self.detail = event.text
 

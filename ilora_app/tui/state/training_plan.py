@@ -38,7 +38,7 @@ def cost_table(found: Estimated) -> Table:
     facts = {
         "time": about(found.minutes),
         "memory": f"{memory}, {found.memory_basis}" if found.memory_bytes else found.memory_basis,
-        "preset": found.preset,
+        "preset": found.why or found.preset,
         "here": found.hardware,
         "cases": ", ".join(f"{n:,} {name}" for name, n in found.cases.items()),
     }
