@@ -37,6 +37,7 @@ field's metadata, and it enters a checksum only where it says something else. So
 """
 OPTIONAL = ("chat",)
 """Parts of the first format that a file leaves out where they say nothing."""
+_NEWER = "a newer version may have made it: update ilora-app"
 
 
 def config_of(record: Any) -> RunConfig:
@@ -46,9 +47,8 @@ def config_of(record: Any) -> RunConfig:
         InputError: a setting is unknown or missing, or has the wrong type or breaks a rule.
     """
     check(isinstance(record, dict), "a run's config is no table", f"expected {sorted(PARTS)}")
-    newer = "a newer version may have made it: update ilora-app"
     if unknown := sorted(str(part)[:60] for part in record.keys() - PARTS.keys()):
-        raise InputError(f"a run's config has the unknown part {unknown[0]}", newer)
+        raise InputError(f"a run's config has the unknown part {unknown[0]}", _NEWER)
     parts: dict[str, Any] = {}
     for part, kind in PARTS.items():
         if part not in record and (part in OPTIONAL or part not in FIRST_SETTINGS):
@@ -62,6 +62,10 @@ def config_of(record: Any) -> RunConfig:
 
 def _part(part: str, kind: Any, values: Mapping[str, Any]) -> Any:
     values = {name: value for name, value in values.items() if name not in RETIRED.get(part, ())}
+    known = {field.name for field in dataclasses.fields(kind)}
+    if unknown := sorted(f"{part}.{name}"[:60] for name in values.keys() - known):
+        title = f"the config has other keys than this version knows: {', '.join(unknown[:3])}"
+        raise InputError(title, _NEWER)
     if missing := [name for name in FIRST_SETTINGS.get(part, ()) if name not in values]:
         raise InputError(f"the config lacks {part}.{missing[0]}", "run the benchmark again")
     try:
