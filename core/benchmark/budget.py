@@ -10,15 +10,18 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from core.benchmark import costs
 from core.benchmark.costs import Measured, test_cases
 from core.config.checks import check, sha256_of
 from core.config.presets import with_overrides
+from core.config.saved import lasting
 from core.config.settings import DataConfig, RunConfig
 from core.data.types import Samples
-from core.errors import InputError
+from core.errors import DataError, InputError
 from core.files import atomic_write
+from core.records import build, json_of, plain, read_text
 
 Job = tuple[str, int]
 """Method and training seed."""
@@ -193,22 +196,28 @@ def _notes(
 
 def decision_path(out: Path, config: RunConfig, jobs: Sequence[Job], minutes: float) -> Path:
     """Where the decision about such a benchmark lies below the output folder."""
-    key = sha256_of([config.to_dict(), [list(job) for job in jobs], minutes])
+    key = sha256_of([lasting(config), [list(job) for job in jobs], minutes])
     return out / "work" / "budgets" / f"{key[:12]}.json"
+
+
+@dataclass(frozen=True)
+class _Decision:
+    """What the file holds."""
+
+    config: dict[str, Any]
+    notes: tuple[str, ...]
 
 
 def save_decision(path: Path, cut: Cut) -> None:
     """Writes a decision whole."""
-    record = {"config": cut.config.to_dict(), "notes": list(cut.notes)}
-    atomic_write(path, json.dumps(record, indent=1) + "\n")
+    decision = _Decision(cut.config.to_dict(), cut.notes)
+    atomic_write(path, json.dumps(plain(decision), indent=1) + "\n")
 
 
 def load_decision(path: Path) -> Cut | None:
     """The decision on disk; None where there is none that this version understands."""
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        return Cut(RunConfig.from_dict(record["config"]), tuple(map(str, record["notes"])))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, KeyError, TypeError, InputError):
-        return None  # of another version, or damaged: it is decided anew
+        decision = build(_Decision, json_of(read_text(path), str(path)))
+        return Cut(RunConfig.from_dict(decision.config), decision.notes)
+    except (DataError, InputError):
+        return None  # none there, of another version, or damaged: it is decided anew

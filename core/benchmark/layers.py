@@ -129,7 +129,7 @@ class FrozenLayers:
         """Seconds a row for so many layers, forward and backward, read at the branches' ends."""
 
         def step(read: EndReader, hidden: Tensor) -> None:
-            read(hidden.requires_grad_(), packed).float().sum().backward()
+            read(hidden.requires_grad_(), packed).float().sum().backward()  # type: ignore[no-untyped-call]
 
         return self._at_ends(packed, layers, step)
 
@@ -210,7 +210,9 @@ def _random_model(settings: dict[str, Any], device: torch.device, dtype: torch.d
     }
     config = AutoConfig.for_model(given.pop("model_type"), **given)
     with quiet(), torch.device(device):
-        return AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation="sdpa")
+        return AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
+            config, dtype=dtype, attn_implementation="sdpa"
+        )
 
 
 def quantize(model: nn.Module, kind: str, device: torch.device, dtype: torch.dtype) -> None:

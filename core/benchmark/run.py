@@ -15,9 +15,10 @@ from core import hardware
 from core.benchmark import budget, estimates
 from core.benchmark.clock import Clock
 from core.benchmark.costs import total
-from core.benchmark.testing import CHUNK, rank_cases, unique
+from core.benchmark.testing import CHUNK, rank_cases
 from core.config.checks import check
-from core.config.settings import RunConfig, without_news
+from core.config.saved import lasting
+from core.config.settings import RunConfig
 from core.data.card_files import load_card
 from core.data.loading import load_task_data
 from core.data.types import Dataset, Samples
@@ -50,6 +51,7 @@ from core.recommenders.registry import method_class
 from core.results.case_facts import facts_of, facts_path, save_experts, save_facts
 from core.results.checking import config_sha256
 from core.results.format import Case, Parameters, Result, intervals, means, measure
+from core.results.naming import RunKey
 from core.results.store import load_result, result_path, save_result
 from core.runs.store import SAVED_METHODS, run_folder, save_run
 from core.stages import Watch
@@ -96,7 +98,7 @@ def method_config(config: RunConfig, method: str) -> dict[str, Any]:
     Raises:
         InputError: there is no such dataset.
     """
-    record = settle(config, method).to_dict()
+    record = lasting(settle(config, method))
     kept = {part: record[part] for part in CONFIG_PARTS[method] if part in record}
     if "adapter" in kept and "gate" not in kept:
         del kept["adapter"]["experts"], kept["training"]["gate_rate_multiplier"]
@@ -104,8 +106,6 @@ def method_config(config: RunConfig, method: str) -> dict[str, Any]:
         kept["encoder"]["max_history"] = load_card(config.data.dataset).rules.max_history
     if method in ENCODER_METHODS:
         del kept["encoder"]["kind"]
-    if "model" in kept:
-        kept["model"] = without_news(config.model)
     if "chat" in kept:
         del kept["chat"]["price_in"], kept["chat"]["price_out"]  # same answers at any price
     if "training" in kept:
@@ -148,10 +148,10 @@ def run_benchmark(plan: Plan, emit: Emit = silent, should_stop: ShouldStop = nev
     """
     started = time.monotonic()
     prepare_out(plan.out)
-    if set(plan.methods) & set(LLM_METHODS):
-        from core.lm.loading import settle_precision
+    from core.lm.loading import settle_precision
 
-        plan = replace(plan, config=replace(plan.config, model=settle_precision(plan.config.model, emit)))
+    tell = emit if set(plan.methods) & set(LLM_METHODS) else silent
+    plan = replace(plan, config=replace(plan.config, model=settle_precision(plan.config.model, tell)))
     with parallel.main_first():
         dataset, samples = load_task_data(plan.config.data, emit)
     jobs = [(method, seed) for seed in plan.seeds for method in plan.ordered]
@@ -225,9 +225,9 @@ def _save_facts(plan: Plan, dataset: Dataset, samples: Samples) -> None:
     save_facts(facts_of(dataset, samples, counts), samples, plan.out)
 
 
-def _key(plan: Plan, samples: Samples, method: str, seed: int) -> tuple[str, str, str, int, str]:
+def _key(plan: Plan, samples: Samples, method: str, seed: int) -> RunKey:
     sha = config_sha256(method_config(plan.config, method))
-    return samples.dataset, samples.split, method, seed, sha
+    return RunKey(samples.dataset, samples.split, method, seed, sha)
 
 
 def _known(plan: Plan, samples: Samples, method: str, seed: int) -> Result | None:
@@ -295,7 +295,7 @@ def _keep(plan: Plan, task: Task, recommender: Recommender, result: Result) -> N
 
 def _save_experts(recommender: Recommender, samples: Samples, out: Path, result_file: Path) -> None:
     """Keeps the gate's weights on the test cases beside the result; methods without a gate have none."""
-    cases = unique(samples)
+    cases = samples.asked
     histories = [case.history for case in cases.values()]
     parts = [
         weights
@@ -319,7 +319,7 @@ def _result(
     config, has_llm = task.config, method in LLM_METHODS
     adapted = "training" in CONFIG_PARTS[method]
     metrics = measure(cases)
-    scored = len({(case.user, case.position) for case in cases})
+    scored = len({case.place for case in cases})
     for name, values in metrics.items():
         shown = {metric: value.value for metric, value in values.items()}
         task.emit(Evaluated(method, task.seed, name, next(iter(values.values())).n, shown))

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from core.data.types import Sample, Samples
+from core.data.types import Sample
 from core.errors import Interrupted
 from core.evaluation.answer_matching import Answer
 from core.evaluation.metrics import ranks_from_scores
@@ -21,11 +21,6 @@ CHUNK = 16
 """Test cases scored between two looks at the clock."""
 
 
-def unique(samples: Samples) -> dict[tuple[str, int], Sample]:
-    """The test cases by user and position; one that belongs to several test sets is there once."""
-    return {(case.user, case.position): case for cases in samples.test.values() for case in cases}
-
-
 def rank_cases(recommender: Recommender, task: Task) -> tuple[list[Case], float]:
     """The target's rank in every test case, and the seconds that asking took.
 
@@ -35,13 +30,13 @@ def rank_cases(recommender: Recommender, task: Task) -> tuple[list[Case], float]
     Raises:
         Interrupted: the task asked to stop.
     """
-    samples = list(unique(task.samples).values())
+    samples = list(task.samples.asked.values())
     started = time.monotonic()
     asked = parallel.share_out(samples, lambda own: _asked(recommender, task, own))
-    found = {(case.user, case.position): case for case in asked}
+    found = {case.place: case for case in asked}
     seconds = time.monotonic() - started
     cases = [
-        replace(found[case.user, case.position], set=name)
+        replace(found[case.place], set=name)
         for name, members in task.samples.test.items()
         for case in members
     ]
@@ -74,11 +69,11 @@ def _ask(recommender: Recommender, samples: Sequence[Sample]) -> list[Case]:
     answers = recommender.answers(histories, candidates)
     if answers is not None:
         return [
-            Case("", case.user, case.position, *_judge(answer, int(column), len(case.candidates)))
+            Case("", *case.place, *_judge(answer, int(column), len(case.candidates)))
             for case, answer, column in zip(samples, answers, columns, strict=True)
         ]
     ranks = ranks_from_scores(recommender.score(histories, candidates), columns)
-    return [Case("", case.user, case.position, int(rank)) for case, rank in zip(samples, ranks, strict=True)]
+    return [Case("", *case.place, int(rank)) for case, rank in zip(samples, ranks, strict=True)]
 
 
 def _judge(answer: Answer, column: int, candidates: int) -> tuple[int, CaseAnswer]:

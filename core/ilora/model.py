@@ -17,7 +17,6 @@ from torch import Tensor, nn
 
 from core.assets.known import base_model
 from core.assets.spec import home
-from core.config.records import json_of, read_text
 from core.config.settings import RunConfig
 from core.errors import DataError, ModelError
 from core.events import Notice
@@ -33,6 +32,7 @@ from core.lm.norms import replace_norms
 from core.lm.prompts import AnswerPrompt, ListwisePrompt, encode_titles
 from core.lm.sharding import spread_layers
 from core.lm.states import SegmentStates, states_key
+from core.records import json_of, read_text
 from core.stages import UNWATCHED, Watch
 from core.training.weights import check_weights
 

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
-from core.config.records import json_of, read_text
 from core.errors import DataError
 from core.files import sha256_of_file
+from core.records import json_of, read_text
 
 NOTE = "converted.json"
 """Per file: size, time of change and checksum."""

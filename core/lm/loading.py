@@ -170,7 +170,8 @@ def resolve_model(config: ModelConfig, watch: Watch = UNWATCHED) -> Path:
             )
         return path
     check_hub_name(config.name)
-    return _waited(watch, "fetch", lambda: _from_hub(config), 0.0)
+    fetched: Path = _waited(watch, "fetch", lambda: _from_hub(config), 0.0)
+    return fetched
 
 
 def resolved_commit(config: ModelConfig) -> str | None:

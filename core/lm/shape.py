@@ -114,7 +114,7 @@ def _decoder_settings(path: Path, read: Callable[[Any], Any]) -> dict[str, Any]:
     try:
         with quiet():
             found = read(AutoConfig).get_text_config()
-        known = {name: getattr(found, name, None) for name in NAMES}
+        known: dict[str, Any] = {name: getattr(found, name, None) for name in NAMES}
         _ = found.model_type, int(known["hidden_size"]), int(known["num_hidden_layers"])
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, TypeError, AttributeError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from core.config.checks import sha256_of
+from core.config.saved import lasting
 from core.data.card_files import load_card
 from core.data.samples import draw_candidates
 from core.encoders.base import Encoder
@@ -147,7 +148,7 @@ def checkpoint_folder(task: Task, method: str) -> Path:
 
     How a batch is cut into micro-batches is no such setting: a run that had too little memory goes on.
     """
-    config = task.config.to_dict()
+    config = lasting(task.config)
     config.pop("chat", None)
     del config["answering"]  # how the model is asked afterwards changes nothing in how it is trained
     del config["training"]["micro_batch_size"], config["training"]["checkpointing"]

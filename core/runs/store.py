@@ -13,7 +13,6 @@ from typing import Any
 
 from core.config import run_file
 from core.config.checks import DATASET_NAME
-from core.config.records import build, json_of, read_text
 from core.config.settings import RunConfig
 from core.data.card_files import load_card
 from core.data.loading import load_task_data
@@ -24,7 +23,9 @@ from core.files import TEMPORARY_MARK, atomic_path, sha256_of_file
 from core.methods import LLM_METHODS
 from core.recommenders.base import Recommender, Task
 from core.recommenders.registry import method_class
+from core.records import build, json_of, read_text
 from core.results.format import Result
+from core.results.naming import RunKey
 from core.results.store import load_result
 from core.runs.model_card import run_card
 
@@ -107,7 +108,7 @@ class OpenRun:
 
 def run_folder(out: Path, dataset: str, split: str, method: str, seed: int, config_sha256: str) -> Path:
     """Where such a run lies below the output folder."""
-    return out / "models" / f"{dataset}.{split}.{method}.seed{seed}.{config_sha256[:8]}"
+    return out / "models" / f"{RunKey(dataset, split, method, seed, config_sha256).name}"
 
 
 def save_run(recommender: Recommender, task: Task, path: Path, result: Result) -> Path:

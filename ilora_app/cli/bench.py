@@ -101,7 +101,7 @@ def bench(
     places = [f"{word} {place} of {len(plans)}" for place in range(1, len(plans) + 1) if len(plans) > 1]
     notices = ["; ".join(filter(None, parts)) for parts in itertools.zip_longest([notice], places)]
     found = run_plans(plans, notices, as_json, tensorboard)
-    results = list({(one.dataset, one.method, one.seed, one.config_sha256): one for one in found}.values())
+    results = list({one.key: one for one in found}.values())
     if not as_json:
         from core.data.card_files import load_card
         from core.results.tables import group_tables

@@ -57,8 +57,8 @@ def export(
 
     check_destination(out)
     with ProgressView() as view, stoppable() as should_stop:
-        run = open_run(info.path, view, precision, should_stop)
-        exported = export_adapter(run, out, user, position, rank)
+        opened = open_run(info.path, view, precision, should_stop)
+        exported = export_adapter(opened, out, user, position, rank)
         base = resolve_model(info.config.model, Watch(view, should_stop))
     address = None
     if push_to_hub is not None:

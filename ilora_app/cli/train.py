@@ -48,11 +48,12 @@ def train(
 ) -> None:
     """Train one method and keep it; options override the file, a stopped training goes on where it was."""
     from core.events import Saved
+    from core.runs.store import run_folder
 
     file = _read(run_file, preset)
     plan, notice = _plan(file, method, preset, seed, out, given)
     results = run_plan(plan, notice, as_json, tensorboard)
-    folder = _folder(plan, results[0].config_sha256)
+    folder = run_folder(plan.out, *results[0].key)
     address = None
     if push_to_hub is not None:
         from core.assets.hub import push_folder
@@ -115,13 +116,6 @@ def _plan(
     check_max_history(file.settings, config.data)
     command = kept_command(sys.argv[1:])
     return Plan(config, (method,), (seed,), out, chosen, command, models=True), notice
-
-
-def _folder(plan: Plan, config_sha256: str) -> Path:
-    from core.runs.store import run_folder
-
-    data = plan.config.data
-    return run_folder(plan.out, data.dataset, data.split, plan.methods[0], plan.seeds[0], config_sha256)
 
 
 def _say(folder: Path, method: str, address: str | None) -> None:

@@ -113,7 +113,7 @@ def duration(seconds: float | None) -> str:
 
 
 def size(size_in_bytes: float) -> str:
-    """Memory or file size in powers of ten: 2.1 GB."""
+    """Memory or file size in powers of ten: 2.10 GB; always three digits, unlike rich's formatter."""
     for unit, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
         if size_in_bytes >= 0.9995 * unit:
             return f"{_three_digits(size_in_bytes / unit)} {name}"

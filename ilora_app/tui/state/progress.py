@@ -89,7 +89,7 @@ class Progress:
                 self.ending = f"finished in {duration(event.seconds)}"
                 self.say(self.ending)
             case Stopped():
-                self.ending = f"stopped at step {event.step} of {method_name(event.method)}; enter goes on"
+                self.ending = f"stopped at step {event.step} of {method_name(event.method)}; c goes on"
                 self.say(self.ending)
             case Failed():
                 self.ending = f"failed: {event.title}"
