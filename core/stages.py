@@ -69,6 +69,8 @@ class Watch:
                     self.method, self.seed, name, round(elapsed), round(seconds), seconds_left=left
                 )
                 self.emit(step)
+        if self.should_stop():  # asked at the last moment
+            raise Interrupted
         return running.result()
 
     def silently(self, name: str, work: Callable[[], T]) -> T:

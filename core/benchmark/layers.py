@@ -24,12 +24,12 @@ from core.lm.prompts import Packed, Piece, pack
 from core.lm.shape import layer_weights
 from core.lm.views import run_view
 
-LAYERS = 3
+LAYERS = 2
 LARGEST = 8_000_000
 """Weights of a timed layer on a CPU: larger ones are timed at a fraction of their width."""
 VOCABULARY = 4096
 """Words of the timed part of the output layer."""
-REPEATS, ENOUGH = 3, 0.25
+REPEATS, ENOUGH = 3, 0.15
 """A piece of work is timed so often, or until so many seconds went by; the best time counts."""
 
 

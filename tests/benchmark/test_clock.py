@@ -62,6 +62,7 @@ def test_validations_are_counted_over_all_of_them_and_correct_the_test() -> None
     left = watched.clock.seconds()
     assert left == pytest.approx(48 + 20 + 40 + 10 + 100 + 40 + 40, rel=0.02)
     watched.after(48, step("lora", "train", 50, 50))
+    watched.after(0, StageStarted("lora", 0, "validate", 50))
     watched.after(10, step("lora", "validate", 25, 50))
     assert watched.clock.seconds() == pytest.approx(10 + 40 + 190, rel=0.02)
 

@@ -27,7 +27,7 @@ def samples_of(counts: dict[str, int]) -> Samples:
     def asked(users: int) -> tuple[Sample, ...]:
         return tuple(Sample(str(user), 3, (1, 2, 3), 4) for user in range(users))
 
-    train = (Sample("all", 10 * (counts["pieces"] - 1), (1, 2, 3), 4),)
+    train = (Sample("all", 10 * (counts["pieces"] - 1), tuple(range(10)), 4),)
     test = {"spread": asked(counts["test"])}
     return Samples("made-up", "paper", 0, train, asked(counts["validation"]), test, "0" * 64)
 
@@ -69,9 +69,11 @@ def test_a_bigger_model_is_told_more_time(method: str, tmp_path: Path) -> None:
         data, samples = tiny.load(config)
         return seconds(measured(config, [method], data, samples), config, method, samples)
 
-    small = thought(64, 4)
-    assert thought(512, 4) > 1.3 * small
-    if method != "morec":  # a third of the layers, and hardly any titles
+    small, wide = thought(64, 4), thought(512, 4)
+    if method == "morec":  # reads no more than titles, of which there are hardly any
+        assert wide > small
+    else:
+        assert wide > 1.3 * small
         assert thought(512, 16) > thought(512, 5)
 
 
