@@ -144,6 +144,7 @@ class WarmEngine:
             }
             for run in runs
         ]
+        cards, unread = known_cards()
         self.emit(Surveyed(request.request, list(_assets(cards)), found, problems + unread, {}))
 
     def _fetch(self, request: Fetch) -> None:
@@ -261,11 +262,8 @@ def estimate(request: Estimate) -> Estimated:
     from core.methods import check_method
 
     check(bool(request.methods), "no methods are chosen", "choose at least one")
-    check(
-        cache.find(load_card(request.dataset).asset) is not None,
-        f"{request.dataset} is not on this machine",
-        "its size, licence and source are shown before it is fetched",
-    )
+    here = cache.find(load_card(request.dataset).asset) is not None
+    check(here, f"{request.dataset} is not on this machine", "F shows what it is before it is fetched")
     SEEDS.check(request.seeds)
     for method in request.methods:
         check_method(method)
