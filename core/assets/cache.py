@@ -1,4 +1,7 @@
-"""The cache of fetched files: what is there, and whether it is still what it was."""
+"""The cache of fetched files: what is there, and whether it is still what it was.
+
+By hand: the libraries for it do not know mirrors, several sources of one file, or members of an archive.
+"""
 
 from __future__ import annotations
 

@@ -5,14 +5,11 @@ Light on purpose: a user interface imports this without waiting for torch or num
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypedDict
 
-from core.config.records import build, json_of
-from core.errors import DataError
 from core.events import Event
+from core.records import build, line_of, message_of
 
 BENCHMARK, CATALOGUE = "benchmark", "catalogue"
 SOURCES = (BENCHMARK, CATALOGUE)
@@ -39,7 +36,7 @@ class Request:
 
     def to_json(self) -> str:
         """This request as one line of JSON, its kind under `ask`."""
-        return json.dumps({"ask": type(self).__name__, **dataclasses.asdict(self)}, ensure_ascii=False)
+        return line_of(self, "ask")
 
     @staticmethod
     def from_json(line: str) -> Request:
@@ -48,11 +45,12 @@ class Request:
         Raises:
             DataError: the line is not JSON, asks for something unknown, or has other fields or types.
         """
-        record = json_of(line, "a request")
-        asked = record.pop("ask", None) if isinstance(record, dict) else None
-        if not isinstance(asked, str) or asked not in Request._registry:
-            raise DataError(f"not a request: {line[:200]}", f"known: {', '.join(Request._registry)}")
-        return build(Request._registry[asked], record, asked)
+        return message_of(line, "ask", Request.kinds())
+
+    @staticmethod
+    def kinds() -> dict[str, type[Request]]:
+        """Every request that can be asked, by its name."""
+        return {name: kind for name, kind in Request._registry.items() if kind is not Asking}
 
 
 @dataclass(frozen=True)
@@ -157,6 +155,72 @@ class Estimate(Request):
 # --- answers: events that carry the request's number -----------------------------------------------------
 
 
+class AssetListed(TypedDict):
+    """A dataset or a model that can be fetched."""
+
+    kind: str
+    """`dataset` or `model`."""
+    name: str
+    title: str
+    cached: bool
+    bytes: int
+    licence: str
+    terms: str
+    source: str
+
+
+class RunListed(TypedDict):
+    """A run folder."""
+
+    path: str
+    dataset: str
+    split: str
+    method: str
+    seed: int
+    created: str
+    samples_sha256: str
+    metrics: dict[str, dict[str, float]]
+    """Test set -> metric -> mean."""
+    demo: bool
+    """Whether it is the run that comes with the program."""
+    model: str | None
+
+
+class UserListed(TypedDict):
+    """A user with everything that is known of the user."""
+
+    user: str
+    part: str
+    """`test`, `validation` or `train`."""
+    items: list[int]
+    times: list[int]
+
+
+class TraitListed(TypedDict):
+    """What goes with an expert's weight."""
+
+    name: str
+    correlation: float
+
+
+class ExpertListed(TypedDict):
+    """An expert in words."""
+
+    words: str
+    mean: float
+    traits: list[TraitListed]
+    n: int
+
+
+class CaseDiffered(TypedDict):
+    """A test case under two runs."""
+
+    user: str
+    position: int
+    rank: int
+    other: int
+
+
 @dataclass(frozen=True)
 class Answer(Event):
     """Base of all answers."""
@@ -168,21 +232,16 @@ class Answer(Event):
 class Surveyed(Answer):
     """What is on this machine."""
 
-    assets: list[dict[str, Any]]
-    """Per dataset and model: name, title, kind, cached, bytes, licence, terms."""
-    runs: list[dict[str, Any]]
-    """Per run, newest first: path, dataset, split, method, seed, created, metrics, result."""
+    assets: list[AssetListed]
+    runs: list[RunListed]
+    """Newest first."""
     problems: list[str]
     """A line for each folder that could not be read."""
-    presets: dict[str, float]
-    """Preset -> minutes of all methods on this machine, as far as known; 0 where it is not."""
 
 
 @dataclass(frozen=True)
 class Fetched(Answer):
     """Everything asked for is in the cache."""
-
-    names: list[str]
 
 
 @dataclass(frozen=True)
@@ -193,7 +252,6 @@ class Opened(Answer):
     method: str
     dataset: str
     title: str
-    noun: str
     split: str
     seed: int
     model: str | None
@@ -224,8 +282,7 @@ class UsersListed(Answer):
     """A piece of the users."""
 
     first: int
-    users: list[dict[str, Any]]
-    """Per user: user, part (test, validation, train), items, times."""
+    users: list[UserListed]
 
 
 @dataclass(frozen=True)
@@ -235,8 +292,7 @@ class GatesListed(Answer):
     users: list[str]
     one_sided: list[float]
     """Per user, 0 where all experts weigh the same, 1 where one has everything; empty without a gate."""
-    profiles: list[dict[str, Any]]
-    """Per expert: words, mean, traits (name, correlation), n."""
+    profiles: list[ExpertListed]
 
 
 @dataclass(frozen=True)
@@ -295,8 +351,7 @@ class Differed(Answer):
     run: str
     other: str
     test_set: str
-    users: list[dict[str, Any]]
-    """Per case: user, position, rank, other."""
+    users: list[CaseDiffered]
     gained: int
     lost: int
     level: int
@@ -314,6 +369,8 @@ class Estimated(Answer):
     """Where the figure for memory comes from."""
     hardware: str
     cases: dict[str, int]
+    why: str = ""
+    """Why `auto` stands for this preset; empty where one was named."""
 
 
 @dataclass(frozen=True)

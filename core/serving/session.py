@@ -22,7 +22,7 @@ from core.data.reading.titles import split_year
 from core.data.samples import draw_candidates
 from core.data.types import Dataset, Samples, UserSequence
 from core.encoders.base import Encoder
-from core.errors import InputError
+from core.errors import InputError, Interrupted
 from core.evaluation.metrics import Scores
 from core.ilora.experts import Profile, describe_experts, one_sidedness
 from core.ilora.gate import PushedGate
@@ -30,6 +30,7 @@ from core.recommenders.base import Recommender, Task
 from core.recommenders.popularity import item_counts
 from core.runs.store import RunInfo
 from core.serving.protocol import BENCHMARK, CATALOGUE, SOURCES, Explained, Question, Ranked
+from core.stages import UNWATCHED
 
 if TYPE_CHECKING:
     from core.ilora.model import AdaptedModel
@@ -70,6 +71,8 @@ class Session:
         self.recommender, self.encoder = recommender, encoder
         self.counts: Scores = item_counts(Task(dataset, samples, RunConfig(), 0, Path()))
         self.parts = user_parts(samples)
+        self.watch = UNWATCHED
+        """Told how far work over all users is, and may stop it."""
         self.rules = dataset.rules
 
     # --- ranking ----------------------------------------------------------------------------------------
@@ -218,11 +221,15 @@ class Session:
         """Users and their omega, (users, K), for each one's newest history; None without a gate."""
         users, histories = self.newest_histories()
         parts = []
+        stage = self.watch.stage("gates", len(histories))
         for start in range(0, len(histories), GATE_BATCH):
+            if self.watch.should_stop():
+                raise Interrupted
             weights = self.recommender.expert_weights(histories[start : start + GATE_BATCH])
             if weights is None:
                 return users, None
             parts.append(weights)
+            stage.advance(len(weights))
         return users, np.concatenate(parts)
 
     def one_sided(self) -> list[float]:
@@ -234,6 +241,8 @@ class Session:
         _, histories = self.newest_histories()
         found: list[float] = []
         for start in range(0, len(histories), GATE_BATCH):
+            if self.watch.should_stop():
+                raise Interrupted
             part = histories[start : start + GATE_BATCH]
             weights = self.recommender.expert_weights_by_layer(part)
             if weights is None:

@@ -13,9 +13,9 @@ import torch
 
 from core.config.settings import GateConfig
 from core.data.card_files import load_card
-from core.errors import InputError
+from core.errors import InputError, Interrupted
 from core.evaluation.metrics import ranks_from_scores
-from core.events import Event, Notice
+from core.events import Event, Notice, StageStarted, StepLogged
 from core.ilora.experts import describe_experts, one_sidedness
 from core.ilora.model import AdaptedModel
 from core.lm.loading import load_llm
@@ -37,6 +37,7 @@ from core.serving.protocol import (
 )
 from core.serving.server import Inbox, WarmEngine, listen
 from core.serving.session import Session, log_probabilities, ranks_of
+from core.stages import Watch
 from tests import made_up, tiny
 
 
@@ -86,6 +87,19 @@ def test_the_ranking_is_the_benchmarks_own(session: Session) -> None:
         expected = ranks_from_scores(scores, np.array([case.candidates.index(case.target)]))
         assert found.ranks["ilora"][found.items.index(case.target)] == expected[0]
         assert found.scores == sorted(found.scores, reverse=True)
+
+
+def test_opening_says_how_far_the_gate_of_all_users_is_and_can_be_stopped(run: Path) -> None:
+    events: list[Event] = []
+    session = open_session(run, events.append)
+    assert [event.stage for event in events if isinstance(event, StageStarted)][:1] == ["load"]
+    users, _ = session.gates()
+    last = events[-1]
+    assert isinstance(last, StepLogged)
+    assert (last.stage, last.step, last.total) == ("gates", len(users), len(users))
+    session.watch = Watch(should_stop=lambda: True)
+    with pytest.raises(Interrupted):
+        session.gates()
 
 
 @pytest.mark.parametrize("method", ["gru4rec", "morec"])
@@ -373,7 +387,8 @@ def test_an_estimate_does_not_hold_a_ranking(run: Path, monkeypatch: pytest.Monk
     said: list[Event] = []
     begun, go = threading.Event(), threading.Event()
 
-    def slow(request: Estimate) -> Event:
+    def slow(request: Estimate, precision: str) -> Event:
+        del precision
         begun.set()
         assert go.wait(30)
         return Notice(f"estimated {request.request}")
@@ -401,7 +416,7 @@ def test_an_estimate_does_not_hold_a_ranking(run: Path, monkeypatch: pytest.Monk
 
 
 def test_an_estimate_never_fetches(own_home: Path) -> None:
-    from core.serving.server import estimate
+    from core.serving.estimating import estimate
 
     with pytest.raises(InputError, match="movielens is not on this machine"):
         estimate(Estimate(1, "quick", "movielens", "m", ["lora"], 1, str(own_home / "runs")))

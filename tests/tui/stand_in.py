@@ -96,6 +96,7 @@ def run(method: str, path: str) -> dict[str, Any]:
         "created": "2026-01-02T03:04:05+00:00",
         "samples_sha256": "5a" * 32,
         "metrics": {"spread": {"HR@1": 0.45}},
+        "demo": False,
         "model": "made-up-135M",
     }
 
@@ -123,9 +124,9 @@ def answers(
             found = [run("ilora", ILORA), run("lora", LORA)] if runs else []
             found = [{**run("ilora", DEMO), "demo": True}] if demo else found
             assets = [asset("dataset", "made-up", cached), asset("model", "small", cached)]
-            return [Surveyed(number, assets, found, [], {})]
+            return [Surveyed(number, assets, found, [])]
         case Fetch():
-            return [Fetching("made-up", "example.org", 2_000_000, 4_924_029), Fetched(number, ["made-up"])]
+            return [Fetching("made-up", "example.org", 2_000_000, 4_924_029), Fetched(number)]
         case Open():
             return opened(number, request.run, method_of(request.run, method))
         case Rank():
@@ -186,7 +187,7 @@ def opened(number: int, path: str | None, method: str) -> list[Event]:
     tags = [[GENRES[place % 4]] for place in range(FILMS)]
     return [
         Opened(
-            number, path, method, "made-up", "Made up", "film", "paper", 0, "made-up-135M",
+            number, path, method, "made-up", "Made up", "paper", 0, "made-up-135M",
             EXPERTS if gated else 0, 3, 10, FILMS, USERS, {"spread": {"HR@1": 0.45}}, 1.0,
         ),
         ItemsListed(number, 0, TITLES[:half], years[:half], tags[:half]),

@@ -11,13 +11,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
+from core.errors import DataError
 from core.events import Event
 from core.files import atomic_write
+from core.records import build, json_of, plain, read_text
 from ilora_app.tui.engine.process_priority import stand_back
 
 CARD = "training/job.json"
@@ -133,7 +135,7 @@ class Log:
         for line in lines:
             try:
                 events.append(Event.from_json(line.decode("utf-8")))
-            except ValueError:
+            except (DataError, UnicodeDecodeError):
                 self.odd.append(line.decode("utf-8", errors="replace")[:200])
         return events
 
@@ -157,15 +159,15 @@ def start_job(out: Path, options: Sequence[str]) -> Job:
     stand_back(process.pid, NICENESS)
     started = psutil.Process(process.pid).create_time()
     job = Job(process.pid, started, command, str(log.absolute()), str(errors.absolute()))
-    atomic_write(out / CARD, json.dumps(asdict(job)) + "\n")
+    atomic_write(out / CARD, json.dumps(plain(job)) + "\n")
     return job
 
 
 def last_job(out: Path) -> Job | None:
     """The newest job of an output folder, running or not; None where there was none (or a damaged note)."""
     try:
-        return Job(**json.loads((out / CARD).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        return build(Job, json_of(read_text(out / CARD), CARD))
+    except DataError:
         return None
 
 

@@ -12,7 +12,16 @@ from textual.markup import escape
 from textual.widgets import Static
 
 from core.events import Event
-from core.serving.protocol import Differed, Differences, GatesListed, Rank, Ranked, RequestFailed, WarmedUp
+from core.serving.protocol import (
+    CaseDiffered,
+    Differed,
+    Differences,
+    GatesListed,
+    Rank,
+    Ranked,
+    RequestFailed,
+    WarmedUp,
+)
 from ilora_app.render.figures import method_name
 from ilora_app.tui.drawing.bars import bar, fit
 from ilora_app.tui.screens.dialogs.pick import PickRun
@@ -35,9 +44,9 @@ class CaseList(Rows):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self.cases: list[dict[str, Any]] = []
+        self.cases: list[CaseDiffered] = []
 
-    def show(self, cases: list[dict[str, Any]]) -> None:
+    def show(self, cases: list[CaseDiffered]) -> None:
         """Other cases."""
         self.cases = cases
         self.renew(len(cases), 0)

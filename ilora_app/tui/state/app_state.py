@@ -12,6 +12,7 @@ from textual.message import Message
 
 from core.events import Event, Fetching, Notice, StageStarted, StepLogged
 from core.serving.protocol import (
+    AssetListed,
     Estimate,
     Estimated,
     Fetch,
@@ -22,12 +23,13 @@ from core.serving.protocol import (
     Opened,
     Ranked,
     RequestFailed,
+    RunListed,
     Survey,
     Surveyed,
     UsersListed,
     WarmedUp,
 )
-from ilora_app.render.figures import duration, method_name, plural, size
+from ilora_app.render.figures import duration, method_name, plural, size, stage_name, stage_steps
 from ilora_app.tui.engine.client import Engine
 from ilora_app.tui.state.run_data import World
 
@@ -144,7 +146,7 @@ class Desk:
             None,
         )
 
-    def record(self, run: str | None) -> dict[str, Any] | None:
+    def record(self, run: str | None) -> RunListed | None:
         """What the survey says about a run."""
         runs = self.survey.runs if self.survey else []
         if run is None:
@@ -153,7 +155,7 @@ class Desk:
         return next((found for found in runs if Path(found["path"]).absolute() == wanted), None)
 
     @property
-    def missing(self) -> list[dict[str, Any]]:
+    def missing(self) -> list[AssetListed]:
         """Datasets and models that are needed and not cached."""
         found = self.survey.assets if self.survey else []
         run = self.record(self.run) or self.record(self._newest())
@@ -161,7 +163,7 @@ class Desk:
         needed = {run["dataset"], run["model"]} if run else {self.dataset, *models}
         return [asset for asset in found if not asset["cached"] and asset["name"] in needed]
 
-    def missing_for(self, dataset: str, model: str) -> list[dict[str, Any]]:
+    def missing_for(self, dataset: str, model: str) -> list[AssetListed]:
         """What a benchmark of this dataset and model has to fetch, as far as the survey knows it."""
         found = self.survey.assets if self.survey else []
         return [asset for asset in found if not asset["cached"] and asset["name"] in (dataset, model)]
@@ -198,8 +200,10 @@ class Desk:
                 of_total = f" of {size(event.total)}" if event.total else ""
                 self.detail = f"{event.asset} {size(event.done)}{of_total}"
             case StageStarted() | StepLogged() if self.stage is Stage.OPENING:
-                done = f" {event.step}/{event.total}" if isinstance(event, StepLogged) else ""
-                self.detail = f"{event.stage}ing {method_name(event.method)}{done}"
+                step = event.step if isinstance(event, StepLogged) else 0
+                done = stage_steps(event.stage, step, event.total) if step or event.total else ""
+                said = [stage_name(event.stage), method_name(event.method), done]
+                self.detail = " ".join(filter(None, said))
             case Notice():
                 self.detail = event.text
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
 
-from core.serving.protocol import GatesListed, ItemsListed, Opened, UsersListed
+from core.serving.protocol import ExpertListed, GatesListed, ItemsListed, Opened, UsersListed
 
 ORDERS = ("listed", "length", "one-sided")
 """How users can be sorted: test users first, longest first, most one-sided gate first."""
@@ -36,7 +35,7 @@ class World:
     years: list[str] = field(default_factory=list)
     tags: list[list[str]] = field(default_factory=list)
     users: list[User] = field(default_factory=list)
-    profiles: list[dict[str, Any]] = field(default_factory=list)
+    profiles: list[ExpertListed] = field(default_factory=list)
     complete: bool = False
     _places: dict[str, int] = field(default_factory=dict)
 

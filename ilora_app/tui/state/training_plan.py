@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.table import Table
 from rich.text import Text
 
-from core.serving.protocol import Estimated
+from core.serving.protocol import AssetListed, Estimated
 from ilora_app.render.figures import size
 from ilora_app.tui.state.app_state import about
 
@@ -39,7 +38,7 @@ def cost_table(found: Estimated) -> Table:
     facts = {
         "time": about(found.minutes),
         "memory": f"{memory}, {found.memory_basis}" if found.memory_bytes else found.memory_basis,
-        "preset": found.preset,
+        "preset": found.why or found.preset,
         "here": found.hardware,
         "cases": ", ".join(f"{n:,} {name}" for name, n in found.cases.items()),
     }
@@ -51,7 +50,7 @@ def cost_table(found: Estimated) -> Table:
     return table
 
 
-def consent(found: Estimated | None, missing: Sequence[dict[str, Any]]) -> str:
+def consent(found: Estimated | None, missing: Sequence[AssetListed]) -> str:
     """What a training takes, and what has to be fetched for it: from where, how much, under which licence."""
     lines = ["How long it takes is not known yet."]
     if found is not None:

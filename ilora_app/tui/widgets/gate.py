@@ -14,6 +14,7 @@ from textual.message import Message
 from textual.reactive import reactive
 from textual.widget import Widget
 
+from core.serving.protocol import ExpertListed
 from ilora_app.tui.drawing.bars import bar, fit, shade, share, shorten, signed, sparkline
 from ilora_app.tui.drawing.inks import ink
 from ilora_app.tui.widgets.rows import POINTER
@@ -85,7 +86,7 @@ class GatePanel(Widget, can_focus=True):
         self.weights: Sequence[float] = ()
         self.natural: Sequence[float] | None = None
         self.by_layer: Sequence[Sequence[float]] = ()
-        self.profiles: list[dict[str, Any]] = []
+        self.profiles: list[ExpertListed] = []
         self.trail: list[list[float]] = []
         self.given = False
 
@@ -93,7 +94,7 @@ class GatePanel(Widget, can_focus=True):
         self,
         weights: Sequence[float] | None,
         natural: Sequence[float] | None,
-        profiles: list[dict[str, Any]],
+        profiles: list[ExpertListed],
         given: bool,
         trail: list[list[float]],
         layers: Sequence[Sequence[float]] = (),
