@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
-import os
-import signal
 from collections.abc import Callable, Iterable
-from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -21,6 +17,7 @@ from core.events import Event
 from ilora_app.tui.drawing.themes import THEMES, next_theme
 from ilora_app.tui.engine.client import Engine
 from ilora_app.tui.engine.messages import EngineDied, EngineMumbled, EngineSaid
+from ilora_app.tui.leaving import end_when_told
 from ilora_app.tui.screens.main_screen import Place, lazily, load
 from ilora_app.tui.state.app_state import MAIN, Desk, Post, Stage
 from ilora_app.tui.widgets.topbar import PLACES
@@ -75,14 +72,9 @@ class IloraTui(App[None]):
 
     def on_mount(self) -> None:
         """The engine starts once the first screen is painted."""
-        with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):  # not in a thread, not there
-            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._told_to_end)
+        end_when_told(self)
         gc.set_threshold(700, 10, 10_000)  # collecting everything would hold the screen for 100 ms
         self.call_after_refresh(self.run_worker, self.desk.start, exit_on_error=True, group="engine")
-
-    def _told_to_end(self) -> None:
-        """Leaves the terminal as it was, as after q."""
-        self.run_worker(self.end(), group="end")
 
     def on_engine_said(self, message: EngineSaid) -> None:
         """Known first, then shown."""
@@ -158,16 +150,9 @@ class IloraTui(App[None]):
 
     def action_export(self) -> None:
         """The screen as SVG: a file here, a download in a browser."""
-        name = f"ilora-{self.current_mode}-{datetime.now():%Y%m%d-%H%M%S}.svg"
-        if self.is_web:
-            self.deliver_screenshot(filename=name)
-            return
-        try:
-            path = self.save_screenshot(filename=name, path=str(Path.cwd()))
-        except OSError as error:
-            self.notify(f"{error.strerror}: {Path.cwd()}", title="not saved", severity="error")
-            return
-        self.notify(os.path.relpath(path), title="saved")
+        from ilora_app.tui.commands import export
+
+        export(self)
 
     def action_next_theme(self) -> None:
         """Dark, light, high contrast."""
@@ -186,10 +171,9 @@ class IloraTui(App[None]):
 
     def action_how_to_quit(self) -> None:
         """Copies what is selected, as terminals do; otherwise says which key quits."""
-        if text := self.screen.get_selected_text():
-            self.copy_to_clipboard(text)
-        else:
-            self.notify("q quits. A training in progress is asked about first.", title="still here")
+        from ilora_app.tui.leaving import say_how
+
+        say_how(self)
 
     async def action_leave(self) -> None:
         """Quits; a training in progress is asked about first."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import signal
 from typing import TYPE_CHECKING
 
 from ilora_app.tui.engine.jobs import running_job
@@ -36,3 +39,18 @@ async def leave(app: IloraTui) -> None:
 
     text, answers = (HELD, PAUSED) if job.paused else (TEXT, RUNNING)
     await app.push_screen(Ask("Quit?", text, answers), answered)
+
+
+def end_when_told(app: IloraTui) -> None:
+    """SIGTERM ends the app as its key does, so that the terminal is left as it was."""
+    with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):  # not in a thread, not there
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, lambda: app.run_worker(app.end(), group="end"))
+
+
+def say_how(app: IloraTui) -> None:
+    """Copies what is selected, as terminals do; otherwise says which key quits."""
+    if text := app.screen.get_selected_text():
+        app.copy_to_clipboard(text)
+    else:
+        app.notify("q quits. A training in progress is asked about first.", title="still here")

@@ -438,7 +438,7 @@ def test_an_estimate_does_not_hold_a_ranking(run: Path, monkeypatch: pytest.Monk
 
 
 def test_an_estimate_never_fetches(own_home: Path) -> None:
-    from core.serving.server import estimate
+    from core.serving.estimating import estimate
 
     with pytest.raises(InputError, match="movielens is not on this machine"):
         estimate(Estimate(1, "quick", "movielens", "m", ["lora"], 1, str(own_home / "runs")))

@@ -299,7 +299,7 @@ async def test_why_shows_what_each_item_does(drive: Drive) -> None:
         assert request.item == scene(app).ranked.items[1]
         shown = text_of(app)
         assert "what each does for" in shown
-        assert "change of log-probability" in shown
+        assert app.screen.query_one(HistoryList).border_subtitle == "a full bar: 1 in log-probability"
         assert "+.40" in shown
         assert "▒" in shown  # what lowers it is hatched, not only red
 

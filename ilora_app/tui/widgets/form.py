@@ -47,7 +47,13 @@ class Form(Rows):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("right,space", "change(1)", "Change", key_display="← →", tooltip="change the chosen line"),
         Binding("left", "change(-1)", "Back", show=False, tooltip="change the chosen line back"),
-        Binding("m", "free('model')", "Model", show=False, tooltip="another language model"),
+        Binding(
+            "m",
+            "free('model')",
+            "Model",
+            show=False,
+            tooltip="train another language model, by name or path",
+        ),
         Binding("enter", "choose", "Start", tooltip="what it costs, and whether to start"),
     ]
 

@@ -60,7 +60,7 @@ def history_titles(scene: Scene, replaying: bool, paused: bool, detail: str) -> 
     if replaying:
         return title, "paused: space goes on, . steps" if paused else "replaying: space pauses"
     if scene.why is not None:
-        return title, "bars: change of log-probability"
+        return title, "a full bar: 1 in log-probability"
     if scene.edited:
         return title, "edited: u undoes, r resets"
     if scene.position != len(scene.user.items) - 1:
