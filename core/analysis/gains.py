@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from core.evaluation.metrics import per_case
+from core.evaluation.metrics import METRICS, per_case
 from core.results.format import Result
 
 Values = npt.NDArray[np.float64]
@@ -64,6 +64,8 @@ def gains(
         seed: of the resampling.
     """
     a, b = per_user(ours, metric), per_user(theirs, metric)
+    if not METRICS[metric].higher_is_better:
+        a, b = b, a
     users = sorted(a)
     y = np.array([a[user] - b[user] for user in users])
     return [_gain(name, np.array([of[user] for user in users]), y, seed) for name, of in measures.items()]

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from core.config.settings import TUNING_GRID, RunConfig
 from core.data.samples import last_positions
 from core.data.types import Samples
-from core.methods import ENCODER_METHODS, REMOTE_METHODS, settle
+from core.methods import COUNTING, METHODS, PROMPTED, settle
 
 REFERENCE_GFLOPS = 500.0
 """bf16 matrix operations a second, in 1e9, of the machine that the figures below were measured on."""
@@ -38,21 +38,22 @@ def minutes(config: RunConfig, jobs: Sequence[tuple[str, int]], samples: Samples
 
 def seconds(config: RunConfig, method: str, samples: Samples) -> float:
     """Seconds for one run of a method on the machine that `SECONDS` was measured on."""
-    if method == "popularity":
+    record = METHODS[method]
+    if record.kind == COUNTING:
         return 0.0
     config = settle(config, method)
     cases = len({(case.user, case.position) for cases in samples.test.values() for case in cases})
-    if method in REMOTE_METHODS:
+    if record.is_remote:
         return cases * SECONDS["chat case"]
-    if method in ENCODER_METHODS:
+    if record.is_encoder:
         trained = encoder_steps(config, samples) * (len(TUNING_GRID) if config.encoder.tune else 1)
         seen = (item for case in samples.validation for item in case.candidates)
         items = 1 + max(seen, default=0)  # or nearly so
         step = SECONDS["encoder step"] + SECONDS["encoder step, for each item"] * items
-        if method == "morec":
+        if record.needs_llm:
             return SECONDS["load"] + SECONDS["read titles"] + (step + SECONDS["morec step"]) * trained
         return step * trained
-    if method == "zero-shot":
+    if record.kind == PROMPTED:
         return SECONDS["load"] + 48 * SECONDS["rank case, full depth"] + cases * _case_seconds(config)
     training = config.training
     words = training.objective == "language-model"

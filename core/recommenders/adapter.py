@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from core.config.checks import sha256_of
-from core.data.card_files import load_card
 from core.data.samples import draw_candidates
 from core.encoders.base import Encoder
 from core.encoders.job import score_samples, target_columns
@@ -26,7 +25,7 @@ from core.hardware import release_memory
 from core.ilora.model import AdaptedModel
 from core.lm.likelihood import AT_TEST, AnswerRanker, Wording
 from core.lm.loading import load_llm
-from core.methods import settle
+from core.methods import METHODS, settle
 from core.recommenders.base import FitReport, Recommender, Task
 from core.recommenders.batching import (
     answer_in_batches,
@@ -156,15 +155,12 @@ def checkpoint_folder(task: Task, method: str) -> Path:
 class AdapterRecommender(Recommender):
     """What LoRA and iLoRA share: everything but the gate."""
 
-    uses_llm = True
-    gated = False
-
     def build(self, task: Task, encoder: Encoder) -> AdaptedModel:
         """The untrained model of a task around a trained encoder."""
-        card = load_card(task.dataset.name)
+        card = task.dataset.card
         llm = load_llm(task.config.model, task.emit)
-        titles = task.dataset.catalogue.titles
-        return AdaptedModel(llm, encoder, titles, card.prompts, task.config, self.gated, task.seed, task.emit)
+        titles, gated = task.dataset.catalogue.titles, METHODS[self.name].has_gate
+        return AdaptedModel(llm, encoder, titles, card.prompts, task.config, gated, task.seed, task.emit)
 
     def fit(self, task: Task) -> FitReport:
         """Trains adapter, projector and head; validation chooses among the checkpoints."""
@@ -274,7 +270,6 @@ class Ilora(AdapterRecommender):
     """Instance-wise LoRA: the gate weighs K experts for every sequence (paper §3)."""
 
     name = "ilora"
-    gated = True
 
 
 class Tallrec(AdapterRecommender):

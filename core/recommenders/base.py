@@ -57,7 +57,7 @@ class Recommender(ABC):
     """A method of the benchmark."""
 
     name: ClassVar[str]
-    uses_llm: ClassVar[bool] = False
+    """Its key in `core.methods.METHODS`, where everything else is said about it."""
 
     @abstractmethod
     def fit(self, task: Task) -> FitReport:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 from core.errors import ResultError
-from core.evaluation.metrics import ANSWER_METRICS, METRICS
+from core.evaluation.metrics import METRICS, VALID_RATIO, answer_metrics
 
 FORMAT = 1
 """Version of the file's layout; a change that old readers would misread raises it."""
@@ -174,8 +174,8 @@ def _any_case(value: Any, name: str, key: str) -> None:
 def _metrics(value: Any, name: str, key: str) -> None:
     """One test set's metrics: all of a ranking, or those of answers that are defined."""
     _object(value, name, key)
-    answered = "ValidRatio" in value
-    names = [metric for metric in ANSWER_METRICS if metric in value] if answered else METRICS
+    answered = VALID_RATIO in value
+    names = [metric for metric in answer_metrics() if metric in value] if answered else list(METRICS)
     _record(**dict.fromkeys(names, _metric_value))(value, name, key)
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from core.errors import ResultError
-from core.evaluation.metrics import METRICS, per_case
-from core.evaluation.statistics import Comparison, compare
+from core.evaluation.metrics import METRICS, compare_by, per_case
+from core.evaluation.statistics import Comparison
 from core.results.format import Result
 from core.runs.store import RunInfo
 
@@ -45,7 +45,7 @@ def compare_runs(a: Result, b: Result) -> dict[str, dict[str, Comparison]]:
         users = [user for user, _ in cases]
         ours, theirs = (np.array([side[case] for case in cases]) for side in ranks)
         found[test_set] = {
-            metric: compare(per_case(ours, metric)[None], per_case(theirs, metric)[None], users)
+            metric: compare_by(metric, per_case(ours, metric)[None], per_case(theirs, metric)[None], users)
             for metric in METRICS
         }
     return found

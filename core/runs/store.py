@@ -10,13 +10,12 @@ from pathlib import Path
 
 from core.config import run_file
 from core.config.settings import RunConfig
-from core.data.card_files import load_card
 from core.data.loading import load_task_data
 from core.data.types import Dataset, Samples
 from core.errors import InputError, ResultError
 from core.events import Emit, Notice, silent
 from core.files import TEMPORARY_MARK, atomic_path
-from core.methods import LLM_METHODS
+from core.methods import record_of
 from core.recommenders.base import Recommender, Task
 from core.recommenders.registry import method_class
 from core.results.format import Result
@@ -31,8 +30,6 @@ DEMO = Path(__file__).parents[1] / "demo"
 """The run folder that comes with the program: an iLoRA for MovieLens, trained with a longer budget."""
 DEMO_NAME = "demo"
 """What stands for that folder wherever a run is asked for."""
-SAVED_METHODS = ("gru4rec", "caser", "sasrec", "morec", "tallrec", "llara", "lora", "ilora")
-"""Methods whose training is worth keeping."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +88,7 @@ def save_run(recommender: Recommender, task: Task, path: Path, result: Result) -
             CARD: json.dumps(card, indent=1) + "\n",
             RESULT: result.to_json(),
             run_file.NAME: run_file.run_file_text(task.config, recommender.name, task.seed, result.preset),
-            MODEL_CARD: run_card(result, task.config, load_card(task.dataset.name)),
+            MODEL_CARD: run_card(result, task.config, task.dataset.card),
         }
         for name, text in texts.items():
             (temporary / name).write_text(text, encoding="utf-8")
@@ -204,7 +201,7 @@ def open_run(path: Path, emit: Emit = silent, precision: str = "auto") -> OpenRu
 
 def _config_here(info: RunInfo, precision: str, emit: Emit) -> RunConfig:
     """A run's settings in the precision of this machine, or in the one asked for."""
-    if info.method not in LLM_METHODS:
+    if not record_of(info.method).needs_llm:
         return info.config
     from core.lm.loading import settle_precision
 

@@ -14,7 +14,7 @@ from core.assets import cache, fetching, known
 from core.data.card_files import list_cards, load_card
 from core.errors import IloraError, InputError, ResultError
 from core.events import Emit, Notice
-from core.methods import LLM_METHODS
+from core.methods import any_needs_llm, record_of
 from core.runs.store import DEMO, list_runs, read_run, result_of
 from core.serving.protocol import (
     Asking,
@@ -130,7 +130,7 @@ class WarmEngine:
                     "samples_sha256": run.samples_sha256,
                     "metrics": run.metrics,
                     "demo": run.path == DEMO,
-                    "model": run.config.model.name if run.method in LLM_METHODS else None,
+                    "model": run.config.model.name if record_of(run.method).needs_llm else None,
                 }
             )
         self.emit(Surveyed(request.request, list(_assets()), found, problems, {}))
@@ -156,8 +156,6 @@ class WarmEngine:
 
     def _introduce(self, number: int, session: Session, started: float) -> None:
         """Says what was opened: the run, its catalogue, its users, what the gate does with them."""
-        from core.serving.session import release_years
-
         info, dataset = session.info, session.dataset
         users, weights = session.gates()
         self.emit(
@@ -167,10 +165,10 @@ class WarmEngine:
                 method=session.recommender.name,
                 dataset=dataset.name,
                 title=dataset.title,
-                noun=load_card(dataset.name).noun,
+                noun=dataset.card.noun,
                 split=session.samples.split,
                 seed=info.seed if info else 0,
-                model=info.config.model.name if info and session.recommender.uses_llm else None,
+                model=info.config.model.name if info and record_of(info.method).needs_llm else None,
                 experts=0 if weights is None else weights.shape[1],
                 items=len(dataset.catalogue),
                 users=len(dataset.sequences),
@@ -178,11 +176,13 @@ class WarmEngine:
                 seconds=monotonic() - started,
             )
         )
-        catalogue, years = dataset.catalogue, release_years(dataset)
+        catalogue = dataset.catalogue
         for at in range(0, len(catalogue), PIECE):
             part = slice(at, at + PIECE)
             tags = [list(of_item) for of_item in catalogue.tags[part]]
-            self.emit(ItemsListed(number, at, list(catalogue.titles[part]), years[part], tags))
+            self.emit(
+                ItemsListed(number, at, list(catalogue.titles[part]), list(catalogue.years[part]), tags)
+            )
         records = [
             {
                 "user": user,
@@ -196,7 +196,7 @@ class WarmEngine:
             self.emit(UsersListed(number, at, records[at : at + PIECE]))
         profiles = [
             {**asdict(profile), "traits": [asdict(trait) for trait in profile.traits]}
-            for profile in session.profiles(years)
+            for profile in session.profiles()
         ]
         sides = [round(side, 5) for side in session.one_sided()]
         self.emit(GatesListed(number, users, sides, profiles))
@@ -284,7 +284,7 @@ def _memory(config: RunConfig, methods: Sequence[str], out: Path) -> tuple[int, 
     ]
     if measured:
         return max(measured), "measured in earlier runs"
-    if not set(methods) & set(LLM_METHODS):
+    if not any_needs_llm(methods):
         return WORKSPACE // 2, "estimated; no language model"
     name = config.model.name
     folder = home() / "models" / f"{name}-safetensors" if config.model.is_embedded else Path(name)

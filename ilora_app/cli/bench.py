@@ -9,11 +9,12 @@ from typing import Annotated, Any
 
 import typer
 
+from core.methods import METHODS, any_remote, local_methods, method_names
 from ilora_app.cli.choosing import DEFAULT_OUT
 from ilora_app.cli.options import chat_settings, choose_preset, run_config, sweep_settings, with_run_options
 from ilora_app.cli.running import kept_command, run_plans
 
-DEFAULT_METHODS = "popularity,sasrec,zero-shot,lora,ilora"
+DEFAULT_METHODS = ",".join(method_names(lambda method: method.by_default))
 
 
 @with_run_options
@@ -106,11 +107,9 @@ def _datasets(name: str | None) -> list[str | None]:
 
 def _methods(names: str, chat_url: str | None) -> tuple[str, ...]:
     """The methods of a comma-separated list; `all` is every one, the chat model if it has an address."""
-    from core.methods import LOCAL_METHODS, METHODS
-
     listed = tuple(name.strip() for name in names.split(",") if name.strip())
     if listed == ("all",):
-        return tuple(METHODS) if chat_url else LOCAL_METHODS
+        return tuple(METHODS) if chat_url else local_methods()
     return listed
 
 
@@ -121,9 +120,8 @@ def _chat(methods: tuple[str, ...], url: str | None, model: str | None, price: s
         InputError: it is described but not asked for.
     """
     from core.errors import InputError
-    from core.methods import REMOTE_METHODS
 
-    if set(methods) & set(REMOTE_METHODS):
+    if any_remote(methods):
         return chat_settings(url, model, price)
     for option, value in (("--chat-model", model), ("--chat-price", price)):
         if value is not None:

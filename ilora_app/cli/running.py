@@ -78,11 +78,11 @@ def run_plans(
 def _find_models(plans: Sequence[Plan], as_json: bool) -> None:
     """Fetches every model of an ablation before anything is trained, so that none turns out missing later."""
     from core.lm.loading import check_model
-    from core.methods import LLM_METHODS
+    from core.methods import any_needs_llm
     from core.training import parallel
     from ilora_app.render.downloads import Downloads
 
-    models = dict.fromkeys(plan.config.model for plan in plans if set(plan.methods) & set(LLM_METHODS))
+    models = dict.fromkeys(plan.config.model for plan in plans if any_needs_llm(plan.methods))
     with _failure_told(as_json and parallel.is_main()), parallel.main_first(), Downloads() as downloads:
         for model in models:
             check_model(model, _tell if as_json else downloads)

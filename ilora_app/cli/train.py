@@ -90,15 +90,15 @@ def _plan(
     from core.benchmark.run import Plan
     from core.config.run_file import resolve
     from core.errors import InputError
-    from core.methods import check_method
-    from core.runs.store import SAVED_METHODS
+    from core.methods import METHODS, check_method, method_names
 
     method = method or file.method or "ilora"
     check_method(method)
-    if method not in SAVED_METHODS:
+    if not METHODS[method].keeps_model:
+        kept = method_names(lambda method: method.keeps_model)
         raise InputError(
             f"{method} has no training to keep",
-            f"ilora-app bench --methods {method} measures it; train one of: {', '.join(SAVED_METHODS)}",
+            f"ilora-app bench --methods {method} measures it; train one of: {', '.join(kept)}",
         )
     seed = seed if seed is not None else file.seed or 0
     if seed < 0:
@@ -118,11 +118,11 @@ def _folder(plan: Plan, config_sha256: str) -> Path:
 
 def _say(folder: Path, method: str, address: str | None) -> None:
     """Where the run is, and what can be done with it."""
-    from core.methods import CONFIG_PARTS
+    from core.methods import METHODS
 
     typer.echo(f"run: {folder}")
     if address:
         typer.echo(f"hub: {address}")
     typer.echo(f"  ilora-app evaluate {shlex.quote(str(folder))}")
-    if "adapter" in CONFIG_PARTS[method]:
+    if METHODS[method].has_adapter:
         typer.echo(f"  ilora-app export {shlex.quote(str(folder))} --user ID --out DIR")

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 from textual.binding import Binding, BindingType
 
+from core.methods import record_of
 from core.serving.protocol import CATALOGUE
 from ilora_app.tui.drawing.bars import bar, fit, movement
 from ilora_app.tui.state.explore_state import Scene
@@ -65,13 +66,12 @@ class RankingList(Rows):
         ranked = self.scene.ranked
         if ranked is None:
             return []
-        names = {"lora": "LoRA", "ilora": "iLoRA", "sasrec": "SAS", "popularity": "Pop"}
-        found = [(fit(names.get(self.other, self.other), 6, True), "beside")] if self.other else []
+        found = [(fit(record_of(self.other).column, 6, True), "beside")] if self.other else []
         if self.scene.source == CATALOGUE and width < ROOMY:  # the two scores come first
             return found
         own = next(iter(ranked.ranks))
         return found + [
-            (fit(names.get(name, name[:4]), 4, True), name) for name in ranked.ranks if name != own
+            (fit(record_of(name).column[:4], 4, True), name) for name in ranked.ranks if name != own
         ]
 
     def _widths(self, width: int) -> tuple[int, int, int, bool]:
