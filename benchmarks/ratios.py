@@ -53,7 +53,7 @@ Timed = Callable[[Any], object]
 def plain_forward(config: RunConfig, model: AdaptedModel) -> Timed:
     """The frozen layers alone, causal, on rows of the model's shape; a language model of its own."""
     llm = load_llm(config.model, silent)
-    view = decoder_view(llm.decoder, model.lower, llm.depth, norm=True)
+    view = decoder_view(llm.decoder, model.cut, llm.depth, norm=True)
 
     @torch.no_grad()
     def forward(batch: Batch) -> None:

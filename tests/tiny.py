@@ -149,7 +149,7 @@ def films() -> bytes:
     return "".join(f"{item}|{title}|Animals\n" for item, title in enumerate(TITLES, 1)).encode()
 
 
-def card() -> str:
+def card(max_history: int = 10) -> str:
     """The card of the two files above."""
     files = "".join(
         f'[[sources.files]]\nname = "{name}"\naddress = "http://127.0.0.1:9/{name}"\n'
@@ -191,6 +191,7 @@ tags = 2
 
 [rules]
 min_rating = 3
+max_history = {max_history}
 
 [expected]
 users = {USERS}
@@ -215,10 +216,10 @@ source = "nowhere"
 """
 
 
-def install(home: Path, mirror: Path) -> dict[str, str]:
+def install(home: Path, mirror: Path, max_history: int = 10) -> dict[str, str]:
     """Puts the card into the product's home and the files into a mirror; the environment that finds them."""
     (home / "cards").mkdir(parents=True, exist_ok=True)
-    (home / "cards" / "tiny.toml").write_text(card(), encoding="utf-8")
+    (home / "cards" / "tiny.toml").write_text(card(max_history), encoding="utf-8")
     (mirror / "tiny").mkdir(parents=True, exist_ok=True)
     (mirror / "tiny" / "ratings.tsv").write_bytes(ratings())
     (mirror / "tiny" / "films.txt").write_bytes(films())
@@ -258,7 +259,7 @@ def task(settings: RunConfig, folder: Path, seed: int = 0, **more: Any) -> Task:
 def encoder(seed: int = 0, items: int = ITEMS, width: int = 16, kind: str = "sasrec") -> Encoder:
     """A frozen encoder that was never trained, its weights large enough to matter."""
     torch.manual_seed(seed)
-    made = new_encoder(kind, items, EncoderConfig(kind=kind, width=width, layers=1, heads=2))
+    made = new_encoder(kind, items, EncoderConfig(kind=kind, width=width, layers=1, heads=2), 10)
     with torch.no_grad():
         made.items.weight[1:].normal_(std=0.5)
     return made.freeze()

@@ -20,13 +20,13 @@ from pathlib import Path
 
 from core.assets.cache import find, locked, note, rehash, verify
 from core.assets.spec import HOME_VARIABLE, MIRROR_VARIABLE, Asset, Member, RemoteFile, Source, Stored, mirror
+from core.assets.unpacking import copy_bounded, limit, open_member
 from core.errors import AssetError
 from core.events import Emit, Fetching, Notice
 from core.files import atomic_path, sha256_of_file, temporary_folder
 
 TIMEOUT = 15.0
 """Seconds without a byte after which an address counts as unreachable."""
-_CHUNK = 1 << 20
 _EVENT_INTERVAL = 0.1  # seconds between two `Fetching` events of one file
 
 
@@ -210,11 +210,12 @@ def _unpack(archive: Path, member: Member, final: Path) -> None:
     """Writes one member under its final name; only listed members are ever read, so no path can escape."""
     try:
         with zipfile.ZipFile(archive) as unzipped, atomic_path(final) as temporary:
-            with unzipped.open(member.path) as inside, temporary.open("wb") as sink:
-                shutil.copyfileobj(inside, sink, _CHUNK)
+            most = limit(archive.stat().st_size) if member.size is None else member.size
+            with open_member(unzipped, member.path) as inside, temporary.open("wb") as sink:
+                copy_bounded(inside, sink, most)
             if sha256_of_file(temporary) != member.sha256:
                 raise _Unavailable(f"{member.path} in {archive.name} has the wrong checksum")
-    except (zipfile.BadZipFile, KeyError, EOFError, NotImplementedError, zlib.error) as error:
+    except (zipfile.BadZipFile, KeyError, EOFError, RuntimeError, zlib.error) as error:
         raise _Unavailable(f"{archive.name} cannot be unpacked ({error})") from error
 
 

@@ -24,10 +24,14 @@ class Member:
     """Its path inside the archive; it is stored under its last part."""
     sha256: str
     """Checksum of the unpacked file, 64 hexadecimal digits."""
+    size: int | None = None
+    """Bytes of the unpacked file, of which no more are unpacked; without it a hundred times the archive's."""
 
     def __post_init__(self) -> None:
         _check_sha256(self.sha256, self.path)
         _check_file_name(self.name)
+        if self.size is not None and self.size < 0:
+            raise AssetError(f"{self.path}: size must be at least 0 bytes")
 
     @property
     def name(self) -> str:

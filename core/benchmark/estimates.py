@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 
 from core.config.settings import TUNING_GRID, RunConfig
-from core.data.samples import last_positions
+from core.data.samples import last_positions, longest_history
 from core.data.types import Samples
 from core.methods import COUNTING, METHODS, PROMPTED, settle
 
@@ -71,7 +71,8 @@ def seconds(config: RunConfig, method: str, samples: Samples) -> float:
 def encoder_steps(config: RunConfig, samples: Samples) -> int:
     """Optimizer steps of an encoder's longest training; see `EncoderJob` for the pieces."""
     encoder = config.encoder
-    pieces = sum(-(-last // encoder.max_history) + 1 for last in last_positions(samples.train).values())
+    span = longest_history(samples.train)
+    pieces = sum(-(-last // span) + 1 for last in last_positions(samples.train).values())
     steps = max(1, -(-pieces // encoder.batch_size)) * encoder.epochs
     return min(steps, encoder.steps or steps)
 

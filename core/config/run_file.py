@@ -13,7 +13,7 @@ import tomli_w
 
 from core.config.presets import preset_config
 from core.config.records import build
-from core.config.settings import RunConfig
+from core.config.settings import RETIRED, RunConfig
 from core.errors import DataError, InputError
 
 NAME = "config.toml"
@@ -66,7 +66,7 @@ def read_run_file(path: Path) -> RunFile:
             raise InputError(f"{path}: {name} is not a table", f"write its settings below [{name}]")
         else:
             for key in value:
-                if key not in known[name]:
+                if key not in known[name] and key not in RETIRED.get(name, ()):
                     raise InputError(f"{path}: unknown key {name}.{key}", _closest(key, known[name]))
     settings = {name: values for name, values in record.items() if name not in TOP}
     return RunFile(record.get("method"), record.get("seed"), record.get("preset"), settings)
@@ -82,6 +82,9 @@ def resolve(preset: str, *layers: Mapping[str, Mapping[str, Any]]) -> RunConfig:
     for layer in layers:
         for part, values in layer.items():
             record[part] |= values
+    for part, names in RETIRED.items():
+        for name in names:
+            record[part].pop(name, None)
     plain = {
         part: {name: value for name, value in values.items() if value is not None}
         for part, values in record.items()

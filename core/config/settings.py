@@ -24,6 +24,8 @@ TUNING_GRID: tuple[dict[str, float], ...] = tuple(
 )
 """What `EncoderConfig.tune` tries, the same settings for every encoder; validation MRR chooses."""
 EMBEDDED = "smollm2-135m-instruct"
+RETIRED = {"encoder": ("max_history",)}
+"""Settings of earlier versions by part, which saved configs may still name; `max_history` is the card's."""
 OLDER = "older"
 """In a field's metadata: what a file written before the setting existed means by leaving it out."""
 
@@ -80,12 +82,10 @@ class EncoderConfig:
     """At most this many optimizer steps in all, however many epochs that makes; 0: no such limit."""
     patience: int = 4
     """Validations without improvement before training stops."""
-    max_history: int = 10
-    """Items read, as for every method."""
 
     def __post_init__(self) -> None:
         check_choice(self.kind, ENCODERS, "encoder")
-        for name in ("width", "layers", "heads", "batch_size", "patience", "max_history"):
+        for name in ("width", "layers", "heads", "batch_size", "patience"):
             check_range(getattr(self, name), 1, math.inf, f"the encoder's {name.replace('_', ' ')}")
         check_range(self.weight_decay, 0, math.inf, "the encoder's weight decay")
         check(
@@ -333,6 +333,8 @@ class RunConfig:
             values = dict(record[name])
             if name == "adapter":
                 values["targets"] = tuple(values.get("targets", ()))
+            for setting in RETIRED.get(name, ()):
+                values.pop(setting, None)
             known = {item.name for item in dataclasses.fields(kind)}
             values = {**_older(kind), **values}
             check(

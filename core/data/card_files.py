@@ -46,6 +46,16 @@ def load_card(name_or_path: str | Path) -> DatasetCard:
     return card
 
 
+def lasting_name(name_or_path: str) -> str:
+    """What finds this card from any folder: its name, or the whole path.
+
+    Raises:
+        InputError: there is no such dataset.
+    """
+    found = _find(name_or_path)
+    return name_or_path if re.fullmatch(NAME, name_or_path) else str(found.resolve())
+
+
 def parse_card(text: str, file_name: str) -> DatasetCard:
     """The card written in `text`; `file_name` is for messages.
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from core.assets import spec
-from core.data.tables import EXAMPLE, REPEATS, InteractionsTable, ItemsTable, WindowsTable
+from core.data.tables import EXAMPLE, REPEATS, UNLISTED, InteractionsTable, ItemsTable, WindowsTable
 from core.errors import DataError
 
 SPLITS = ("paper", "leave-one-out")
@@ -100,6 +100,8 @@ class Rules:
     """Interactions rated below are not part of a sequence, but still count as seen."""
     repeats: str = "keep"
     """`keep`: an item may come again in a user's sequence; `first`: only its first time counts."""
+    unlisted: str = "refuse"
+    """Interactions with an item that the table of items does not list: `refuse` the data, or `drop` them."""
     min_history: int = 3
     """A case needs this many earlier items."""
     max_history: int = 10
@@ -110,6 +112,8 @@ class Rules:
             raise DataError("'rules.min_rating' must be a finite number", "leave it out to keep everything")
         if self.repeats not in REPEATS:
             raise DataError(f"unknown rules.repeats '{self.repeats}'", f"known: {', '.join(REPEATS)}")
+        if self.unlisted not in UNLISTED:
+            raise DataError(f"unknown rules.unlisted '{self.unlisted}'", f"known: {', '.join(UNLISTED)}")
         if not 1 <= self.min_history <= self.max_history:
             raise DataError(
                 f"rules: min_history {self.min_history} and max_history {self.max_history} do not fit",

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from core.assets import fetching
 from core.config.settings import DataConfig
 from core.data.card_files import load_card
 from core.data.cards import DatasetCard
 from core.data.samples import make_samples
 from core.data.types import Dataset, Samples
+from core.errors import InputError
 from core.events import Emit, silent
 
 
@@ -41,3 +45,14 @@ def load_task_data(config: DataConfig, emit: Emit = silent) -> tuple[Dataset, Sa
         test_users=config.test_users,
     )
     return dataset, samples
+
+
+def check_max_history(settings: Mapping[str, Mapping[str, Any]], config: DataConfig) -> None:
+    """Raises `InputError` where a run file, as older ones may, wants other histories than the dataset has."""
+    asked = settings.get("encoder", {}).get("max_history")
+    rule = load_card(config.dataset).rules.max_history
+    if asked not in (None, rule):
+        raise InputError(
+            f"encoder.max_history is {asked}, but histories of {config.dataset} have at most {rule} items",
+            "leave it out: max_history in the dataset's card holds for every method",
+        )

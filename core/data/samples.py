@@ -165,6 +165,13 @@ def last_positions(cases: Sequence[Sample]) -> dict[str, int]:
     return last
 
 
+def longest_history(cases: Sequence[Sample]) -> int:
+    """Items that a history among the cases has at most, at least 1."""
+    if isinstance(cases, TrainingCases):
+        return cases.rules.max_history
+    return max((len(case.history) for case in cases), default=1)
+
+
 def _cases(dataset: Dataset, rules: Rules, places: Places, seed: int) -> tuple[Sample, ...]:
     """Cases with candidates."""
     cases = []

@@ -4,12 +4,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from core.data import times
 from core.errors import DataError
 
 Column = int | str
 """A column by its header, or by its place (from 0) in a file without a header."""
-TABLE_FORMATS = ("text", "parquet", "pickle")
-TIME_FORMATS = ("seconds", "decimal", "date")
+TABLE_FORMATS = ("text", "jsonl", "parquet", "pickle", "impressions")
+ENCODINGS = (
+    "utf-8",
+    "utf-16",
+    "latin-1",
+    "cp1252",
+    "cp1250",
+    "cp1251",
+    "gb18030",
+    "big5",
+    "shift_jis",
+    "euc_kr",
+)
+UNLISTED = ("refuse", "drop")
 REPEATS = ("keep", "first")
 EXAMPLE = "datasets/movielens.toml shows every key"
 
@@ -29,27 +42,35 @@ class InteractionsTable:
     timestamp: Column | None = None
     """Column of the time; without one the file's order is the order in time."""
     time_format: str = "seconds"
-    """`seconds`: whole ones since 1970; `decimal`: the same with a fraction; `date`: ISO 8601, such as
-    2014-07-01 or 2014-07-01T12:30:00Z, without a zone taken as UTC."""
+    """`seconds`: whole ones since 1970; `decimal`: the same with a fraction; `milliseconds`, `microseconds`,
+    `nanoseconds`; `date`: ISO 8601, such as 2014-07-01 or 2014-07-01T12:30:00Z, without a zone taken as UTC;
+    or a pattern such as `%d/%m/%Y %H:%M`."""
     separator: str = "\t"
     """What is between columns: one character, or `::`."""
     header: bool = False
     """Whether the first line names the columns."""
     quoted: bool = False
     """Whether fields may stand in double quotes, which then may hold separators and line breaks."""
+    escaped: bool = False
+    """Whether a backslash takes the meaning from the character after it, such as a quote."""
     encoding: str = "utf-8"
-    """Text encoding: `utf-8` or `latin-1`."""
+    """Text encoding: `utf-8`, `latin-1`, `cp1252` or another of `ENCODINGS`."""
     format: str = "text"
-    """`text`, `parquet`, or `pickle`: a pandas table with one row per user, lists in its other columns."""
+    """`text`; `jsonl`: a JSON object a line; `parquet`; `pickle`: a pandas table with one row per user, lists
+    in its other columns; `impressions`: as MIND has them, text whose items are `ID-1` where they were
+    clicked and `ID-0` where not, separated by spaces."""
+    history: Column | None = None
+    """Of impressions: the column of the items clicked before, separated by spaces."""
 
     def __post_init__(self) -> None:
         _check_table(self)
-        check_columns(self.header, self.user, self.item, self.rating, self.timestamp)
-        if self.time_format not in TIME_FORMATS:
-            raise DataError(
-                f"unknown time format '{self.time_format}' of {self.file}",
-                f"known: {', '.join(TIME_FORMATS)}",
-            )
+        check_columns(self.header, self.user, self.item, self.rating, self.timestamp, self.history)
+        if not times.is_form(self.time_format):
+            raise DataError(f"unknown time format '{self.time_format}' of {self.file}", times.WORDS)
+        if self.format != "impressions" and self.history is not None:
+            raise DataError(f"{self.file}: only impressions have a history", "drop 'history'")
+        if self.format == "impressions" and (self.rating is not None or self.timestamp is None):
+            raise DataError(f"{self.file}: impressions have times, and no ratings", EXAMPLE)
         if self.format == "pickle" and self.rating is not None:
             raise DataError(f"{self.file}: a pickled table of lists has no ratings", "drop 'rating'")
 
@@ -98,10 +119,12 @@ class ItemsTable:
     """Whether the first line names the columns."""
     quoted: bool = False
     """Whether fields may stand in double quotes, which then may hold separators and line breaks."""
+    escaped: bool = False
+    """Whether a backslash takes the meaning from the character after it, such as a quote."""
     encoding: str = "utf-8"
-    """Text encoding: `utf-8` or `latin-1`."""
+    """Text encoding: `utf-8`, `latin-1`, `cp1252` or another of `ENCODINGS`."""
     format: str = "text"
-    """`text`, `parquet`, or `pickle`: a pandas table with one row per item."""
+    """`text`; `jsonl`: a JSON object a line; `parquet`; or `pickle`: a pandas table with one row per item."""
 
     def __post_init__(self) -> None:
         _check_table(self)
@@ -118,14 +141,16 @@ def _check_table(table: InteractionsTable | ItemsTable) -> None:
     file, separator = table.file, table.separator
     if separator != "::" and (len(separator) != 1 or separator in '\r\n"\0'):
         raise DataError(f"the separator of {file} must be one character, or ::", 'such as "\\t", "," or "|"')
-    if table.encoding not in ("utf-8", "latin-1"):
-        raise DataError(f"unknown encoding '{table.encoding}' of {file}", "known: utf-8, latin-1")
+    if table.encoding not in ENCODINGS:
+        raise DataError(f"unknown encoding '{table.encoding}' of {file}", f"known: {', '.join(ENCODINGS)}")
     if table.format not in TABLE_FORMATS:
         raise DataError(f"unknown format '{table.format}' of {file}", f"known: {', '.join(TABLE_FORMATS)}")
-    if table.format != "text" and not table.header:
+    if table.format not in ("text", "impressions") and not table.header:
         raise DataError(f"{file}: the columns of a {table.format} file have names", "say header = true")
     if table.quoted and separator == "::":
         raise DataError(f"{file}: fields between :: cannot be quoted", "drop 'quoted'")
+    if table.escaped and not table.quoted:
+        raise DataError(f"{file}: only quoted fields are escaped", "say quoted = true")
 
 
 def check_columns(header: bool, *columns: Column | None) -> None:

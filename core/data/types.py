@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from core.data.cards import DatasetCard
+from core.data.cards import DatasetCard, Rules
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,11 @@ class Dataset:
         """The card's full name."""
         return self.card.title
 
+    @property
+    def rules(self) -> Rules:
+        """The card's rules; the only place that says how long a history is."""
+        return self.card.rules
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -72,7 +77,7 @@ class Sample:
     position: int
     """Index of the target in the user's kept sequence."""
     history: tuple[int, ...]
-    """The last <= 10 items before the target, oldest first."""
+    """The last items before the target, oldest first, at most the rules' `max_history`."""
     target: int
     candidates: tuple[int, ...] = ()
     """The target and the sampled negatives, in a seeded order; empty for training samples, whose

@@ -34,9 +34,11 @@ class Encoder(nn.Module, ABC):
     kind: ClassVar[str]
     items: nn.Embedding
 
-    def __init__(self, config: EncoderConfig) -> None:
+    def __init__(self, config: EncoderConfig, max_history: int) -> None:
         super().__init__()
         self.config = config
+        self.max_history = max_history
+        """Items read, the last ones of a history: as many as the dataset's rules say."""
         self.frozen = False
 
     @abstractmethod
@@ -54,11 +56,6 @@ class Encoder(nn.Module, ABC):
     def width(self) -> int:
         """Length of z and of an item's vector."""
         return self.config.width
-
-    @property
-    def max_history(self) -> int:
-        """Items read, the last ones of a history."""
-        return self.config.max_history
 
     def represent(self, histories: Sequence[Sequence[int]]) -> Tensor:
         """z, (batch, width): the state after the last item of each history."""
@@ -96,13 +93,13 @@ class Encoder(nn.Module, ABC):
         return super().train(mode and not self.frozen)
 
 
-def new_encoder(kind: str, items: int, config: EncoderConfig) -> Encoder:
-    """An untrained encoder of a kind, initialized from torch's generator.
+def new_encoder(kind: str, items: int, config: EncoderConfig, max_history: int) -> Encoder:
+    """An untrained encoder of a kind, initialized from torch's generator, that reads so many items.
 
     Raises:
         InputError: there is no such kind.
     """
     check_choice(kind, tuple(KINDS), "encoder")
     module, name = KINDS[kind].split(":")
-    made: Encoder = getattr(import_module(module), name)(items, config)
+    made: Encoder = getattr(import_module(module), name)(items, config, max_history)
     return made

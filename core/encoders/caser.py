@@ -25,9 +25,9 @@ class Caser(Encoder):
 
     kind = "caser"
 
-    def __init__(self, items: int, config: EncoderConfig) -> None:
-        super().__init__(config)
-        span, width = config.max_history, config.width
+    def __init__(self, items: int, config: EncoderConfig, max_history: int) -> None:
+        super().__init__(config, max_history)
+        span, width = max_history, config.width
         self.items = nn.Embedding(items + 1, width, padding_idx=PAD)
         self.horizontal = nn.ModuleList(nn.Conv1d(width, HORIZONTAL, height) for height in range(1, span + 1))
         self.vertical = nn.Conv2d(1, VERTICAL, (span, 1))

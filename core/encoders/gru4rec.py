@@ -18,8 +18,8 @@ class GRU4Rec(Encoder):
 
     kind = "gru4rec"
 
-    def __init__(self, items: int, config: EncoderConfig) -> None:
-        super().__init__(config)
+    def __init__(self, items: int, config: EncoderConfig, max_history: int) -> None:
+        super().__init__(config, max_history)
         self.items = nn.Embedding(items + 1, config.width, padding_idx=PAD)
         self.gru = nn.GRU(config.width, 2 * config.width, batch_first=True)
         self.output = nn.Linear(2 * config.width, config.width)

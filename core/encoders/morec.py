@@ -19,13 +19,14 @@ class MoRec(SASRec):
     Args:
         titles: (items, t) frozen vectors of the titles.
         config: SASRec's settings.
+        max_history: items read.
     """
 
     kind = "morec"
     titles: Tensor
 
-    def __init__(self, titles: Tensor, config: EncoderConfig) -> None:
-        super().__init__(0, config)  # of the id embeddings only the padding is left
+    def __init__(self, titles: Tensor, config: EncoderConfig, max_history: int) -> None:
+        super().__init__(0, config, max_history)  # of the id embeddings only the padding is left
         spread = titles.std(dim=0, keepdim=True).clamp_min(1e-6)
         self.register_buffer("titles", (titles - titles.mean(dim=0, keepdim=True)) / spread)
         hidden = nn.Linear(titles.shape[1], 4 * config.width)

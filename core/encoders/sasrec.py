@@ -14,10 +14,10 @@ class SASRec(Encoder):
 
     kind = "sasrec"
 
-    def __init__(self, items: int, config: EncoderConfig) -> None:
-        super().__init__(config)
+    def __init__(self, items: int, config: EncoderConfig, max_history: int) -> None:
+        super().__init__(config, max_history)
         self.items = nn.Embedding(items + 1, config.width, padding_idx=PAD)
-        self.positions = nn.Embedding(config.max_history, config.width)
+        self.positions = nn.Embedding(max_history, config.width)
         block = nn.TransformerEncoderLayer(
             config.width,
             config.heads,

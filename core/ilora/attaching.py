@@ -9,6 +9,7 @@ from typing import Any
 from core.config.settings import AdapterConfig
 from core.errors import ModelError
 from core.lm.loading import LanguageModel, disable_cpu_packing, quiet
+from core.lm.structure import choose_targets, holds_transposed
 
 
 def check_settings(written: Any, own: Any, path: Path) -> None:
@@ -42,17 +43,13 @@ def attach_adapter(llm: LanguageModel, config: AdapterConfig, lower: int) -> Any
     """
     from peft import LoraConfig, get_peft_model
 
-    names = {name.rsplit(".", 1)[-1] for name, _ in llm.model.named_modules()}
-    if absent := [target for target in config.targets if target not in names]:
-        raise ModelError(
-            f"{llm.name} has no layer named {', '.join(absent)}",
-            "this program adapts models built like Llama, Qwen, Mistral or Gemma",
-        )
+    targets = choose_targets(llm.decoder, config.targets, AdapterConfig().targets)
     settings = LoraConfig(
         r=config.rank,
         lora_alpha=config.alpha,  # type: ignore[arg-type]
         lora_dropout=config.dropout,
-        target_modules=list(config.targets),
+        target_modules=targets,
+        fan_in_fan_out=holds_transposed(llm.decoder),
         layers_to_transform=list(range(lower, llm.depth)) if lower else None,
         task_type="CAUSAL_LM",
     )

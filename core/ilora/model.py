@@ -87,6 +87,8 @@ class AdaptedModel:
         if config.training.checkpointing:
             recompute_in_backward(llm.model)
         spread_layers(llm)
+        self.cut = self.lower if llm.reading.split else 0
+        """Layers that run by themselves, before item vectors are added."""
         self.ranker = self._ranker(decoder, titles, prompts, emit).to(llm.device)
         self.gate: Gate | None = None
         self._gate_input: RandomInput | MeanInput | None = None
@@ -101,19 +103,20 @@ class AdaptedModel:
     def _ranker(
         self, decoder: nn.Module, titles: Sequence[str], prompts: Prompts, emit: Emit
     ) -> ListwiseRanker | AnswerRanker:
-        upper = decoder_view(decoder, self.lower, self.llm.depth, norm=True)
+        packed = self.llm.reading.packed
+        upper = decoder_view(decoder, self.cut, self.llm.depth, norm=True, packed=packed)
         vectors = self.encoder.item_vectors()
         if self.config.training.objective == "language-model":
             prompt = AnswerPrompt(self.llm.tokenizer, titles, prompts.answer_templates)
-            lower = decoder_view(decoder, 0, self.lower, norm=False) if self.lower else None
+            lower = decoder_view(decoder, 0, self.cut, norm=False, packed=packed) if self.cut else None
             slots = vectors if self.config.training.item_slots else None
             return AnswerRanker(self.llm, prompt, lower, upper, slots)
-        packed = ListwisePrompt(self.llm.tokenizer, titles, prompts.history, prompts.ask)
-        store = home() / "states" / f"{states_key(self.llm, packed, self.lower)}.safetensors"
-        if self.lower and not store.is_file():
-            emit(Notice(f"reading {packed.items:,} titles through the frozen layers, once"))
-        states = SegmentStates(self.llm, packed, self.lower, store)
-        states.ensure(np.arange(packed.items))
+        listwise = ListwisePrompt(self.llm.tokenizer, titles, prompts.history, prompts.ask)
+        store = home() / "states" / f"{states_key(self.llm, listwise, self.cut)}.safetensors"
+        if self.cut and not store.is_file():
+            emit(Notice(f"reading {listwise.items:,} titles through the frozen layers, once"))
+        states = SegmentStates(self.llm, listwise, self.cut, store)
+        states.ensure(np.arange(listwise.items))
         return ListwiseRanker(states, upper, vectors, self.config.training.encoder_prior)
 
     def _input(self, titles: Sequence[str]) -> RandomInput | MeanInput | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,27 +13,45 @@ import torch
 from torch import Tensor, nn
 
 from core.lm.attention import PACKED_ROWS, Ends, additive, cut
-from core.lm.prompts import Packed, visible
+from core.lm.prompts import Packed
+from core.lm.structure import layer_list, layers_of
+from core.lm.views import check_length, masks_of, run_alone, run_view
 
 
-def decoder_view(decoder: nn.Module, start: int, stop: int, norm: bool) -> nn.Module:
+def decoder_view(decoder: nn.Module, start: int, stop: int, norm: bool, packed: bool = True) -> nn.Module:
     """A decoder that shares all parameters with `decoder` and runs only layers start .. stop - 1.
 
+    It runs by the model's own code, so that whatever a family does to embeddings, positions and masks is done.
+    `run_decoder` lets states in before layer `start` and out after layer `stop` - 1.
+
     Args:
-        decoder: a transformer with `layers` and `norm`, as in Llama, Qwen, Mistral and their kin.
+        decoder: a transformer with its layers in a list.
         start: first layer.
         stop: one past the last layer.
-        norm: whether the final norm is applied.
+        norm: whether what comes after the last layer, the final norm, is applied.
+        packed: whether several candidates can share a row; see `core.lm.checking`.
     """
     view = copy.copy(decoder)
-    layers = nn.ModuleList(list(decoder.layers)[start:stop])  # type: ignore[arg-type]
+    name, layers = layer_list(decoder)
+    kept = nn.ModuleList(list(layers)[start:stop])
     config = copy.copy(decoder.config)
-    config.num_hidden_layers = len(layers)  # type: ignore[union-attr]
-    modules = {**decoder._modules, "layers": layers}
-    if not norm:
-        modules["norm"] = nn.Identity()
-    view.__dict__.update(_modules=modules, config=config)
+    depth, settings = len(layers), vars(config)
+    settings[config.attribute_map.get("num_hidden_layers", "num_hidden_layers")] = len(kept)  # type: ignore[union-attr, operator, index]
+    for key, value in settings.items():  # what is said of each layer, such as `layer_types`
+        if "layer" in key and isinstance(value, list | tuple) and len(value) == depth:
+            settings[key] = value[start:stop]
+    span = Span(start, norm, packed)
+    view.__dict__.update(_modules={**decoder._modules, name: kept}, config=config, span=span)
     return view
+
+
+@dataclass(frozen=True)
+class Span:
+    """What a view of a decoder runs."""
+
+    start: int
+    norm: bool
+    packed: bool
 
 
 def run_decoder(
@@ -42,23 +61,27 @@ def run_decoder(
 
     Args:
         view: from `decoder_view`.
-        hidden: (batch, T, width) states before its first layer.
+        hidden: (batch, T, width) states before its first layer; before layer 0, the tokens' embeddings.
         packed: positions and branches of the rows.
         in_pieces: whether layers with `core.lm.attention` attend in pieces where that is faster, on a CPU.
         ends_of: the layer, by transformers' number, in which only the branches' ends attend to anything.
+
+    Raises:
+        ModelError: a prompt is longer than the model has positions.
     """
-    allowed = visible(packed.branch)
-    given: dict[str, Any] = {"attention_mask": additive(allowed, hidden.dtype, hidden.device)}
-    if ends_of is not None:
+    check_length(view, packed)
+    if not vars(view)["span"].packed:
+        return run_alone(view, hidden, packed)
+    allowed, mask = masks_of(view, packed, hidden)
+    given: dict[str, Any] = {"attention_mask": mask}
+    if ends_of is not None and isinstance(mask, Tensor):
         places = torch.from_numpy(packed.ends).to(hidden.device)
         seen = np.take_along_axis(allowed, packed.ends[:, None, :, None], axis=2)
         given["ends"] = Ends(ends_of, places, additive(seen, hidden.dtype, hidden.device))
-    if in_pieces and hidden.device.type == "cpu":
+    if in_pieces and hidden.device.type == "cpu" and isinstance(mask, Tensor):
         given["pieces"] = cut(allowed, hidden.dtype)
     positions = torch.from_numpy(packed.positions).to(hidden.device)
-    output = view(inputs_embeds=hidden, position_ids=positions, use_cache=False, **given)
-    states: Tensor = output.last_hidden_state
-    return states
+    return run_view(view, hidden, position_ids=positions, **given)
 
 
 SHORTENED = ("LlamaDecoderLayer", "MistralDecoderLayer", "Qwen2DecoderLayer", "Qwen3DecoderLayer")
@@ -77,7 +100,7 @@ class EndReader:
 
     def __init__(self, upper: nn.Module) -> None:
         self.upper = upper
-        self.last: nn.Module = upper.layers[-1]  # type: ignore[index, assignment]
+        self.last: nn.Module = layers_of(upper)[-1]
         if self._is_known():
             self.last.self_attn.config._attn_implementation = PACKED_ROWS  # type: ignore[union-attr]
 

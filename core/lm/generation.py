@@ -82,7 +82,7 @@ def generate_answers(
     llm: LanguageModel,
     prompt: AnswerPrompt,
     slots: ItemSlots | None,
-    entry: nn.Module,
+    entry: nn.Module | None,
     histories: Sequence[Sequence[int]],
     candidates: Sequence[Sequence[int]],
     constrained: bool,
@@ -96,7 +96,7 @@ def generate_answers(
         llm: the language model; a gate must be set for rows in this order.
         prompt: the template with the catalogue's titles; the first template asks.
         slots: adds the item vectors; None for a prompt of text alone.
-        entry: the decoder layer before which they are added.
+        entry: the decoder layer before which they are added; None: to the tokens' embeddings.
         histories: item sequences, oldest first.
         candidates: C items each.
         constrained: whether only the row's candidates' titles can be written.
@@ -104,7 +104,7 @@ def generate_answers(
     rows = [prompt.prefix(history, row) for history, row in zip(histories, candidates, strict=True)]
     batch = pad_left(rows, prompt.end)
     length = batch.tokens.shape[1]
-    with _adding(slots, entry, batch.slots), _own_settings_aside(llm.model):
+    with _adding(slots, entry or llm.model.get_input_embeddings(), entry is None, batch.slots), _own_settings_aside(llm.model):
         output: Tensor = llm.model.generate(  # type: ignore[operator]
             input_ids=torch.from_numpy(batch.tokens).to(llm.device),
             attention_mask=torch.from_numpy(batch.real).to(llm.device),
@@ -151,23 +151,32 @@ def _within(
 
 
 @contextmanager
-def _adding(slots: ItemSlots | None, entry: nn.Module, items: Ints) -> Iterator[None]:
-    """Adds the item vectors before a layer when the prompt is read; an answer's own tokens have none."""
+def _adding(slots: ItemSlots | None, entry: nn.Module, after: bool, items: Ints) -> Iterator[None]:
+    """Adds the item vectors before or after a layer when the prompt is read; an answer's tokens have none."""
     if slots is None:
         yield
         return
     reads = 0
 
-    def add(_: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...] | None:
+    def add(states: Tensor) -> Tensor | None:
         nonlocal reads
         reads += 1
         if reads > 1:
             return None
-        if given[0].shape[:2] != items.shape:
-            raise RuntimeError(f"a prompt of {items.shape} was read as {tuple(given[0].shape[:2])}")
-        return slots(given[0], items), *given[1:]
+        if states.shape[:2] != items.shape:
+            raise RuntimeError(f"a prompt of {items.shape} was read as {tuple(states.shape[:2])}")
+        added: Tensor = slots(states, items)
+        return added
 
-    hook = entry.register_forward_pre_hook(add)
+    def before(_: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        added = add(given[0])
+        return None if added is None else (added, *given[1:])
+
+    hook = (
+        entry.register_forward_hook(lambda *given: add(given[2]))
+        if after
+        else entry.register_forward_pre_hook(before)
+    )
     try:
         yield
     finally:

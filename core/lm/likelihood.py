@@ -13,6 +13,7 @@ from core.lm.generation import generate_answers
 from core.lm.loading import LanguageModel
 from core.lm.prompts import AnswerPrompt, Packed
 from core.lm.slots import ItemSlots
+from core.lm.structure import layers_of
 
 POSITIONS_PER_PASS = 1024
 """Predicted tokens whose logits over the vocabulary are held at once."""
@@ -36,7 +37,7 @@ class AnswerRanker(nn.Module):
     """Scores a candidate by the log-likelihood of its title as the answer to the paper's prompt.
 
     Args:
-        llm: the language model; its output layer turns states into logits.
+        llm: the language model; what follows its decoder turns states into logits.
         prompt: the template with the catalogue's titles.
         lower: a view of the frozen lower layers, or None where all layers are adapted.
         upper: a view of the adapted upper layers, final norm included.
@@ -88,8 +89,8 @@ class AnswerRanker(nn.Module):
         self, histories: Sequence[Sequence[int]], candidates: Sequence[Sequence[int]], constrained: bool
     ) -> list[str]:
         """What the model writes when it is asked; see `generate_answers`."""
-        llm, prompt, _, upper = self._parts
-        entry: nn.Module = upper.layers[0]  # type: ignore[index, assignment]
+        llm, prompt, lower, upper = self._parts
+        entry = layers_of(upper)[0] if lower is not None else None
         return generate_answers(llm, prompt, self.slots, entry, histories, candidates, constrained)
 
     def token_likelihoods(
@@ -132,11 +133,10 @@ class AnswerRanker(nn.Module):
 
     def _log_probabilities(self, states: Tensor, tokens: Tensor) -> Tensor:
         llm = self._parts[0]
-        output = llm.output
         parts = []
         for start in range(0, len(states), POSITIONS_PER_PASS):
             piece = slice(start, start + POSITIONS_PER_PASS)
-            logits = output(states[piece]).float()
+            logits = llm.logits(states[piece]).float()
             parts.append(torch.log_softmax(logits, dim=-1).gather(-1, tokens[piece, None]).squeeze(-1))
         return torch.cat(parts)
 

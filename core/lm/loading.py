@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import torch
 from safetensors import SafetensorError
-from torch import nn
+from torch import Tensor, nn
 
 from core.assets.known import embedded_model_file
 from core.assets.spec import home
@@ -35,6 +35,16 @@ BYTES_PER_WEIGHT = {"nf4": 0.55, "int8": 1.05}
 
 
 @dataclass(frozen=True)
+class Reading:
+    """How a model can be read rightly; `core.lm.checking` finds it out."""
+
+    split: bool = True
+    """Whether its lower layers may run by themselves, before the upper ones and apart from them."""
+    packed: bool = True
+    """Whether several candidates may share a row, each hidden from the others by the mask."""
+
+
+@dataclass(frozen=True)
 class LanguageModel:
     """A loaded causal language model whose weights are frozen."""
 
@@ -44,6 +54,7 @@ class LanguageModel:
     quantization: str
     device: torch.device
     dtype: torch.dtype
+    reading: Reading = Reading()
 
     @property
     def width(self) -> int:
@@ -56,11 +67,11 @@ class LanguageModel:
         found: nn.Module = self.model.get_decoder()  # type: ignore[no-untyped-call]
         return found
 
-    @property
-    def output(self) -> nn.Module:
-        """The layer that turns the last states into logits over the vocabulary."""
-        found: nn.Module = self.model.get_output_embeddings()  # type: ignore[no-untyped-call]
-        return found
+    def logits(self, states: Tensor) -> Tensor:
+        """(n, vocabulary) of (n, width) last states, by the model's own code: scaled or capped as it does."""
+        from core.lm.structure import run_head  # transformers is slow to import
+
+        return run_head(self.model, states)
 
     @property
     def depth(self) -> int:

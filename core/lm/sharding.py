@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from core.config.checks import check
 from core.config.settings import ModelConfig
+from core.lm.structure import layer_list, layers_of
 from core.training import parallel
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def spread_layers(llm: LanguageModel) -> None:
 
     mesh = parallel.mesh(llm.device.type)
     move_rest(llm)
-    for layer in llm.decoder.layers:  # type: ignore[union-attr]
+    for layer in layers_of(llm.decoder):
         layer.to(llm.device)  # one by one: no device needs to hold them all
         trained = {parameter for parameter in layer.parameters() if parameter.requires_grad}
         fully_shard(layer, mesh=mesh, reshard_after_forward=True, ignored_params=trained)
@@ -57,9 +58,10 @@ def move_rest(llm: LanguageModel) -> None:
         return
     remove_hook_from_submodules(llm.model)  # it would send inputs back to main memory
     decoder = llm.decoder
-    layers, decoder.layers = decoder.layers, nn.ModuleList()
+    name, layers = layer_list(decoder)
+    setattr(decoder, name, nn.ModuleList())
     nn.Module.to(llm.model, llm.device)
-    decoder.layers = layers
+    setattr(decoder, name, layers)
 
 
 def whole(weight: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from core.lm.decoder import decoder_view, run_decoder
 from core.lm.loading import LanguageModel
 from core.lm.prompts import ListwisePrompt, Packed, pack
 from core.lm.sharding import whole
+from core.lm.structure import layers_of
 from core.training import parallel
 
 ITEMS_PER_ROW = 24
@@ -38,7 +39,8 @@ class SegmentStates:
     ) -> None:
         self.llm, self.prompt, self.store = llm, prompt, store
         self.embed: nn.Module = llm.model.get_input_embeddings()
-        self.view = decoder_view(llm.decoder, 0, lower, norm=False) if lower else None
+        packed = llm.reading.packed
+        self.view = decoder_view(llm.decoder, 0, lower, norm=False, packed=packed) if lower else None
         self.ids = torch.from_numpy(prompt.ids).to(llm.device)
         self.known = np.zeros(prompt.items, dtype=bool)
         self.flat = torch.zeros(len(prompt.ids), llm.width, dtype=llm.dtype, device=llm.device)
@@ -123,7 +125,7 @@ def weights_digest(llm: LanguageModel, lower: int) -> hashlib._Hash:
     for part in (llm.name, llm.quantization, str(llm.dtype), llm.device.type, str(lower), str(weight.shape)):
         digest.update(f"{part}\n".encode())
     digest.update(weight[:: max(1, len(weight) // 64)].float().cpu().numpy().tobytes())
-    for layer in list(llm.decoder.layers)[:lower]:  # type: ignore[arg-type]
+    for layer in layers_of(llm.decoder)[:lower]:
         for parameter in layer.parameters():
             digest.update(whole(parameter.detach()).flatten()[:32].float().cpu().numpy().tobytes())
     return digest

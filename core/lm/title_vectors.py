@@ -17,6 +17,7 @@ from core.lm.decoder import decoder_view
 from core.lm.loading import LanguageModel
 from core.lm.prompts import MAX_TITLE_TOKENS, beginning, encode_titles
 from core.lm.states import weights_digest
+from core.lm.views import run_view
 
 TITLES_PER_PASS = 64
 DEPTH = 1 / 3
@@ -46,7 +47,7 @@ def title_vectors(llm: LanguageModel, titles: Sequence[str], emit: Emit = silent
         except (OSError, SafetensorError, KeyError) as error:
             emit(Notice(f"{store} is damaged ({error}); reading the titles again", "warning"))
     emit(Notice(f"reading {len(rows):,} titles with the language model, once"))
-    view = decoder_view(llm.decoder, 0, stop, norm=False)
+    view = decoder_view(llm.decoder, 0, stop, norm=False, packed=llm.reading.packed)
     vectors = torch.zeros(len(rows), llm.width)
     order = np.argsort([len(row) for row in rows], kind="stable")  # rows of a pass are of similar length
     for place in range(0, len(order), TITLES_PER_PASS):
@@ -62,7 +63,8 @@ def _mean_states(llm: LanguageModel, view: nn.Module, rows: list[list[int]], ski
     length = max(map(len, rows))
     ids = torch.tensor([row + [0] * (length - len(row)) for row in rows], device=llm.device)
     real = torch.tensor([[place < len(row) for place in range(length)] for row in rows], device=llm.device)
-    states = view(input_ids=ids, attention_mask=real.long(), use_cache=False).last_hidden_state.float()
+    hidden = llm.model.get_input_embeddings()(ids)
+    states = run_view(view, hidden, attention_mask=real.long()).float()
     counted = real[..., None].float()
     counted[:, :skipped] = 0
     mean: Tensor = (states * counted).sum(1) / counted.sum(1)

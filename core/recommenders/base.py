@@ -72,7 +72,7 @@ class Recommender(ABC):
         """Scores each history's candidates, higher is more likely next.
 
         Args:
-            histories: n item sequences, oldest first, each of 1 to 10 items.
+            histories: n item sequences, oldest first, none empty, at most as long as the dataset's rules say.
             candidates: n lists of c items.
 
         Returns:

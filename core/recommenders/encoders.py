@@ -56,7 +56,8 @@ class Recipe:
 
 def id_recipe(task: Task, kind: str) -> Recipe:
     """An encoder of a kind that knows the task's items by their ids."""
-    return Recipe(kind, lambda config: new_encoder(kind, len(task.dataset.catalogue), config))
+    items, span = len(task.dataset.catalogue), task.dataset.rules.max_history
+    return Recipe(kind, lambda config: new_encoder(kind, items, config, span))
 
 
 def fit_encoder(task: Task) -> tuple[Encoder, TrainingReport]:
@@ -106,6 +107,7 @@ def train_encoder(task: Task, recipe: Recipe, config: EncoderConfig) -> tuple[En
     samples = task.samples
     validation = [samples.seed, task.config.data.validation_positions]
     settings = {field: value for field, value in vars(config).items() if field not in ("kind", "tune")}
+    settings["max_history"] = task.dataset.rules.max_history
     key = sha256_of([settings, samples.dataset, samples.split, *validation, task.seed, *recipe.inputs])[:12]
     path = task.folder / "encoders" / f"{name}-{key}.safetensors"
     torch.manual_seed(task.seed)
@@ -161,7 +163,8 @@ def load_encoder(folder: Path, task: Task, kind: str | None = None) -> Encoder:
     Raises:
         ResultError: the file is missing, damaged, or of another shape.
     """
-    model = new_encoder(kind or task.config.encoder.kind, len(task.dataset.catalogue), task.config.encoder)
+    config, dataset = task.config.encoder, task.dataset
+    model = new_encoder(kind or config.kind, len(dataset.catalogue), config, dataset.rules.max_history)
     with readable(folder / ENCODER_FILE):
         model.load_state_dict(load_file(folder / ENCODER_FILE))
     return model.freeze()
@@ -246,13 +249,15 @@ class MoRecRecommender(EncoderRecommender):
         llm = load_llm(task.config.model, task.emit)
         titles = title_vectors(llm, task.dataset.catalogue.titles, task.emit)
         digest = hashlib.sha256(titles.numpy().tobytes()).hexdigest()
-        return Recipe(self.name, lambda config: MoRec(titles, config), (digest,))
+        span = task.dataset.rules.max_history
+        return Recipe(self.name, lambda config: MoRec(titles, config, span), (digest,))
 
     def load(self, folder: Path, task: Task) -> None:
         """Reads the weights, the title vectors among them; the language model is not loaded."""
         with readable(folder / ENCODER_FILE):
             weights = load_file(folder / ENCODER_FILE)
-            self.model = MoRec(torch.zeros_like(weights["titles"]), task.config.encoder)
+            span = task.dataset.rules.max_history
+            self.model = MoRec(torch.zeros_like(weights["titles"]), task.config.encoder, span)
             self.model.load_state_dict(weights)
         self.model.freeze()
 

@@ -47,7 +47,8 @@ class ZeroShot(Recommender):
             task.dataset.card.prompts.answer_templates,
         )
         spread_layers(self.llm)
-        upper = decoder_view(self.llm.decoder, 0, self.llm.depth, norm=True)
+        packed = self.llm.reading.packed
+        upper = decoder_view(self.llm.decoder, 0, self.llm.depth, norm=True, packed=packed)
         self.ranker = AnswerRanker(self.llm, prompt, None, upper, None)
         loading = time.monotonic() - started
         self.protocol = task.config.answering.protocol

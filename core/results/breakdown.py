@@ -24,7 +24,7 @@ DIMENSIONS = {
 """What cases can be cut by, in words."""
 
 LONG = (6, 10)
-"""Histories below the first are short, from the second on long (ten items is all that methods read)."""
+"""Histories below the first are short, from the second on long whatever the dataset's rules allow."""
 
 
 @dataclass(frozen=True)
@@ -59,12 +59,13 @@ def groups(facts: Mapping[Place, CaseFacts], places: Sequence[Place]) -> list[Gr
     known = [facts[place] for place in places]
     popularity = np.array([fact.popularity for fact in known])
     length = np.array([fact.history for fact in known])
+    more = bool((length > LONG[1]).any())
     shared = np.array([fact.shared_title for fact in known])
     found = [
         *_thirds(popularity),
         Group("history", f"fewer than {LONG[0]} items", length < LONG[0]),
         Group("history", f"{LONG[0]} to {LONG[1] - 1} items", (length >= LONG[0]) & (length < LONG[1])),
-        Group("history", f"{LONG[1]} items", length >= LONG[1]),
+        Group("history", f"{LONG[1]} items{' or more' * more}", length >= LONG[1]),
         Group("title", "shared title", shared),
         Group("title", "title of its own", ~shared),
     ]

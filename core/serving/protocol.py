@@ -201,6 +201,10 @@ class Opened(Answer):
     model: str | None
     experts: int
     """K; 0 for a method without a gate."""
+    min_history: int
+    """A target has at least this many earlier items."""
+    max_history: int
+    """Items of a history that are read, the newest ones."""
     items: int
     users: int
     metrics: dict[str, dict[str, float]]
@@ -248,6 +252,10 @@ class WarmedUp(Answer):
 class Ranked(Answer):
     """A history's candidates, best first."""
 
+    method: str
+    """The method that ranks."""
+    encoder: str
+    """The sequence encoder that retrieves and ranks beside it; the method itself where that is one."""
     user: str | None
     position: int | None
     source: str
@@ -261,7 +269,7 @@ class Ranked(Answer):
     scores: list[float]
     encoder_scores: list[float]
     ranks: dict[str, list[int]]
-    """Method -> rank of each item, ties counted against it."""
+    """Method -> rank of each item, ties counted against it; `method` and `encoder` are among them."""
     target_place: int | None
     """The target's place in the encoder's order of the whole catalogue, where that was asked."""
     milliseconds: float

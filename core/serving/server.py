@@ -170,6 +170,8 @@ class WarmEngine:
                 seed=info.seed if info else 0,
                 model=info.config.model.name if info and record_of(info.method).needs_llm else None,
                 experts=0 if weights is None else weights.shape[1],
+                min_history=dataset.rules.min_history,
+                max_history=dataset.rules.max_history,
                 items=len(dataset.catalogue),
                 users=len(dataset.sequences),
                 metrics=info.metrics if info else {},

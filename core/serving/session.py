@@ -27,10 +27,6 @@ from core.serving.protocol import BENCHMARK, CATALOGUE, SOURCES, Explained, Ques
 if TYPE_CHECKING:
     from core.ilora.model import AdaptedModel
 
-MAX_HISTORY = 10
-"""Items that a recommender reads."""
-MIN_HISTORY = 3
-"""The first target of a user's life is preceded by this many items."""
 GATE_BATCH = 512
 
 
@@ -67,6 +63,7 @@ class Session:
         self.recommender, self.encoder = recommender, encoder
         self.counts: Scores = item_counts(dataset, samples)
         self.parts = user_parts(samples)
+        self.rules = dataset.rules
 
     # --- ranking ----------------------------------------------------------------------------------------
 
@@ -95,6 +92,8 @@ class Session:
         }
         return Ranked(
             request=request,
+            method=self.recommender.name,
+            encoder=self.encoder.kind,
             user=question.user,
             position=question.position,
             source=question.source,
@@ -253,9 +252,9 @@ class Session:
         users, histories = [], []
         for user, sequence in self.dataset.sequences.items():
             items = sequence.items.tolist()
-            if len(items) > MIN_HISTORY:
+            if len(items) > self.rules.min_history:
                 users.append(user)
-                histories.append(tuple(items[:-1][-MAX_HISTORY:]))
+                histories.append(tuple(items[:-1][-self.rules.max_history :]))
         return users, histories
 
     @contextmanager
@@ -292,7 +291,7 @@ class Session:
         if not history:
             raise InputError("the history is empty", "add an item to it")
         self.check_items(history)
-        return tuple(int(item) for item in history[-MAX_HISTORY:])
+        return tuple(int(item) for item in history[-self.rules.max_history :])
 
     def check_items(self, items: Sequence[int]) -> None:
         """Raises `InputError` unless all items are in the catalogue."""

@@ -92,7 +92,7 @@ def bench(
         from ilora_app.cli.results import report_folder
         from ilora_app.render.leaderboard import print_leaderboards
 
-        cards = {result.dataset: load_card(result.dataset) for result in results}
+        cards = {card.name: card for card in (load_card(plan.config.data.dataset) for plan in plans)}
         print_leaderboards(group_tables(results), cards)
         page = next(path for path in report_folder(out) if path.suffix == ".html")
         typer.echo(f"report: {page}", err=True)

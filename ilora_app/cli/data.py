@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from core.data.cards import DatasetCard
     from core.data.own.adding import Added
     from core.data.own.guessing import Guess
+    from core.data.tables import InteractionsTable, ItemsTable
     from core.data.types import Catalogue, Dataset, Sample, Samples
 
 SETS = ("test", "validation")
@@ -95,7 +96,9 @@ def add(
     name: Annotated[str, typer.Argument(help="What to call it: small letters, digits and '-'.")],
     interactions: Annotated[
         Path,
-        typer.Option(help="CSV, TSV, parquet or .inter; or a folder of MovieLens, RecBole or LLaRA files."),
+        typer.Option(
+            help="CSV, TSV, JSON lines, parquet or .inter, also packed; or a folder of a known kind."
+        ),
     ],
     items: Annotated[
         Path | None, typer.Option(help="The items' ids and titles; not needed with a folder.")
@@ -111,13 +114,37 @@ def add(
     ] = None,
     noun: Annotated[str, typer.Option(help='What one item is, such as "book".')] = "item",
     encoding: Annotated[
-        str | None, typer.Option(help="utf-8 or latin-1, where it is not what was guessed.")
+        str | None, typer.Option(help="Of the text, such as utf-8, cp1252 or latin-1.")
     ] = None,
+    separator: Annotated[
+        str | None,
+        typer.Option(help="Between columns: a character, ::, tab or space; of each file that has it."),
+    ] = None,
+    quoting: Annotated[
+        str | None,
+        typer.Option(help='What " means: none (a letter), double ("" within) or backslash (\\" within).'),
+    ] = None,
+    header: Annotated[
+        str | None,
+        typer.Option(help="Which files begin with names of columns: both, interactions, items or none."),
+    ] = None,
+    no_header: Annotated[
+        bool, typer.Option("--no-header", help="No file begins with names of columns.")
+    ] = False,
+    time_format: Annotated[
+        str | None,
+        typer.Option(help="Of the times: seconds, milliseconds, …, date, or a pattern such as %d/%m/%Y."),
+    ] = None,
+    drop_unlisted: Annotated[
+        bool, typer.Option("--drop-unlisted", help="Leave out interactions with items that are not listed.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
 ) -> None:
     """Make your own files a dataset; says what it took them for."""
     from core.data.own.adding import add_dataset, check_name
     from core.data.own.guessing import guess
+    from core.data.own.looking import Said
+    from core.errors import InputError
 
     check_name(name)
     given = {
@@ -127,16 +154,25 @@ def add(
         "timestamp": time_column,
         "id": id_column,
         "title": title_column,
+        "time_format": time_format,
     }
+    if no_header and header is not None:
+        raise InputError("--header and --no-header exclude each other", "give one of them")
+    said = Said(encoding, separator, quoting, "no" if no_header else header)
     found = guess(
-        interactions, items, {key: value for key, value in given.items() if value is not None}, encoding
+        interactions, items, {key: value for key, value in given.items() if value is not None}, said=said
     )
     if not as_json:
         for line in _guessed(found):
             typer.echo(line)
-    added = add_dataset(name, found, noun, min_rating)
+    added = add_dataset(name, found, noun, min_rating, drop_unlisted=drop_unlisted)
     if as_json:
-        record = {**_record(added.card), "card": str(added.path), "guessed": _guessed(found)}
+        record = {
+            **_record(added.card),
+            "card": str(added.path),
+            "guessed": _guessed(found),
+            "left_out": added.left_out,
+        }
         typer.echo(json.dumps(record, indent=2, ensure_ascii=False))
     else:
         _say_added(added)
@@ -163,17 +199,24 @@ def _guessed(found: Guess) -> list[str]:
         dated = table.timestamp is not None
         time = f"{table.timestamp!r} ({table.time_format})" if dated else "order of lines"
         lines.append(
-            f"{table.file}: {_layout(table.format, table.separator, table.header)}; user {table.user!r}, "
-            f"item {table.item!r}, rating {rating}, time {time}"
+            f"{table.file}: {_layout(table)}; user {table.user!r}, item {table.item!r}, "
+            f"rating {rating}, time {time}"
         )
-    layout = _layout(items.format, items.separator, items.header)
-    return [*lines, f"{items.file}: {layout}; id {items.id!r}, title {items.title!r}"]
+    lines.append(f"{items.file}: {_layout(items)}; id {items.id!r}, title {items.title!r}")
+    if found.rules.repeats == "first":
+        lines.append("an item counts when a user first had it")
+    return [*lines, *(f"note: {note}" for note in found.notes)]
 
 
-def _layout(form: str, separator: str, header: bool) -> str:
-    if form != "text":
-        return form
-    return f"{separator!r} between columns, {'with' if header else 'no'} header"
+def _layout(table: InteractionsTable | ItemsTable) -> str:
+    """How a file is written; what is usual is not said."""
+    if table.format in ("jsonl", "parquet"):
+        return table.format
+    said = [f"{table.separator!r} between columns", f"{'with' if table.header else 'no'} header"]
+    said += ["impressions"] if table.format == "impressions" else []
+    said += [f"quotes with {'backslashes' if table.escaped else 'doubling'}"] if table.quoted else []
+    said += [table.encoding] if table.encoding != "utf-8" else []
+    return ", ".join(said)
 
 
 def _say_added(added: Added) -> None:
@@ -182,6 +225,10 @@ def _say_added(added: Added) -> None:
         f"added {name}: {expected.users:,} users, {expected.items:,} items, "
         f"{expected.interactions:,} interactions, of which {expected.kept:,} make the sequences"
     )
+    if added.left_out:
+        typer.echo(
+            f"left out: {added.left_out:,} interactions with items that {added.card.name} does not list"
+        )
     split = "" if added.card.split else " --split leave-one-out"
     typer.echo(f"card: {added.path}")
     typer.echo(f"next: ilora-app bench --dataset {name}{split}")

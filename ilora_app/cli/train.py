@@ -16,6 +16,7 @@ from ilora_app.cli.running import kept_command, run_plan
 if TYPE_CHECKING:
     from core.benchmark.run import Plan
     from core.config.run_file import RunFile
+    from core.results.format import Result
 
 
 @with_run_options
@@ -49,7 +50,7 @@ def train(
     file = _read(run_file, preset)
     plan, notice = _plan(file, method, preset, seed, out, given)
     results = run_plan(plan, notice, as_json, tensorboard)
-    folder = _folder(plan, results[0].config_sha256)
+    folder = _folder(plan.out, results[0])
     address = None
     if push_to_hub is not None:
         from core.assets.hub import push_folder
@@ -63,8 +64,8 @@ def train(
     from core.results.tables import group_tables
     from ilora_app.render.leaderboard import print_leaderboards
 
-    dataset = plan.config.data.dataset
-    print_leaderboards(group_tables(results), {dataset: load_card(dataset)})
+    card = load_card(plan.config.data.dataset)
+    print_leaderboards(group_tables(results), {card.name: card})
     _say(folder, plan.methods[0], address)
 
 
@@ -89,6 +90,7 @@ def _plan(
     """
     from core.benchmark.run import Plan
     from core.config.run_file import resolve
+    from core.data.loading import check_max_history
     from core.errors import InputError
     from core.methods import METHODS, check_method, method_names
 
@@ -105,15 +107,15 @@ def _plan(
         raise InputError(f"the seed is {seed}", "give 0 or more")
     chosen, notice = choose_preset(preset or file.preset or "auto")
     config = resolve(chosen, file.settings, given_settings(given))
+    check_max_history(file.settings, config.data)
     command = kept_command(sys.argv[1:])
     return Plan(config, (method,), (seed,), out, chosen, command, models=True), notice
 
 
-def _folder(plan: Plan, config_sha256: str) -> Path:
+def _folder(out: Path, result: Result) -> Path:
     from core.runs.store import run_folder
 
-    data = plan.config.data
-    return run_folder(plan.out, data.dataset, data.split, plan.methods[0], plan.seeds[0], config_sha256)
+    return run_folder(out, result.dataset, result.split, result.method, result.seed, result.config_sha256)
 
 
 def _say(folder: Path, method: str, address: str | None) -> None:

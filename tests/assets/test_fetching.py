@@ -278,9 +278,20 @@ def test_only_named_members_leave_an_archive_and_none_escapes(own_home: Path, se
     assert not list(own_home.parent.glob("evil.txt")) and not list(own_home.glob("evil.txt"))
 
 
+def bomb(method: int = zipfile.ZIP_DEFLATED) -> bytes:
+    """An archive whose member unfolds to a thousand times its size."""
+    sink = io.BytesIO()
+    with zipfile.ZipFile(sink, "w", method) as archive:
+        archive.writestr("words.txt", bytes(3_000_000))
+    return sink.getvalue()
+
+
 @pytest.mark.parametrize(
     ("content", "member", "words"),
     [
+        (bomb(), Member("words.txt", sha(bytes(3_000_000)), size=1000), "more than 1,000 bytes"),
+        (bomb(zipfile.ZIP_LZMA), Member("words.txt", sha(bytes(3_000_000))), "packed in an unusual way"),
+        (bomb(zipfile.ZIP_BZIP2), Member("words.txt", sha(bytes(3_000_000))), "packed in an unusual way"),
         (b"no archive", Member("words.txt", sha(CONTENT)), "cannot be unpacked"),
         (zipped({"a.txt": b"a"}), Member("words.txt", sha(CONTENT)), "cannot be unpacked"),
         (zipped({"words.txt": b"a"}), Member("words.txt", sha(CONTENT)), "wrong checksum"),

@@ -51,7 +51,7 @@ def by_hand(made: AnswerRanker, llm: LanguageModel, history: list[int], row: lis
         pieces = [*prefix, *([Piece(np.array(written))] if written else [])]
         length = sum(len(piece.tokens) for piece in pieces)
         packed = pack([pieces], [[Piece(np.array([0]))]])  # a branch is needed, and seen by nobody
-        logits: Tensor = llm.output(made._read(packed, hybrid=True)[0, length - 1]).float()
+        logits: Tensor = llm.logits(made._read(packed, hybrid=True)[0, length - 1][None])[0].float()
         if not written:
             logits[prompt.line_ends] = -torch.inf
         written.append(int(logits.argmax()))

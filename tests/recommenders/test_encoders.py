@@ -27,10 +27,11 @@ CLOSE: dict[str, Any] = {"rtol": 1e-5, "atol": 1e-6}
 every_kind = pytest.mark.parametrize("kind", KINDS)
 
 
-def encoder(kind: str = "sasrec", **settings: Any) -> Encoder:
+def encoder(kind: str = "sasrec", max_history: int = 10, **settings: Any) -> Encoder:
     """Frozen, with weights large enough to matter everywhere."""
     torch.manual_seed(0)
-    made = new_encoder(kind, tiny.ITEMS, EncoderConfig(**{"width": 16, "layers": 2, "heads": 2, **settings}))
+    config = EncoderConfig(**{"width": 16, "layers": 2, "heads": 2, **settings})
+    made = new_encoder(kind, tiny.ITEMS, config, max_history)
     with torch.no_grad():
         made.items.weight[1:].normal_(std=0.5)
         for name, weight in made.named_parameters():
@@ -149,7 +150,7 @@ def test_gru4rec_starts_at_the_first_item_of_a_padded_row() -> None:
 @every_kind
 def test_frozen_is_without_dropout_and_without_gradients_even_when_told_to_train(kind: str) -> None:
     torch.manual_seed(0)
-    model = new_encoder(kind, tiny.ITEMS, EncoderConfig(width=16, layers=1, heads=2, dropout=0.5))
+    model = new_encoder(kind, tiny.ITEMS, EncoderConfig(width=16, layers=1, heads=2, dropout=0.5), 10)
     history = [[1, 2, 3]]
     assert not torch.equal(model.represent(history), model.represent(history))  # dropout while it trains
     frozen = model.freeze()

@@ -72,7 +72,7 @@ def test_the_title_vectors_stay_while_everything_else_learns(tmp_path: Path, tin
     report = recommender.fit(task)
     titles = vectors(task.dataset.catalogue.titles, load_llm(task.config.model))
     torch.manual_seed(task.seed)
-    untrained = MoRec(titles, task.config.encoder)
+    untrained = MoRec(titles, task.config.encoder, 10)
     assert torch.equal(recommender.model.titles, untrained.titles)
     moved = {
         name: not torch.equal(weight, recommender.model.get_parameter(name))
@@ -89,7 +89,7 @@ def test_items_of_one_title_are_one_item() -> None:
     torch.manual_seed(0)
     titles = torch.randn(40, 64)
     titles[7] = titles[3]
-    model = MoRec(titles, EncoderConfig(width=16, layers=1, heads=2)).freeze()
+    model = MoRec(titles, EncoderConfig(width=16, layers=1, heads=2), 10).freeze()
     assert torch.equal(model.item_vectors()[7], model.item_vectors()[3])
     torch.testing.assert_close(model.represent([[1, 7]]), model.represent([[1, 3]]))
     assert not torch.allclose(model.represent([[1, 7]]), model.represent([[1, 4]]))

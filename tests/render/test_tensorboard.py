@@ -153,16 +153,18 @@ def step(number: int, loss: float = 1.0) -> StepLogged:
     return StepLogged("lora", 0, "train", number, 10, loss=loss)
 
 
+@pytest.mark.usefixtures("tiny_home")
 def test_what_was_logged_beyond_the_last_checkpoint_is_hidden_by_what_is_trained_anew(tmp_path: Path) -> None:
     for first, loss in ((1, 1.0), (3, 2.0)):
-        with board(tmp_path) as watch:
+        with board(tmp_path / "board") as watch:
             watch(plan_made())
             for number in range(first, first + 4):
                 watch(step(number, loss))
-    (folder,) = tmp_path.iterdir()
+    (folder,) = (tmp_path / "board").iterdir()
     assert curves(folder)["train/loss"] == [(1, 1.0), (2, 1.0), (3, 2.0), (4, 2.0), (5, 2.0), (6, 2.0)]
 
 
+@pytest.mark.usefixtures("tiny_home")
 def test_a_result_that_was_there_before_is_logged_where_nothing_is(tmp_path: Path) -> None:
     path = tmp_path / "result.json"
     from tests.made_up import result

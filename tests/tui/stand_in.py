@@ -99,6 +99,11 @@ def run(method: str, path: str) -> dict[str, Any]:
     }
 
 
+def method_of(path: str | None, method: str = "ilora") -> str:
+    """Whose run a path is; without a run SASRec answers."""
+    return "lora" if path == LORA else method if path else "sasrec"
+
+
 def answers(
     request: Request,
     runs: bool = True,
@@ -107,6 +112,8 @@ def answers(
     gated: bool = True,
     layers: int = 0,
     demo: bool = False,
+    encoder: str = "sasrec",
+    opened_method: str = "ilora",
 ) -> list[Event]:
     """What an engine says to a request."""
     number = request.request
@@ -119,10 +126,19 @@ def answers(
         case Fetch():
             return [Fetching("made-up", "example.org", 2_000_000, 4_924_029), Fetched(number, ["made-up"])]
         case Open():
-            chosen = "lora" if request.run == LORA else method if request.run else "sasrec"
-            return opened(number, request.run, chosen)
+            return opened(number, request.run, method_of(request.run, method))
         case Rank():
-            return [ranked(number, request.asked(), gated, 0.0 if gated else 0.04, layers)]
+            return [
+                ranked(
+                    number,
+                    request.asked(),
+                    gated,
+                    0.0 if gated else 0.04,
+                    layers,
+                    opened_method,
+                    encoder,
+                )
+            ]
         case Why():
             history = request.asked().history
             changes = [0.4 - 0.15 * place for place in range(len(history))]
@@ -170,7 +186,7 @@ def opened(number: int, path: str | None, method: str) -> list[Event]:
     return [
         Opened(
             number, path, method, "made-up", "Made up", "film", "paper", 0, "made-up-135M",
-            EXPERTS if gated else 0, FILMS, USERS, {"spread": {"HR@1": 0.45}}, 1.0,
+            EXPERTS if gated else 0, 3, 10, FILMS, USERS, {"spread": {"HR@1": 0.45}}, 1.0,
         ),
         ItemsListed(number, 0, TITLES[:half], years[:half], tags[:half]),
         ItemsListed(number, half, TITLES[half:], years[half:], tags[half:]),
@@ -190,7 +206,15 @@ def by_layer(weights: list[float], layers: int) -> list[list[float]] | None:
     return rows or None
 
 
-def ranked(number: int, asked: Question, gated: bool = True, twist: float = 0, layers: int = 0) -> Ranked:
+def ranked(
+    number: int,
+    asked: Question,
+    gated: bool = True,
+    twist: float = 0,
+    layers: int = 0,
+    method: str = "ilora",
+    encoder: str = "sasrec",
+) -> Ranked:
     """A ranking that depends on the history and the weights, so that every edit shows."""
     target = None
     if asked.user is not None and asked.position is not None:
@@ -211,6 +235,8 @@ def ranked(number: int, asked: Question, gated: bool = True, twist: float = 0, l
     other = sorted(candidates)
     return Ranked(
         request=number,
+        method=method,
+        encoder=encoder,
         user=asked.user,
         position=asked.position,
         source=asked.source,
@@ -222,9 +248,9 @@ def ranked(number: int, asked: Question, gated: bool = True, twist: float = 0, l
         scores=[score(item) for item in items],
         encoder_scores=[-float(item) for item in items],
         ranks={
-            "ilora": list(range(1, len(items) + 1)),
-            "sasrec": [other.index(item) + 1 for item in items],
+            encoder: [other.index(item) + 1 for item in items],
             "popularity": [len(items) - other.index(item) for item in items],
+            method: list(range(1, len(items) + 1)),
         },
         target_place=33 if asked.source == CATALOGUE else None,
         milliseconds=84.0,
@@ -247,6 +273,7 @@ class StandIn:
         self.held: tuple[type[Request], ...] = ()
         self.waiting: list[Request] = []
         self.gated = True
+        self.opened_method = "ilora"
 
     async def start(self) -> None:
         self.alive = True
@@ -266,7 +293,9 @@ class StandIn:
     def answer(self, request: Request) -> None:
         if isinstance(request, Open):
             self.gated = request.run not in (None, LORA)
-        for event in answers(request, gated=self.gated, **self.options):
+            self.opened_method = method_of(request.run, self.options.get("method", "ilora"))
+        named = {"gated": self.gated, "opened_method": self.opened_method}
+        for event in answers(request, **named, **self.options):
             self.say(event.to_json())
 
     def say(self, line: str) -> None:
@@ -279,7 +308,7 @@ class StandIn:
 
 
 def with_options(**options: Any) -> type[StandIn]:
-    """A stand-in on another machine: `runs`, `cached`, `method`, `demo`."""
+    """A stand-in on another machine: `runs`, `cached`, `method`, `demo`, `encoder`."""
     return type("StandIn", (StandIn,), {"options": options})
 
 

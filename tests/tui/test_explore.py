@@ -18,7 +18,7 @@ from ilora_app.tui.widgets.rank_curve import RankCurve
 from ilora_app.tui.widgets.ranking import TARGET, RankingList
 from ilora_app.tui.widgets.users import UserList
 from tests.tui.conftest import Drive, settle, text_of
-from tests.tui.stand_in import USERS, life
+from tests.tui.stand_in import USERS, life, with_options
 
 
 def scene(app: Any) -> Scene:
@@ -279,8 +279,6 @@ async def test_no_size_and_no_moment_of_resizing_breaks_it(drive: Drive) -> None
 
 
 async def test_without_a_run_sasrec_ranks_and_the_key_to_train_is_named(drive: Drive) -> None:
-    from tests.tui.stand_in import with_options
-
     async with drive(engine=with_options(runs=False)) as (app, pilot):
         await settle(pilot)
         shown = text_of(app)
@@ -345,8 +343,6 @@ async def test_an_experts_words_are_never_cut_in_the_middle(drive: Drive, width:
 
 
 async def test_gates_of_every_layer_are_a_heat_map_until_somebody_sets_the_weights(drive: Drive) -> None:
-    from tests.tui.stand_in import with_options
-
     async with drive(engine=with_options(layers=10)) as (app, pilot):
         panel = app.screen.query_one(GatePanel)
         head, *lines = panel.render().plain.splitlines()
@@ -393,6 +389,49 @@ async def test_a_replay_draws_the_targets_rank_along_the_life(
         await pilot.press("p")
         await settle(pilot)
         assert not curve.display
+
+
+async def test_a_replay_draws_and_names_the_encoder_that_the_gate_reads(
+    drive: Drive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a GRU4Rec behind the gate, its ranks are drawn under its name, and not the method's own."""
+    monkeypatch.setattr("ilora_app.tui.screens.explore.REPLAY_SECONDS", 0.01)
+    async with drive(engine=with_options(encoder="gru4rec")) as (app, pilot):
+        await pilot.press("p")
+        for _ in range(60):
+            await pilot.pause(0.03)
+            if app.screen.paused:
+                break
+        await settle(pilot)
+        steps, trail = app.screen.query_one(RankCurve).steps, scene(app).trail
+        assert len(steps) == len(trail) > 3
+        for step, ranked in zip(steps, trail, strict=True):
+            assert step.encoder == ranked.ranks["gru4rec"][ranked.items.index(ranked.target)]
+        mean = sum(step.encoder for step in steps) / len(steps)
+        assert f"GRU4Rec {mean:.1f}" in text_of(app)
+        assert "SASRec" not in text_of(app)
+
+
+async def test_an_encoder_beside_itself_is_drawn_once(drive: Drive, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ilora_app.tui.screens.explore.REPLAY_SECONDS", 0.01)
+    async with drive(engine=with_options(runs=False)) as (app, pilot):
+        await pilot.press("p")
+        for _ in range(60):
+            await pilot.pause(0.03)
+            if app.screen.paused:
+                break
+        await settle(pilot)
+        shown = text_of(app)
+        assert "mean so far: SASRec" in shown
+        assert "┄" not in shown
+
+
+async def test_a_target_that_the_encoder_did_not_find_is_placed_by_the_encoders_name(drive: Drive) -> None:
+    async with drive(engine=with_options(encoder="caser")) as (app, pilot):
+        app.screen.query_one(RankingList).focus()
+        await pilot.press("c")
+        await settle(pilot)
+        assert "Caser's place 33" in str(app.screen.query_one(RankingList).border_subtitle)
 
 
 async def test_a_deleted_run_folder_is_told_once_and_the_answers_go_on(drive: Drive) -> None:

@@ -6,15 +6,16 @@ import pytest
 
 from core.serving.protocol import BENCHMARK, CATALOGUE, Question
 from ilora_app.tui.state.explore_state import Scene
-from ilora_app.tui.state.run_data import User
-from tests.tui.stand_in import ranked
+from ilora_app.tui.state.run_data import User, World
+from tests.tui.stand_in import opened, ranked
 
+WORLD = World(opened=opened(1, None, "ilora")[0])  # type: ignore[arg-type]
 USER = User("1", "test", list(range(100, 120)), list(range(20)))
 
 
 @pytest.fixture
 def scene() -> Scene:
-    made = Scene()
+    made = Scene(WORLD)
     made.choose(User("2", "test", [5, 9, 2, 14, 7, 30, 21, 44], list(range(8))))
     return made
 
@@ -24,14 +25,14 @@ def answer(scene: Scene) -> None:
 
 
 def test_it_looks_at_the_last_target_and_at_most_ten_items_before_it() -> None:
-    scene = Scene()
+    scene = Scene(WORLD)
     scene.choose(USER)
     assert scene.target == 119
     assert scene.history == list(range(109, 119))
 
 
 def test_a_position_too_early_or_too_late_becomes_the_nearest_one() -> None:
-    scene = Scene()
+    scene = Scene(WORLD)
     scene.choose(USER, 0)
     assert scene.position == 3
     scene.choose(USER, 99)
@@ -55,7 +56,7 @@ def test_edits_change_what_is_asked_and_reset_takes_them_back(scene: Scene) -> N
 
 
 def test_ten_items_are_the_most_and_the_oldest_makes_way() -> None:
-    scene = Scene()
+    scene = Scene(WORLD)
     scene.choose(USER)
     scene.add(1)
     assert scene.history == [*range(110, 119), 1]
@@ -84,7 +85,7 @@ def test_movement_is_measured_against_the_unedited_answer(scene: Scene) -> None:
 
 
 def test_a_taste_of_ones_own_asks_the_catalogue_only() -> None:
-    scene = Scene()
+    scene = Scene(WORLD)
     scene.start_own()
     assert scene.source == CATALOGUE
     assert not scene.switch_source()

@@ -13,9 +13,11 @@ from typing import Any
 
 from core.assets import spec
 from core.data.card_files import list_cards, own_cards, parse_card
-from core.data.cards import CardSource, DatasetCard, Expected, Licence, PaperSplit, Prompts, Rules
+from core.data.cards import CardSource, DatasetCard, Expected, Licence, PaperSplit, Prompts
+from core.data.own.choosing import advised
 from core.data.own.guessing import Guess, stored_name
-from core.data.reading.interactions import count, read_parts
+from core.data.reading.interactions import Interactions, count, read_parts
+from core.data.reading.lines import BrokenLine
 from core.data.samples import CANDIDATES, make_samples
 from core.data.types import Dataset
 from core.errors import DataError, InputError
@@ -36,10 +38,17 @@ class Added:
     path: Path
     """Where the card is."""
     dataset: Dataset
+    left_out: int = 0
+    """Interactions with items that are not listed."""
 
 
 def add_dataset(
-    name: str, guess: Guess, noun: str = "item", min_rating: float | None = None, seed: int = 0
+    name: str,
+    guess: Guess,
+    noun: str = "item",
+    min_rating: float | None = None,
+    seed: int = 0,
+    drop_unlisted: bool = False,
 ) -> Added:
     """Writes the card of somebody's own files.
 
@@ -49,23 +58,51 @@ def add_dataset(
         noun: what one item is, such as "book".
         min_rating: interactions rated below only count as seen.
         seed: of the division of users 8:1:1, where there are at least ten.
+        drop_unlisted: leave out interactions with items that the items' file does not list.
 
     Raises:
         InputError: the name is taken or cannot be used.
         DataError: a file cannot be read, or does not make a single case; names file and line.
     """
     check_name(name)
-    card = _card(name, guess, noun, min_rating)
-    (source,) = card.sources
-    files = {stored_name(path): path for path in guess.paths}
-    dataset, interactions = read_parts(card, source, files)
+    if drop_unlisted:
+        guess = dataclasses.replace(guess, rules=dataclasses.replace(guess.rules, unlisted="drop"))
+    with advised():
+        card, dataset, interactions = _read(name, guess, noun, min_rating)
     split = _split(guess, dataset, seed)
     card = dataclasses.replace(card, expected=count(dataset, interactions), split=split)
     _check_usable(card, dataset)
     text = to_toml(card)
+    if text.encode("utf-8", "replace").decode() != text:
+        raise DataError(f"the name of a file or column of {name} is no text", "use plain letters for names")
     if parse_card(text, f"{name}.toml") != card:
         raise DataError(f"the card of {name} cannot be written", "use plain letters for columns and names")
-    return Added(card, atomic_write(own_cards() / f"{name}.toml", text), dataset)
+    path = own_cards() / f"{name}.toml"
+    try:
+        atomic_write(path, text)
+    except OSError as error:
+        raise InputError(
+            f"the card cannot be written: {path}: {error.strerror or error}",
+            f"free some space, or set {spec.HOME_VARIABLE} to a folder that can be written",
+        ) from error
+    return Added(card, path, dataset, interactions.left_out)
+
+
+def _read(
+    name: str, guess: Guess, noun: str, min_rating: float | None
+) -> tuple[DatasetCard, Dataset, Interactions]:
+    """The card and what its files hold; times that turn out to have fractions are read as such."""
+    card = _card(name, guess, noun, min_rating)
+    (source,) = card.sources
+    files = {stored_name(path): path for path in guess.paths}
+    try:
+        return card, *read_parts(card, source, files)
+    except BrokenLine as error:
+        table = guess.interactions
+        if error.about != "time" or table is None or table.time_format != "seconds":
+            raise
+    wider = dataclasses.replace(guess, interactions=dataclasses.replace(table, time_format="decimal"))
+    return _read(name, wider, noun, min_rating)
 
 
 def remove_dataset(name: str) -> Path:
@@ -123,7 +160,7 @@ def _card(name: str, guess: Guess, noun: str, min_rating: float | None) -> Datas
         noun=noun,
         licence=Licence("your own", folder.as_uri(), "Yours to decide."),
         sources=(CardSource("your files", "local", files, guess.items, guess.interactions, guess.windows),),
-        rules=Rules(min_rating=min_rating),
+        rules=dataclasses.replace(guess.rules, min_rating=min_rating),
         expected=Expected(1, 1, 1, 1),
         prompts=Prompts(
             history="This user chose:",

@@ -1,346 +1,278 @@
-"""Guesses how somebody's own files are laid out: format, separator, header, and which column is what."""
+"""Guesses how somebody's own files are laid out: which column is what, and which id joins the two files."""
 
 from __future__ import annotations
 
-import csv
-import re
+import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
-from core.data.cards import Titles
-from core.data.reading.columns import read_parquet
-from core.data.reading.lines import NUMBER, date_seconds, decimal_seconds, whole_seconds
-from core.data.reading.pickles import read_frame
-from core.data.reading.windows import COLUMNS as WINDOW_COLUMNS
-from core.data.tables import Column, InteractionsTable, ItemsTable, WindowsTable
-from core.errors import DataError, InputError
+from core.data import times
+from core.data.cards import Rules, Titles
+from core.data.own import layouts, sniffing
+from core.data.own.choosing import KNOWN_NAMES, NAMES, OPTIONS, advised, first_named, given_place, required
+from core.data.own.dating import time_column, time_format
+from core.data.own.layouts import FOLDERS, Guess, Known, stored_name
+from core.data.own.looking import Look, Said, look_at
+from core.data.reading.impressions import is_shown
+from core.data.reading.lines import plain_ids
+from core.data.tables import InteractionsTable, ItemsTable
+from core.errors import InputError
 
-SAMPLE = 200
-"""Lines that are looked at."""
-_SEPARATORS = ("\t", "::", ",", "|", ";")
-_NAMES = {
-    "user": "userid user uid username customerid customer reviewerid visitorid sessionid session listenerid",
-    "item": "itemid item iid movieid movie productid product asin parentasin isbn artistid artist trackid "
-    "songid bookid gameid appid businessid articleid newsid id",
-    "rating": "rating ratings score stars overall overallrating bookrating",
-    "timestamp": "timestamp time date datetime ts unixreviewtime reviewtime createdat created",
-    "title": "title name itemname itemtitle movietitle productname producttitle titles booktitle artistname "
-    "artist",
-}
-"""What columns are called, likeliest first."""
-_OPTIONS = {"user": "--user-column", "item": "--item-column", "id": "--id-column", "title": "--title-column"}
+__all__ = ["Guess", "guess", "stored_name"]
 
-
-@dataclass(frozen=True)
-class Guess:
-    """A layout, and the files that have it."""
-
-    paths: tuple[Path, ...]
-    items: ItemsTable
-    interactions: InteractionsTable | None = None
-    windows: WindowsTable | None = None
-    titles: Titles = field(default_factory=Titles)
-    kind: str = ""
-    """What it was taken for, in words."""
+_NEWS = (8, 5)  # columns of MIND's news, and which of them holds an address
 
 
 def guess(
-    interactions: Path, items: Path | None, given: Mapping[str, str], encoding: str | None = None
+    interactions: Path,
+    items: Path | None,
+    given: Mapping[str, str],
+    encoding: str | None = None,
+    said: Said | None = None,
 ) -> Guess:
     """The layout of two files, or of one folder that has both.
 
     Args:
-        interactions: a file, or a folder of MovieLens, RecBole or LLaRA.
-        items: the items' file; not needed for a folder.
-        given: columns named by the user: user, item, rating, timestamp, id, title.
+        interactions: a file, or a folder of a known data set.
+        items: the items' file; not with a folder.
+        given: columns named by the user: user, item, rating, timestamp, id, title; and `time_format`.
         encoding: the text's encoding where it is not the usual one.
+        said: how the text is written, where it is not found out.
 
     Raises:
-        InputError: a file is not there, or a column cannot be guessed.
+        InputError: a file is not there, a column cannot be guessed, or an option does not fit.
         DataError: a file cannot be read.
     """
+    said = dataclasses.replace(said or Said(), **({"encoding": encoding} if encoding else {}))
     for path in (interactions, *([items] if items else [])):
         if not path.exists():
             raise InputError(f"no such file: {path}", "check the path")
     if interactions.is_dir():
-        return _folder(interactions)
+        if items is not None:
+            raise InputError("--items does not go with a folder", "name two files, or the folder alone")
+        with advised():
+            return _folder(interactions, given, said)
     if items is None or items.is_dir():
         raise InputError("--items is missing", "name the file that has the items' ids and titles")
-    return Guess(
-        (interactions, items),
-        _items(items, given, encoding),
-        _interactions(interactions, given, encoding),
-        kind="two files",
-    )
+    with advised():
+        return _two_files(interactions, items, given, said)
 
 
-# --- folders of known data sets --------------------------------------------------------------------------
-
-
-def _folder(folder: Path) -> Guess:
-    for names, layout in _FOLDERS.items():
+def _folder(folder: Path, given: Mapping[str, str], said: Said) -> Guess:
+    for names, layout in FOLDERS.items():
         if all((folder / name).is_file() for name in names):
-            return layout(folder, names)
-    found = [sorted(folder.glob(f"*.{kind}")) for kind in ("inter", "item")]
-    if all(len(paths) == 1 for paths in found):
-        interactions, items = found[0][0], found[1][0]
-        return Guess(
-            (interactions, items),
-            _items(items, {}, None),
-            _interactions(interactions, {}, None),
-            kind="RecBole",
-        )
-    known = "; ".join(" and ".join(names) for names in _FOLDERS)
+            found = layout(folder, names)
+            if not given and not said.names():
+                return found
+            if found.interactions is None:
+                raise InputError(f"a folder of {found.kind} files takes no options", "leave them out")
+            asked = _two_files(folder / names[0], folder / names[1], given, said)
+            return dataclasses.replace(asked, titles=found.titles, kind=found.kind)
+    pair = layouts.pair_in(folder)
+    if pair is not None:
+        asked = _two_files(*pair, given, said)
+        return dataclasses.replace(asked, kind="RecBole") if pair[0].suffix == ".inter" else asked
+    known = "; ".join(" and ".join(names) for names in (*FOLDERS, *layouts.PAIRS))
     raise InputError(
         f"{folder} is no folder of a known kind",
-        f"known: {known}; one .inter and one .item; or name two files",
+        f"known: {known}; one .inter and one .item; X and meta_X of Amazon; or name two files",
     )
 
 
-def _ml_100k(folder: Path, names: Sequence[str]) -> Guess:
+def _two_files(interactions: Path, items: Path, given: Mapping[str, str], said: Said) -> Guess:
+    acts = look_at(interactions, said, "interactions", KNOWN_NAMES)
+    things = look_at(items, said, "items", KNOWN_NAMES)
+    if said.separator and said.separator not in (acts.separator, things.separator):
+        raise InputError(
+            f"{said.separator!r} is not between the columns of either file", "leave --separator out"
+        )
+    if not acts.header and not given and (shown := _shown_column(acts)) is not None:
+        return _impressions(acts, things, shown)
+    known = _known(acts, things)
+    table, notes = _interactions(acts, things, given)
+    item = _item_table(acts, things, given, acts.place(table.item))
     return Guess(
-        tuple(folder / name for name in names),
-        ItemsTable("u.item", id=0, title=1, separator="|", encoding="latin-1"),
-        InteractionsTable("u.data", user=0, item=1, rating=2, timestamp=3),
-        titles=Titles(style="trailing-article"),
-        kind="MovieLens-100K",
-    )
-
-
-def _ml_dat(folder: Path, names: Sequence[str]) -> Guess:
-    return Guess(
-        tuple(folder / name for name in names),
-        ItemsTable(
-            "movies.dat",
-            id=0,
-            title=1,
-            tags=2,
-            tag_separator="|",
-            separator="::",
-            encoding=_encoding(folder / "movies.dat"),
-        ),
-        InteractionsTable("ratings.dat", user=0, item=1, rating=2, timestamp=3, separator="::"),
-        titles=Titles(style="trailing-article"),
-        kind="MovieLens (.dat)",
-    )
-
-
-def _ml_csv(folder: Path, names: Sequence[str]) -> Guess:
-    return Guess(
-        tuple(folder / name for name in names),
-        ItemsTable(
-            "movies.csv",
-            id="movieId",
-            title="title",
-            tags="genres",
-            tag_separator="|",
-            separator=",",
-            header=True,
-            quoted=True,
-        ),
-        InteractionsTable(
-            "ratings.csv", "userId", "movieId", "rating", "timestamp", separator=",", header=True, quoted=True
-        ),
-        titles=Titles(style="trailing-article"),
-        kind="MovieLens (.csv)",
-    )
-
-
-def _llara(folder: Path, names: Sequence[str]) -> Guess:
-    train, validation, test, items = names
-    frame = read_frame((folder / train).read_bytes(), train, WINDOW_COLUMNS)
-    first = frame["seq"].iloc[0]
-    if not isinstance(first, list) or len(set(first)) != 1 or type(first[0]) is not int:
-        raise DataError(f"{train}, row 1: not a window of padding alone", "the first row shows the padding")
-    return Guess(
-        tuple(folder / name for name in names),
-        ItemsTable(items, id=0, title=1, separator="::"),
-        windows=WindowsTable(train, validation, test, first[0]),
-        kind="LLaRA",
-    )
-
-
-_FOLDERS = {
-    ("u.data", "u.item"): _ml_100k,
-    ("ratings.dat", "movies.dat"): _ml_dat,
-    ("ratings.csv", "movies.csv"): _ml_csv,
-    ("train_data.df", "Val_data.df", "Test_data.df", "id2name.txt"): _llara,
-}
-
-
-# --- single files ----------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Look:
-    """The first lines of a file."""
-
-    path: Path
-    rows: list[list[str]]
-    separator: str
-    header: bool
-    quoted: bool
-    encoding: str
-    format: str = "text"
-
-    @property
-    def names(self) -> list[str]:
-        return self.rows[0] if self.header else []
-
-    @property
-    def data(self) -> list[list[str]]:
-        return self.rows[1:] if self.header else self.rows
-
-
-def _interactions(path: Path, given: Mapping[str, str], encoding: str | None) -> InteractionsTable:
-    look = _look(path, encoding)
-    columns = {name: _column(look, name, given.get(name)) for name in ("user", "item", "rating", "timestamp")}
-    user, item = _required(look, "user", columns), _required(look, "item", columns)
-    return InteractionsTable(
-        stored_name(path),
-        user,
+        (interactions, items),
         item,
-        columns["rating"],
-        columns["timestamp"],
-        time_format=_time_format(look, columns["timestamp"]),
-        separator=look.separator,
-        header=look.header,
-        quoted=look.quoted,
-        encoding=look.encoding,
-        format=look.format,
+        table,
+        titles=known.titles if known else Titles(),
+        kind=known.kind if known else "two files",
+        rules=known.rules if known else Rules(),
+        notes=notes,
     )
 
 
-def _items(path: Path, given: Mapping[str, str], encoding: str | None) -> ItemsTable:
-    look = _look(path, encoding)
-    columns = {
-        "id": _column(look, "item", given.get("id"), places={2: 0}),
-        "title": _column(look, "title", given.get("title"), places={2: 1}),
+def _known(acts: Look, things: Look) -> Known | None:
+    names = [frozenset(map(sniffing.plain_name, look.names)) for look in (acts, things)]
+    return layouts.known_by(names[0], names[1])
+
+
+# --- interactions ----------------------------------------------------------------------------------------
+
+
+def _interactions(
+    acts: Look, things: Look, given: Mapping[str, str]
+) -> tuple[InteractionsTable, tuple[str, ...]]:
+    places: dict[str, int | None] = {
+        what: given_place(acts, given[what], OPTIONS.get(what, "--rating-column"))
+        for what in ("user", "item", "rating", "timestamp")
+        if what in given
     }
+    taken = {place for place in places.values() if place is not None}
+    if "timestamp" not in places:
+        places["timestamp"] = time_column(acts, taken)
+        taken |= {places["timestamp"]} if places["timestamp"] is not None else set()
+    if "item" not in places:
+        places["item"] = _joining(acts, things, given, taken)[0]
+        taken |= {places["item"]} if places["item"] is not None else set()
+    if "user" not in places:
+        places["user"] = first_named(acts, "user", taken) if acts.named else _first_free(acts, taken)
+        taken |= {places["user"]} if places["user"] is not None else set()
+    if "rating" not in places:
+        places["rating"] = _rating(acts, taken)
+    user, item = required(acts, "user", places["user"]), required(acts, "item", places["item"])
+    rating, moment = places["rating"], places["timestamp"]
+    table = InteractionsTable(
+        stored_name(acts.path),
+        acts.name(user),
+        acts.name(item),
+        None if rating is None else acts.name(rating),
+        None if moment is None else acts.name(moment),
+        time_format="seconds" if moment is None else time_format(acts, moment, given.get("time_format")),
+        **acts.written(),
+    )
+    if moment is not None:
+        return table, ()
+    return table, (f"{acts.path.name} has no times: the order of its lines is taken as the order in time",)
+
+
+def _first_free(look: Look, taken: set[int]) -> int | None:
+    return next((place for place in look.columns if place not in taken), None)
+
+
+def _rating(look: Look, taken: set[int]) -> int | None:
+    """A column of numbers that is named so, or else the first one left."""
+    place = first_named(look, "rating", taken) if look.named else _first_free(look, taken)
+    if place is None:
+        return None
+    values = look.values(place)
+    numbers = sum(times.NUMBER.fullmatch(value.replace(",", ".")) is not None for value in values)
+    return place if numbers >= 0.8 * len(values) and values else None
+
+
+# --- items, and what joins the files ---------------------------------------------------------------------
+
+
+def _item_table(acts: Look, things: Look, given: Mapping[str, str], item: int) -> ItemsTable:
+    if "id" in given:
+        id_place = given_place(things, given["id"], "--id-column")
+    else:
+        id_place = _joining(acts, things, given, set(), item)[1]
+    if "title" in given:
+        title = given_place(things, given["title"], "--title-column")
+    elif things.named:
+        title = first_named(things, "title", {id_place} if id_place is not None else set())
+        title = first_named(things, "title", set()) if title is None else title
+    else:
+        title = _unnamed_title(things, id_place)
     return ItemsTable(
-        stored_name(path),
-        id=_required(look, "id", columns),
-        title=_required(look, "title", columns),
-        separator=look.separator,
-        header=look.header,
-        quoted=look.quoted,
-        encoding=look.encoding,
-        format=look.format,
+        stored_name(things.path),
+        id=things.name(required(things, "id", id_place)),
+        title=things.name(required(things, "title", title)),
+        **things.written(),
     )
 
 
-def _look(path: Path, encoding: str | None) -> _Look:
-    try:
-        if path.suffix == ".parquet":
-            frame = read_parquet(path.read_bytes(), path.name)
-            rows = [[str(value) for value in row] for row in frame.head(SAMPLE).itertuples(index=False)]
-            return _Look(path, [list(map(str, frame.columns)), *rows], "\t", True, False, "utf-8", "parquet")
-        with path.open("rb") as handle:
-            content = b"".join(handle.readline(1 << 16) for _ in range(SAMPLE))
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})", "check the path") from error
-    text = content.decode(encoding or "utf-8", errors="replace").removeprefix("\ufeff")
-    lines = [line for line in text.splitlines() if line]
-    if not lines:
-        raise DataError(f"{path.name} is empty", "it was cut off, or is the wrong file")
-    separator = max(_SEPARATORS, key=lambda mark: (mark in lines[0]) * (100 - _SEPARATORS.index(mark)))
-    if separator not in lines[0]:
-        raise DataError(f"{path.name}, line 1: no tab, comma, |, ; or :: between columns", "is it a table?")
-    quoted = separator != "::" and '"' in text
-    if len(separator) > 1:
-        rows = [line.split(separator) for line in lines]
-    else:
-        quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
-        rows = list(csv.reader(lines, delimiter=separator, quoting=quoting))
-    return _Look(path, rows, separator, _has_header(rows), quoted, encoding or "utf-8")
+def _unnamed_title(things: Look, id_place: int | None) -> int | None:
+    """Without names, the title is the first column after the id; MIND's news have two of kinds before it."""
+    addresses = things.values(_NEWS[1])[:9] if len(things.columns) == _NEWS[0] else []
+    if addresses and all(value.startswith("http") for value in addresses):
+        return 3
+    return next((place for place in things.columns if place != id_place), None)
 
 
-def _has_header(rows: Sequence[Sequence[str]]) -> bool:
-    """Whether the first line names columns: no number in it, and a known name, or numbers below it."""
-    known = {name for names in _NAMES.values() for name in names.split()}
-    if any(NUMBER.fullmatch(field.strip()) for field in rows[0]):
-        return False
-    below = any(NUMBER.fullmatch(field.strip()) for row in rows[1:2] for field in row)
-    return below or any(_plain(field) in known for field in rows[0])
+def _joining(
+    acts: Look, things: Look, given: Mapping[str, str], taken: set[int], item: int | None = None
+) -> tuple[int | None, int | None]:
+    """The item's id in the interactions and in the items' file: the pair whose values agree best.
 
-
-def _plain(name: str) -> str:
-    """A column's name without capitals, marks, and RecBole's type after the colon."""
-    return re.sub("[^a-z0-9]", "", name.partition(":")[0].lower())
-
-
-def _column(
-    look: _Look, what: str, given: str | None, places: Mapping[int, int] | None = None
-) -> Column | None:
-    """The column as given, or the likeliest one, or None."""
-    if given is not None:
-        return _given(look, given)
-    if look.header:
-        plain = [_plain(name) for name in look.names]
-        place = next((plain.index(name) for name in _NAMES[what].split() if name in plain), None)
-        return None if place is None else look.names[place]
-    width = len(look.rows[0])
-    if places is not None:
-        return places[2] if width >= 2 else None
-    third = "timestamp" if width == 3 and _looks_like_time(look.rows) else "rating"
-    order = {"user": 0, "item": 1, third: 2} | ({"timestamp": 3} if width > 3 else {})
-    place = order.get(what)
-    return place if place is not None and place < width else None
-
-
-def _given(look: _Look, given: str) -> Column:
-    if look.header:
-        if given not in look.names:
-            raise InputError(
-                f"{look.path.name} has no column '{given}'", f"it has: {', '.join(look.names)[:200]}"
+    Among pairs that agree alike, the one with the same name in both files; then the likelier name.
+    """
+    items = [item] if item is not None else _item_places(acts, things, taken)
+    said = given_place(things, given["id"], "--id-column") if "id" in given else None
+    ids = _id_places(things, acts, items) if said is None else [said]
+    if len(items) * len(ids) <= 1:
+        return (items[0] if items else None), (ids[0] if ids else None)
+    listed = {place: frozenset(plain_ids(list(things.whole(place)))) for place in ids}
+    ranked = []
+    for first, left in enumerate(items):
+        values = plain_ids(acts.values(left))
+        for second, right in enumerate(ids):
+            share = sum(value in listed[right] for value in values) / max(1, len(values))
+            ranked.append(
+                (round(share, 2), _same_name(acts, left, things, right), -first, -second, left, right)
             )
-        return given
-    if not given.isdecimal() or int(given) >= len(look.rows[0]):
-        raise InputError(
-            f"{look.path.name} has no column '{given}'",
-            f"it has no header: give a place from 0 to {len(look.rows[0]) - 1}",
-        )
-    return int(given)
+    best = max(ranked)
+    return best[4], best[5]
 
 
-def _looks_like_time(rows: Sequence[Sequence[str]]) -> bool:
-    values = [row[2].strip() for row in rows if len(row) > 2]
-    return all((whole_seconds(value) or 0) > 10**6 or date_seconds(value) is not None for value in values)
+def _item_places(acts: Look, things: Look, taken: set[int]) -> list[int]:
+    """Columns that may hold the item's id, likeliest first."""
+    free = [place for place in acts.columns if place not in taken]
+    if not acts.named:
+        return [*free[1:], *free[:1]]
+    plain = {sniffing.plain_name(acts.names[place]): place for place in reversed(free)}
+    found = [plain[name] for name in NAMES["item"].split() if name in plain]
+    if len(found) > 1 and found[-1] == plain.get("id"):
+        found.pop()  # the number of the line
+    if found:
+        return found
+    theirs = {sniffing.plain_name(name) for name in things.names}
+    others = set(NAMES["user"].split()) | set(NAMES["rating"].split()) | set(NAMES["title"].split())
+    return [place for name, place in plain.items() if name in theirs and name and name not in others]
 
 
-def _required(look: _Look, what: str, columns: Mapping[str, Column | None]) -> Column:
-    column = columns[what]
-    if column is None:
-        names = ", ".join(look.names or map(str, range(len(look.rows[0]))))[:200]
-        raise InputError(
-            f"{look.path.name}: which column is the {what}?",
-            f"say it with {_OPTIONS[what]}; there are: {names}",
-        )
-    return column
+def _id_places(things: Look, acts: Look, items: Sequence[int]) -> list[int]:
+    """Columns of the items' file that may hold the id, likeliest first."""
+    if not things.named:
+        return things.columns[:2] if len(things.columns) > 2 else things.columns[:1]
+    plain = {sniffing.plain_name(things.names[place]): place for place in reversed(things.columns)}
+    found = [plain[name] for name in NAMES["item"].split() if name in plain]
+    shared = [
+        place for place in things.columns if any(_same_name(acts, item, things, place) for item in items)
+    ]
+    return list(dict.fromkeys([*found, *shared]))
 
 
-def _time_format(look: _Look, column: Column | None) -> str:
-    if column is None or look.format == "parquet":
-        return "seconds" if column is None else "decimal"
-    place = look.names.index(column) if isinstance(column, str) else column
-    values = [row[place].strip() for row in look.data if len(row) > place]
-    for form, reader in (("seconds", whole_seconds), ("decimal", decimal_seconds), ("date", date_seconds)):
-        if values and all(reader(value) is not None for value in values):
-            return form
-    return "seconds"  # reading the file will name the line that is wrong
+def _same_name(acts: Look, left: int, things: Look, right: int) -> bool:
+    if not (acts.named and things.named):
+        return False
+    return sniffing.plain_name(acts.names[left]) == sniffing.plain_name(things.names[right])
 
 
-def stored_name(path: Path) -> str:
-    """What a file is called in the cache: its name without unusual letters."""
-    return re.sub("[^A-Za-z0-9._-]", "-", path.name).lstrip(".-") or "file"
+# --- MIND ------------------------------------------------------------------------------------------------
 
 
-def _encoding(path: Path) -> str:
-    """The encoding of a file that exists in both."""
-    try:
-        path.read_bytes().decode()
-    except UnicodeDecodeError:
-        return "latin-1"
-    return "utf-8"
+def _shown_column(acts: Look) -> int | None:
+    """The column of shown items, where it is MIND's file of behaviours."""
+    if len(acts.columns) != 5 or not acts.data:
+        return None
+    return 4 if all(is_shown(row[4]) for row in acts.data) else None
+
+
+def _impressions(acts: Look, things: Look, shown: int) -> Guess:
+    table = InteractionsTable(
+        stored_name(acts.path),
+        user=1,
+        item=shown,
+        timestamp=2,
+        history=3,
+        time_format=time_format(acts, 2, "%m/%d/%Y %I:%M:%S %p"),
+        separator=acts.separator,
+        encoding=acts.encoding,
+        format="impressions",
+    )
+    written = things.written() | {"quoted": False, "escaped": False}
+    title = things.name(required(things, "title", _unnamed_title(things, 0)))
+    item = ItemsTable(stored_name(things.path), id=things.name(0), title=title, **written)
+    return Guess((acts.path, things.path), item, table, kind="MIND", rules=Rules(unlisted="drop"))

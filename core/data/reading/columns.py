@@ -6,6 +6,7 @@ careful reader, which goes line by line and names the one that is broken.
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import re
 from collections.abc import Sequence
@@ -15,17 +16,29 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from core.data.reading.lines import CONTROL, Lines, broken, date_seconds, decode, place_of, short
+from core.data import times
+from core.data.reading.bulk import even, unquoted
+from core.data.reading.impressions import read_clicks
+from core.data.reading.lines import (
+    CONTROL,
+    BrokenLine,
+    Lines,
+    broken,
+    place_of,
+    plain_ids,
+    short,
+    trimmed,
+    utf8,
+)
+from core.data.reading.parquet import read_parquet
 from core.data.reading.pickles import read_frame
 from core.data.tables import InteractionsTable
-from core.errors import DataError, InputError
+from core.errors import DataError
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Ints = npt.NDArray[np.int64]
-_CHUNK = 1 << 24  # bytes looked at together
-_LATEST = 10**18  # times of more digits are refused
 
 
 @dataclass(frozen=True)
@@ -49,13 +62,16 @@ class Columns:
     """Number of the first line with data, for messages."""
     word: str = "line"
     """What one entry is called in messages."""
+    lines: Ints | None = None  # (lines,)
+    """Number of each line with data, where they do not follow each other."""
 
     def __len__(self) -> int:
         return len(self.timestamps)
 
-    def broken(self, row: int, problem: str) -> DataError:
+    def broken(self, row: int, problem: str, about: str = "") -> BrokenLine:
         """The error to raise about an entry."""
-        return broken(self.file, self.first + row, problem, self.word)
+        line = self.first + row if self.lines is None else int(self.lines[row])
+        return broken(self.file, line, problem, self.word, about)
 
 
 def read_columns(content: bytes, table: InteractionsTable) -> Columns:
@@ -65,11 +81,21 @@ def read_columns(content: bytes, table: InteractionsTable) -> Columns:
         DataError: names the file and the line.
         InputError: it is a parquet file, and what reads these is not installed.
     """
+    found = _read(content, table)
+    return dataclasses.replace(found, users=_plain(found.users), items=_plain(found.items))
+
+
+def _read(content: bytes, table: InteractionsTable) -> Columns:
     if table.format == "text":
         return _fast(content, table) or _careful(content, table)
+    if table.format == "jsonl":
+        return _careful(content, table)
+    if table.format == "impressions":
+        return _clicked(content, table)
+    wanted = (table.user, table.item, table.rating, table.timestamp)
+    columns = [str(column) for column in wanted if column is not None]
     if table.format == "parquet":
-        return _of_frame(read_parquet(content, table.file), table)
-    columns = [str(column) for column in (table.user, table.item, table.timestamp) if column is not None]
+        return _of_frame(read_parquet(content, table.file, columns), table)
     return _of_frame(_exploded(read_frame(content, table.file, tuple(columns)), columns, table.file), table)
 
 
@@ -80,18 +106,40 @@ def code(values: Sequence[str]) -> Coded:
     return Coded(tuple(places), np.array(codes, np.int64))
 
 
+def _plain(column: Coded) -> Coded:
+    """Ids such as 9.0 as 9."""
+    ids = plain_ids(column.ids)
+    if ids is column.ids:
+        return column
+    merged = code(ids)
+    return Coded(merged.ids, merged.codes[column.codes])
+
+
 # --- text, line by line ----------------------------------------------------------------------------------
 
 
 def _careful(content: bytes, table: InteractionsTable) -> Columns:
     lines = Lines(content, table)
     users, items = lines.texts("user", table.user), lines.texts("item", table.item)
-    ratings, times = np.full(len(lines), np.nan), np.zeros(len(lines), np.int64)
+    ratings, seconds = np.full(len(lines), np.nan), np.zeros(len(lines), np.int64)
     if table.rating is not None:
         ratings = lines.numbers("rating", table.rating)
     if table.timestamp is not None:
-        times = lines.times("timestamp", table.timestamp, table.time_format)
-    return Columns(table.file, code(users), code(items), ratings, times, lines.first)
+        seconds = lines.times("timestamp", table.timestamp, table.time_format)
+    numbers = np.array(lines.lines, np.int64)
+    return Columns(table.file, code(users), code(items), ratings, seconds, lines=numbers)
+
+
+def _clicked(content: bytes, table: InteractionsTable) -> Columns:
+    clicks = read_clicks(content, table)
+    return Columns(
+        file=table.file,
+        users=code(clicks.users),
+        items=code(clicks.items),
+        ratings=np.full(len(clicks.items), np.nan),
+        timestamps=np.array(clicks.seconds, np.int64),
+        lines=np.array(clicks.lines, np.int64),
+    )
 
 
 # --- text, all at once -----------------------------------------------------------------------------------
@@ -99,13 +147,13 @@ def _careful(content: bytes, table: InteractionsTable) -> Columns:
 
 def _fast(content: bytes, table: InteractionsTable) -> Columns | None:
     """What the careful reader would return, or None where that takes a closer look."""
-    plain = _plain(content, table)
-    if plain is None:
+    bare = _bare(content, table)
+    if bare is None:
         return None
-    separator, head, body = plain
-    header = head.decode(table.encoding).split(separator) if table.header else []
+    separator, head, body = bare
+    header = head.decode().split(separator) if table.header else []
     width = len(header) if table.header else body.partition(b"\n")[0].count(separator.encode()) + 1
-    if not body or width < 2 or not _even(body, separator, width):
+    if not body or width < 2 or not even(body, separator, width):
         return None
     if re.search(rb"(\A|[\n" + re.escape(separator.encode()) + rb"])\s*\+", body):
         return None  # a signed number, which is no time for the careful reader
@@ -121,37 +169,29 @@ def _fast(content: bytes, table: InteractionsTable) -> Columns | None:
     return None if frame is None else _columns(frame, table, places)
 
 
-def _plain(content: bytes, table: InteractionsTable) -> tuple[str, bytes, bytes] | None:
+def _bare(content: bytes, table: InteractionsTable) -> tuple[str, bytes, bytes] | None:
     """Separator, header and body of a file whose every separator separates and every line end ends a line."""
-    if (table.quoted and b'"' in content) or b"\0" in content or not content.strip():
+    separator = table.separator
+    content = trimmed(utf8(content, table))
+    if b"\0" in content or (table.escaped and b"\\" in content):
         return None
-    if not content.isascii():
-        decode(content, table)
-    content = content.removeprefix(b"\xef\xbb\xbf") if table.encoding == "utf-8" else content
     if b"\r" in content:
         content = content.replace(b"\r\n", b"\n")
-    separator = table.separator
     if separator == "::" and b"\t" not in content:
         content, separator = content.replace(b"::", b"\t"), "\t"
     if b"\r" in content or len(separator) > 1 or not separator.isascii():
         return None
     if not content.endswith(b"\n"):
         content += b"\n"
+    if table.quoted and b'"' in content:
+        bare = unquoted(content, separator)
+        if bare is None:
+            return None
+        content = bare
     if not table.header:
         return separator, b"", content
     head, _, body = content.partition(b"\n")
     return separator, head, body
-
-
-def _even(body: bytes, separator: str, width: int) -> bool:
-    """Whether every line has `width` fields."""
-    buffer = np.frombuffer(body, np.uint8)
-    parts = [buffer[start : start + _CHUNK] for start in range(0, len(buffer), _CHUNK)]
-    marks = np.concatenate([part[(part == ord(separator)) | (part == 10)] for part in parts])
-    if len(marks) % width:
-        return False
-    rows = marks.reshape(-1, width)
-    return bool((rows[:, :-1] != 10).all() and (rows[:, -1] == 10).all())
 
 
 def _parsed(
@@ -159,7 +199,7 @@ def _parsed(
 ) -> pd.DataFrame | None:
     import pandas as pd
 
-    texts = {"user", "item"} | ({"timestamp"} if table.time_format == "date" else set())
+    texts = {"user", "item"} | ({"timestamp"} if table.time_format not in times.UNITS else set())
     try:
         return pd.read_csv(
             io.BytesIO(body),
@@ -168,7 +208,7 @@ def _parsed(
             names=list(range(width)),
             usecols=sorted(places.values()),
             dtype={place: object for name, place in places.items() if name in texts},
-            encoding=table.encoding,
+            encoding="utf-8",
             quoting=3,
             na_filter=False,
             skip_blank_lines=False,
@@ -181,7 +221,7 @@ def _parsed(
 
 def _columns(frame: pd.DataFrame, table: InteractionsTable, places: dict[str, int]) -> Columns | None:
     users, items = _coded(frame[places["user"]]), _coded(frame[places["item"]])
-    ratings, times = np.full(len(frame), np.nan), np.zeros(len(frame), np.int64)
+    ratings, seconds = np.full(len(frame), np.nan), np.zeros(len(frame), np.int64)
     if "rating" in places:
         column = frame[places["rating"]]
         if column.dtype not in (np.int64, np.float64) or not np.isfinite(column).all():
@@ -191,10 +231,10 @@ def _columns(frame: pd.DataFrame, table: InteractionsTable, places: dict[str, in
         found = _times(frame[places["timestamp"]], table.time_format)
         if found is None:
             return None
-        times = found
+        seconds = found
     if users is None or items is None:
         return None
-    return Columns(table.file, users, items, ratings, times, 2 if table.header else 1)
+    return Columns(table.file, users, items, ratings, seconds, 2 if table.header else 1)
 
 
 def _coded(column: pd.Series[Any]) -> Coded | None:
@@ -210,38 +250,20 @@ def _coded(column: pd.Series[Any]) -> Coded | None:
 
 
 def _times(column: pd.Series[Any], form: str) -> Ints | None:
-    if form == "date":
-        dates = _coded(column)
-        seconds = [date_seconds(value) for value in dates.ids] if dates else [None]
+    if form not in times.UNITS:
+        dates, read = _coded(column), times.reader(form)
+        seconds = [read(value) for value in dates.ids] if dates else [None]
         return None if dates is None or None in seconds else np.array(seconds, np.int64)[dates.codes]
     values = column.to_numpy()
-    if values.dtype not in ((np.int64,) if form == "seconds" else (np.int64, np.float64)):
+    if values.dtype not in ((np.int64,) if form != "decimal" else (np.int64, np.float64)):
         return None
     low, high = values.min(), values.max()
-    if not (low > 0 and high < _LATEST):  # 0 may have been written as -0
+    if not (low > 0 and high // times.UNITS[form] < times.LATEST):  # 0 may have been written as -0
         return None
-    return values.astype(np.int64)
+    return values.astype(np.int64) // times.UNITS[form]
 
 
 # --- tables that are no text -----------------------------------------------------------------------------
-
-
-def read_parquet(content: bytes, file: str) -> pd.DataFrame:
-    """The table in a parquet file.
-
-    Raises:
-        DataError: it is damaged.
-        InputError: pyarrow is not installed.
-    """
-    import pandas as pd
-
-    try:
-        return pd.read_parquet(io.BytesIO(content), engine="pyarrow")
-    except ImportError as error:
-        raise InputError(f"{file}: reading parquet needs pyarrow", "pip install pyarrow") from error
-    except (ValueError, OSError, TypeError, NotImplementedError) as error:
-        reason = " ".join(str(error).split())[:100]
-        raise DataError(f"{file}: not a parquet file ({reason})", "the file is cut off or damaged") from error
 
 
 def _exploded(frame: pd.DataFrame, columns: list[str], file: str) -> pd.DataFrame:
@@ -250,82 +272,111 @@ def _exploded(frame: pd.DataFrame, columns: list[str], file: str) -> pd.DataFram
         lengths = {len(value) if isinstance(value, (list, tuple)) else -1 for value in entry}
         if len(lengths) != 1 or lengths <= {-1, 0}:
             raise broken(file, row, "its lists are empty or differ in length", "row")
-    return frame.explode(columns[1:], ignore_index=True)
+    return frame.explode(columns[1:])
 
 
 def _of_frame(frame: pd.DataFrame, table: InteractionsTable) -> Columns:
-    def column(what: str, name: object) -> pd.Series[Any]:
-        if name not in frame.columns:
-            known = ", ".join(map(str, frame.columns))[:100]
-            raise DataError(f"{table.file}: no column '{name}' for the {what}", f"it has: {known}")
-        return frame[name]
-
     if not len(frame):
         raise DataError(f"{table.file} has no rows", "it was cut off, or is the wrong file")
-    ratings, times = np.full(len(frame), np.nan), np.zeros(len(frame), np.int64)
+    rows = frame.index.to_numpy(np.int64) + 1
+    ratings, seconds = np.full(len(frame), np.nan), np.zeros(len(frame), np.int64)
     if table.rating is not None:
-        ratings = _numbers(column("rating", table.rating), "rating", table.file)
+        ratings = _numbers(frame[table.rating], "rating", table.file, rows)
     if table.timestamp is not None:
-        times = _moments(column("timestamp", table.timestamp), table)
-    users = code_column(column("user", table.user), "user", table.file)
-    items = code_column(column("item", table.item), "item", table.file)
-    return Columns(table.file, users, items, ratings, times, word="row")
+        seconds = _moments(frame[table.timestamp], table, rows)
+    users = code_column(frame[table.user], "user", table.file, rows)
+    items = code_column(frame[table.item], "item", table.file, rows)
+    return Columns(table.file, users, items, ratings, seconds, word="row", lines=rows)
 
 
-def code_column(column: pd.Series[Any], what: str, file: str) -> Coded:
+def code_column(column: pd.Series[Any], what: str, file: str, rows: Ints) -> Coded:
     """A column of ids as codes; whole numbers are written without a fraction.
+
+    Args:
+        column: ids as texts, bytes or numbers.
+        what: what they are, for messages.
+        file: where they are, for messages.
+        rows: (rows,) their numbers, for messages.
 
     Raises:
         DataError: an id is missing, empty or not printable; names the file and the row.
     """
     import pandas as pd
 
-    codes, values = pd.factorize(column)
-    ids = [id_text(value) for value in values]
+    try:
+        codes, values = pd.factorize(column)
+    except TypeError as error:  # lists and tables have no codes
+        raise broken(file, int(rows[0]), f"{what} is neither a text nor a number", "row") from error
+    ids = [cell_text(value) for value in values]
     wrong = [not text or CONTROL.search(text) is not None for text in ids]
     bad = codes < 0 if not any(wrong) else (codes < 0) | np.array(wrong)[codes]
     if bad.any():
         row = int(np.argmax(bad))
         value = "" if codes[row] < 0 else ids[codes[row]]
-        raise broken(
-            file, row + 1, f"{what} {short(value)} has control characters" if value else f"no {what}", "row"
-        )
+        problem = f"{what} {short(value)} has control characters" if value else f"no {what}"
+        raise broken(file, int(rows[row]), problem, "row", "id")
     merged = code(ids)  # 1 and "1" are the same id
     return Coded(merged.ids, merged.codes[codes.astype(np.int64)])
 
 
-def id_text(value: object) -> str:
-    """An id as text."""
+def cell_text(value: object) -> str:
+    """A cell of a table as text: whole numbers without a fraction, bytes as UTF-8; of a list nothing."""
+    if isinstance(value, (bytes, bytearray)):
+        return bytes(value).decode("utf-8", "replace").strip()
+    if value is None or isinstance(value, (np.ndarray, list, dict)) or value != value:
+        return ""
     if isinstance(value, (float, np.floating)) and float(value).is_integer():
         return str(int(value))
     return str(value).strip()
 
 
-def _numbers(column: pd.Series[Any], what: str, file: str) -> npt.NDArray[np.float64]:
+def _numbers(column: pd.Series[Any], what: str, file: str, rows: Ints) -> npt.NDArray[np.float64]:
     import pandas as pd
 
-    values = pd.to_numeric(column, errors="coerce").to_numpy(np.float64, na_value=np.nan)
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        column = column.astype(object)
+    try:
+        values = pd.to_numeric(column, errors="coerce").to_numpy(np.float64, na_value=np.nan)
+    except (TypeError, ValueError, OverflowError):
+        values = np.full(len(column), np.nan)
     wrong = ~np.isfinite(values)
     if wrong.any():
         row = int(np.argmax(wrong))
-        raise broken(file, row + 1, f"{what} {short(str(column.iloc[row]))} is not a number", "row")
+        shown = short(cell_text(column.iloc[row]))
+        raise broken(file, int(rows[row]), f"{what} {shown} is not a number", "row", "number")
     return values
 
 
-def _moments(column: pd.Series[Any], table: InteractionsTable) -> Ints:
+def _moments(column: pd.Series[Any], table: InteractionsTable, rows: Ints) -> Ints:
     """Times as whole seconds; columns of dates need no format."""
     import pandas as pd
 
     if pd.api.types.is_datetime64_any_dtype(column):
-        seconds = column.to_numpy("datetime64[s]").astype(np.int64).astype(np.float64)
+        seconds = column.to_numpy("datetime64[s]").astype(np.int64)
         seconds[column.isna().to_numpy()] = -1
-    elif table.time_format == "date":
-        found = [date_seconds(str(value)) for value in column]
-        seconds = np.array([-1 if value is None else value for value in found], np.float64)
+    elif (
+        pd.api.types.is_integer_dtype(column) and table.time_format in times.UNITS and not column.isna().any()
+    ):
+        seconds = column.to_numpy(np.int64) // times.UNITS[table.time_format]
     else:
-        seconds = _numbers(column, "timestamp", table.file)
-    wrong = (seconds < 0) | (seconds >= _LATEST)
+        codes, values = _distinct(column)
+        read = times.reader("decimal" if table.time_format == "seconds" else table.time_format)
+        found = [read(cell_text(value)) for value in values]
+        seconds = np.array([-1 if value is None else value for value in (*found, None)], np.int64)[codes]
+    wrong = (seconds < 0) | (seconds >= times.LATEST)
     if wrong.any():
         row = int(np.argmax(wrong))
-        raise broken(table.file, row + 1, f"timestamp {short(str(column.iloc[row]))} is not a time", "row")
-    return seconds.astype(np.int64)
+        shown = short(cell_text(column.iloc[row]))
+        raise broken(table.file, int(rows[row]), f"timestamp {shown} is not a time", "row", "time")
+    return seconds
+
+
+def _distinct(column: pd.Series[Any]) -> tuple[Ints, list[Any]]:
+    """Every cell as a place among the different ones; -1 for those that are missing or no plain value."""
+    import pandas as pd
+
+    try:
+        codes, values = pd.factorize(column)
+    except TypeError:
+        return np.full(len(column), -1, np.int64), []
+    return codes.astype(np.int64), list(values)

@@ -15,11 +15,14 @@ import numpy.typing as npt
 from core.data.cards import CardSource, DatasetCard, Expected, Rules
 from core.data.cards import Titles as TitleRules
 from core.data.reading import titles
-from core.data.reading.columns import Columns, code, code_column, read_columns, read_parquet
-from core.data.reading.lines import CONTROL, WHOLE, Lines, broken, short
+from core.data.reading.columns import Columns, cell_text, code, code_column, read_columns
+from core.data.reading.lines import CONTROL, Lines, broken, plain_ids, short
+from core.data.reading.parquet import read_parquet
 from core.data.reading.pickles import read_frame
+from core.data.reading.unpacking import read_content
 from core.data.reading.windows import check_counts, read_windows
 from core.data.tables import InteractionsTable, ItemsTable
+from core.data.times import WHOLE
 from core.data.types import Catalogue, Dataset, UserSequence
 from core.errors import DataError
 
@@ -37,6 +40,8 @@ class Interactions:
     items: npt.NDArray[np.int64]  # (lines,) catalogue indices
     ratings: npt.NDArray[np.float64]  # (lines,) NaN where the source has none
     timestamps: npt.NDArray[np.int64]  # (lines,) seconds since 1970; zeros where the source has none
+    left_out: int = 0
+    """Lines with items that the catalogue does not list."""
 
     def __len__(self) -> int:
         return len(self.items)
@@ -72,7 +77,8 @@ def read_parts(
     else:
         assert source.interactions is not None
         content = _read(files[source.interactions.file])
-        interactions, published = parse_interactions(content, source.interactions, catalogue), {}
+        unlisted = card.rules.unlisted
+        interactions, published = parse_interactions(content, source.interactions, catalogue, unlisted), {}
     return build_dataset(card, catalogue, interactions, published), interactions
 
 
@@ -91,14 +97,20 @@ def parse_catalogue(content: bytes, table: ItemsTable, rules: TitleRules) -> Cat
     Raises:
         DataError: names the file and the line.
     """
-    if table.format == "text":
+    fail: Callable[[int, str, str], DataError]
+    if table.format in ("text", "jsonl"):
         lines = Lines(content, table)
         ids, raw, tags = lines.texts("id", table.id), _raw_titles(lines, table), _tags(lines, table)
-        _refuse_repeats(ids, lines.broken)
+        fail = lines.broken
     else:
         ids, raw = _framed_items(content, table)
         tags = [()] * len(ids)
-        _refuse_repeats(ids, lambda row, problem: broken(table.file, row + 1, problem, "row"))
+
+        def fail(row: int, problem: str, about: str) -> DataError:
+            return broken(table.file, row + 1, problem, "row", about)
+
+    rows = _first_rows(plain_ids(ids), raw, fail)
+    ids, raw, tags = list(rows), [raw[row] for row in rows.values()], [tags[row] for row in rows.values()]
     names, years = _names(raw, ids, rules)
     plain = [titles.split_year(name)[0] for name in names]
     order = sorted(range(len(ids)), key=lambda index: natural_key(ids[index]))
@@ -113,25 +125,53 @@ def parse_catalogue(content: bytes, table: ItemsTable, rules: TitleRules) -> Cat
     )
 
 
-def parse_interactions(content: bytes, table: InteractionsTable, catalogue: Catalogue) -> Interactions:
+def parse_interactions(
+    content: bytes, table: InteractionsTable, catalogue: Catalogue, unlisted: str = "refuse"
+) -> Interactions:
     """The interactions from the bytes of a ratings file.
+
+    Args:
+        content: the file.
+        table: how it is laid out.
+        catalogue: the items.
+        unlisted: `refuse` the file where an item is not in the catalogue, or `drop` the interaction.
 
     Raises:
         DataError: names the file and the line.
     """
-    return _with_catalogue(read_columns(content, table), catalogue)
+    return _with_catalogue(read_columns(content, table), catalogue, unlisted)
 
 
-def _with_catalogue(columns: Columns, catalogue: Catalogue) -> Interactions:
+def _with_catalogue(columns: Columns, catalogue: Catalogue, unlisted: str = "refuse") -> Interactions:
     """Interactions whose items are catalogue indices."""
     places = {item: place for place, item in enumerate(catalogue.ids)}
-    known = np.array([places.get(item, -1) for item in columns.items.ids], np.int64)
+    known = np.array([_place(item, places) for item in columns.items.ids], np.int64)
     items = known[columns.items.codes]
-    if known.min(initial=0) < 0:
-        row = int(np.argmax(items < 0))
-        unknown = columns.items.ids[columns.items.codes[row]]
-        raise columns.broken(row, f"unknown item id {short(unknown)}")
-    return Interactions(columns.users.ids, columns.users.codes, items, columns.ratings, columns.timestamps)
+    kept = items >= 0
+    if kept.all():
+        return Interactions(
+            columns.users.ids, columns.users.codes, items, columns.ratings, columns.timestamps
+        )
+    row = int(np.argmin(kept))
+    unknown = columns.items.ids[columns.items.codes[row]]
+    if unlisted == "refuse" or not kept.any():
+        raise columns.broken(row, f"unknown item id {short(unknown)}", "unknown")
+    users, codes = np.unique(columns.users.codes[kept], return_inverse=True)
+    names = tuple(columns.users.ids[user] for user in users.tolist())
+    return Interactions(
+        names,
+        codes.astype(np.int64),
+        items[kept],
+        columns.ratings[kept],
+        columns.timestamps[kept],
+        left_out=int((~kept).sum()),
+    )
+
+
+def _place(item: str, places: Mapping[str, int]) -> int:
+    """An item's place in the catalogue, also where only the interactions write 9 as 9.0; or -1."""
+    place = places.get(item)
+    return places.get(item.removesuffix(".0"), -1) if place is None else place
 
 
 def _of_windows(
@@ -254,39 +294,35 @@ def _tags(lines: Lines, table: ItemsTable) -> list[tuple[str, ...]]:
 def _framed_items(content: bytes, table: ItemsTable) -> tuple[list[str], list[str]]:
     """Ids and raw titles from a parquet file or a pickled table; a missing title is an empty one."""
     columns = (str(table.id), str(table.title))
-    if table.format == "parquet":
-        frame = read_parquet(content, table.file)
-        missing = next((column for column in columns if column not in frame.columns), None)
-        if missing is not None or not len(frame):
-            raise DataError(
-                f"{table.file}: no column '{missing}', or no rows", f"needed: {', '.join(columns)}"
-            )
-    else:
-        frame = read_frame(content, table.file, columns)
-    ids = code_column(frame[columns[0]], "id", table.file)
-    raw = ["" if title is None or title != title else str(title) for title in frame[columns[1]]]
-    for row, title in enumerate(raw):
-        raw[row] = " ".join(title.split())
-        if CONTROL.search(raw[row]):
-            raise broken(table.file, row + 1, f"title {short(raw[row])} has control characters", "row")
+    read = read_parquet if table.format == "parquet" else read_frame
+    frame = read(content, table.file, columns)
+    if not len(frame):
+        raise DataError(f"{table.file} has no rows", "it was cut off, or is the wrong file")
+    ids = code_column(frame[columns[0]], "id", table.file, np.arange(1, len(frame) + 1))
+    raw = []
+    for row, cell in enumerate(frame[columns[1]], start=1):
+        if isinstance(cell, (list, dict, np.ndarray)):
+            raise broken(table.file, row, "title is neither a text nor a number", "row")
+        raw.append(" ".join(cell_text(cell).split()))
+        if CONTROL.search(raw[-1]):
+            raise broken(table.file, row, f"title {short(raw[-1])} has control characters", "row")
     return [ids.ids[place] for place in ids.codes.tolist()], raw
 
 
-def _refuse_repeats(ids: Sequence[str], broken_at: Callable[[int, str], DataError]) -> None:
-    if len(set(ids)) == len(ids):
-        return
-    met: set[str] = set()
+def _first_rows(
+    ids: Sequence[str], raw: Sequence[str], fail: Callable[[int, str, str], DataError]
+) -> dict[str, int]:
+    """Item -> its first row; it may come again with the same title, not with another one."""
+    rows: dict[str, int] = {}
     for row, item in enumerate(ids):
-        if item in met:
-            raise broken_at(row, f"item id {short(item)} a second time")
-        met.add(item)
+        first = rows.setdefault(item, row)
+        if raw[first] != raw[row]:
+            raise fail(row, f"item id {short(item)} a second time, with another title", "repeated")
+    return rows
 
 
 def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})", "fetch the dataset again") from error
+    return read_content(path, "fetch the dataset again")
 
 
 # --- facts -----------------------------------------------------------------------------------------------

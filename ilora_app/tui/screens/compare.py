@@ -72,7 +72,7 @@ class CompareScreen(Place):
 
     def __init__(self) -> None:
         super().__init__()
-        self.scene = Scene()
+        self.scene = Scene(self.desk.world)
         self.left: Ranked | None = None
         self.right: Ranked | None = None
         self.differed: Differed | None = None

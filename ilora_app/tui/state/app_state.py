@@ -218,7 +218,8 @@ class Desk:
         if opened is None or opened.run is not None:
             return ""
         time = f", {about(self.quick.minutes)} here" if self.quick else ""
-        return f"No trained run yet: these are SASRec's rankings.\n3 trains iLoRA and LoRA (quick{time})."
+        whose = f"No trained run yet: these are {method_name(opened.method)}'s rankings."
+        return f"{whose}\n3 trains iLoRA and LoRA (quick{time})."
 
     def _surveyed(self, event: Surveyed) -> None:
         first = self.survey is None or self.stage is not Stage.READY

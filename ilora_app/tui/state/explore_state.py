@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
 from core.serving.protocol import BENCHMARK, CATALOGUE, RETRIEVED, Explained, Question, Ranked
-from ilora_app.tui.state.run_data import MAX_HISTORY, MIN_HISTORY, User
+from ilora_app.tui.state.run_data import User, World
 
 COUNTS = (10, 20, 50, 100, 200, 500)
 """Steps of how many candidates are taken from the catalogue."""
@@ -16,6 +16,8 @@ COUNTS = (10, 20, 50, 100, 200, 500)
 class Scene:
     """A history, what was changed about it, and the answers to it."""
 
+    world: World
+    """What the engine has said; its dataset's rules say how long a history is."""
     user: User | None = None
     """None for a taste of one's own."""
     position: int | None = None
@@ -54,8 +56,8 @@ class Scene:
         """Looks at a user, at the last target unless told otherwise; edits are gone."""
         last = len(user.items) - 1
         self.user = user
-        self.position = last if position is None else max(MIN_HISTORY, min(last, position))
-        self.original = user.items[: self.position][-MAX_HISTORY:]
+        self.position = last if position is None else max(self.world.min_history, min(last, position))
+        self.original = user.items[: self.position][-self.world.max_history :]
         self._fresh()
 
     def start_own(self) -> None:
@@ -82,10 +84,10 @@ class Scene:
             self.why = None
 
     def add(self, item: int) -> bool:
-        """Puts an item at the end of the history, unless it is there; more than ten push out the oldest."""
+        """Puts an item at the end of the history, unless it is there; where it is full the oldest goes."""
         if item in self.history:
             return False
-        self.history = [*self.history, item][-MAX_HISTORY:]
+        self.history = [*self.history, item][-self.world.max_history :]
         self.why = None
         return True
 
@@ -170,9 +172,4 @@ class Scene:
         """The item's rank under the second run."""
         if self.beside is None or item not in self.beside.items:
             return None
-        return self.beside.ranks[_own_name(self.beside)][self.beside.items.index(item)]
-
-
-def _own_name(ranked: Ranked) -> str:
-    """The key of the answering method's own ranks: the first one."""
-    return next(iter(ranked.ranks))
+        return self.beside.ranks[self.beside.method][self.beside.items.index(item)]

@@ -9,8 +9,6 @@ from typing import Any
 
 from core.serving.protocol import GatesListed, ItemsListed, Opened, UsersListed
 
-MAX_HISTORY = 10
-MIN_HISTORY = 3
 ORDERS = ("listed", "length", "one-sided")
 """How users can be sorted: test users first, longest first, most one-sided gate first."""
 PARTS = {"test": "●", "validation": "◐", "train": "·"}
@@ -41,6 +39,16 @@ class World:
     profiles: list[dict[str, Any]] = field(default_factory=list)
     complete: bool = False
     _places: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def min_history(self) -> int:
+        """Fewest items before a target, by the opened dataset's rules; 1 before anything is open."""
+        return self.opened.min_history if self.opened else 1
+
+    @property
+    def max_history(self) -> int:
+        """Items of a history that are read, by the opened dataset's rules; 1 before anything is open."""
+        return self.opened.max_history if self.opened else 1
 
     def take(self, event: Opened | ItemsListed | UsersListed | GatesListed) -> None:
         """Adds a piece."""
@@ -98,7 +106,7 @@ class World:
         A query is a user's id, words of a title in the history, a genre, or test, validation, train.
         """
         asked = query.strip().casefold()
-        usable = [user for user in self.users if len(user.items) > MIN_HISTORY]
+        usable = [user for user in self.users if len(user.items) > self.min_history]
         matches: dict[str, int] = {}
         if asked in PARTS:
             usable = [user for user in usable if user.part == asked]
@@ -122,7 +130,10 @@ class World:
     def favourite(self, user: User) -> str:
         """The genre that most of a user's newest history has."""
         counts = Counter(
-            tag for item in user.items[:-1][-MAX_HISTORY:] if item < len(self.tags) for tag in self.tags[item]
+            tag
+            for item in user.items[:-1][-self.max_history :]
+            if item < len(self.tags)
+            for tag in self.tags[item]
         )
         return counts.most_common(1)[0][0] if counts else ""
 

@@ -8,12 +8,12 @@ from textual.binding import Binding, BindingType
 
 from core.serving.protocol import Explained
 from ilora_app.tui.drawing.bars import fit, signed, signed_bar
-from ilora_app.tui.state.run_data import MAX_HISTORY, World, day
+from ilora_app.tui.state.run_data import World, day
 from ilora_app.tui.widgets.rows import Cell, Rows
 
 
 class HistoryList(Rows):
-    """What goes in, oldest first: the last ten items before the target.
+    """What goes in, oldest first: the last items before the target, as many as the methods read.
 
     `a` adds an item, `d` drops the one under the cursor, `<` and `>` move it earlier or later; every edit
     ranks again. + marks an item that was added. After `w` (why) a bar beside each item tells what it does
@@ -64,8 +64,8 @@ class HistoryList(Rows):
 
     @property
     def tall(self) -> int:
-        """Two lines an item where ten of them fit."""
-        return 2 if self.size.height >= 2 * MAX_HISTORY else 1
+        """Two lines an item where the longest history has room for them."""
+        return 2 if self.size.height >= 2 * self.world.max_history else 1
 
     def head(self, width: int) -> str:
         """What the bars mean; titles need no heading."""

@@ -27,11 +27,11 @@ class Step:
     rank: int | None
     """The opened run's rank of the target, 1 = best; None where it was not among the candidates."""
     encoder: int | None
-    """The sequence encoder's rank of it."""
+    """The sequence encoder's rank of it; None where the opened run is that encoder."""
 
 
 class RankCurve(Widget):
-    """First place at the top: a line for the opened run, dots for SASRec, over the whole life."""
+    """First place at the top: a line for the opened run, dots for its encoder, over the whole life."""
 
     TITLE: ClassVar[str] = "The target's rank"
     COMPONENT_CLASSES: ClassVar[set[str]] = {"curve--own", "curve--encoder", "curve--axis"}

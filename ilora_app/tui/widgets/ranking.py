@@ -47,7 +47,7 @@ class RankingList(Rows):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.world = World()
-        self.scene = Scene()
+        self.scene = Scene(self.world)
         self.other = ""
         self.stale = False
 
@@ -69,9 +69,8 @@ class RankingList(Rows):
         found = [(fit(record_of(self.other).column, 6, True), "beside")] if self.other else []
         if self.scene.source == CATALOGUE and width < ROOMY:  # the two scores come first
             return found
-        own = next(iter(ranked.ranks))
         return found + [
-            (fit(record_of(name).column[:4], 4, True), name) for name in ranked.ranks if name != own
+            (fit(record_of(name).column[:4], 4, True), name) for name in ranked.ranks if name != ranked.method
         ]
 
     def _widths(self, width: int) -> tuple[int, int, int, bool]:

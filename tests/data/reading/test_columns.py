@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -133,10 +134,7 @@ def test_parquet_is_read_or_its_row_is_named(tmp_path: Path) -> None:
 def test_parquet_without_its_reader_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     from core.errors import InputError
 
-    def missing(*args: object, **named: object) -> None:
-        raise ImportError("no pyarrow")
-
-    monkeypatch.setattr(pd, "read_parquet", missing)
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
     table = InteractionsTable("r.parquet", "u", "i", header=True, format="parquet")
     with pytest.raises(InputError, match="needs pyarrow"):
         read_columns(b"PAR1", table)

@@ -28,7 +28,7 @@ from ilora_app.tui.screens.dialogs.search import ItemSearch
 from ilora_app.tui.screens.main_screen import Place
 from ilora_app.tui.state.app_state import BESIDE, Stage
 from ilora_app.tui.state.explore_state import Scene
-from ilora_app.tui.state.run_data import MIN_HISTORY, ORDERS
+from ilora_app.tui.state.run_data import ORDERS
 from ilora_app.tui.widgets.gate import GatePanel
 from ilora_app.tui.widgets.history import HistoryList
 from ilora_app.tui.widgets.rank_curve import RankCurve, Step, mean_rank
@@ -59,7 +59,7 @@ class ExploreScreen(Place):
 
     def __init__(self) -> None:
         super().__init__()
-        self.scene = Scene()
+        self.scene = Scene(self.desk.world)
         self.order = ORDERS[0]
         self.query_text = ""
         self.asked = self.asked_base = self.asked_why = self.asked_beside = -1
@@ -224,15 +224,17 @@ class ExploreScreen(Place):
         curve.set_class(self.replaying, "-replaying")
         if not self.replaying or user is None or self.desk.world.opened is None:
             return
+        first = self.desk.world.min_history
         steps = [life_step(ranked) for ranked in self.scene.trail]
         ranks = [rank for step in steps for rank in (step.rank, step.encoder) if rank is not None]
-        soon = max(self.scene.position or 0, MIN_HISTORY + SHORT_LIFE)
-        curve.show(steps, MIN_HISTORY, min(len(user.items) - 1, soon), max([5, *ranks]))
+        soon = max(self.scene.position or 0, first + SHORT_LIFE)
+        curve.show(steps, first, min(len(user.items) - 1, soon), max([5, *ranks]))
         own = mean_rank([step.rank for step in curve.steps])
         encoder = mean_rank([step.encoder for step in curve.steps])
-        if own is not None and encoder is not None:
-            method = method_name(self.desk.world.opened.method)
-            curve.border_subtitle = f"mean so far: {method} {own:.1f} ━  SASRec {encoder:.1f} ┄"
+        if own is not None:
+            last = self.scene.trail[-1]
+            other = f"  {method_name(last.encoder)} {encoder:.1f} ┄" if encoder is not None else ""
+            curve.border_subtitle = f"mean so far: {method_name(last.method)} {own:.1f} ━{other}"
 
     def _other(self) -> str:
         opened = self.desk.beside_opened
@@ -280,14 +282,22 @@ class ExploreScreen(Place):
         if ranked is None or ranked.target is None:
             return ""
         if ranked.target not in ranked.items:
-            place = f"SASRec's place {ranked.target_place}" if ranked.target_place else "seen before"
+            place = (
+                f"{method_name(ranked.encoder)}'s place {ranked.target_place}"
+                if ranked.target_place
+                else "seen before"
+            )
             return f"◎ {self.desk.world.title(ranked.target)}: not retrieved, {place}"
         at = ranked.items.index(ranked.target)
-        parts = [f"◎ {method_name(name)} {ranks[at]}" for name, ranks in list(ranked.ranks.items())[:1]]
+        parts = [f"◎ {method_name(ranked.method)} {ranked.ranks[ranked.method][at]}"]
         beside = scene.beside_rank(ranked.target)
         if beside is not None:
             parts.append(f"{method_name(self._other())} {beside}")
-        parts += [f"{method_name(name)} {ranks[at]}" for name, ranks in list(ranked.ranks.items())[1:]]
+        parts += [
+            f"{method_name(name)} {ranks[at]}"
+            for name, ranks in ranked.ranks.items()
+            if name != ranked.method
+        ]
         return " · ".join(parts)
 
     # --- users ------------------------------------------------------------------------------------------
@@ -461,7 +471,7 @@ class ExploreScreen(Place):
             self._stop_replay()
             self._draw()
             return
-        self.scene.choose(user, MIN_HISTORY)
+        self.scene.choose(user, self.desk.world.min_history)
         self.scene.trail = []
         self.replaying, self.paused = True, False
         self._draw()
@@ -480,7 +490,7 @@ class ExploreScreen(Place):
         if scene.user is None or scene.position is None:
             return
         to = scene.position + by
-        if not MIN_HISTORY <= to < len(scene.user.items):
+        if not self.desk.world.min_history <= to < len(scene.user.items):
             return
         if self.replaying:
             self.paused = True
@@ -527,5 +537,5 @@ def life_step(ranked: Ranked) -> Step:
     if ranked.target not in ranked.items:
         return Step(ranked.position or 0, None, None)
     place = ranked.items.index(ranked.target)
-    own = next(iter(ranked.ranks.values()))
-    return Step(ranked.position or 0, own[place], ranked.ranks.get("sasrec", own)[place])
+    encoder = None if ranked.encoder == ranked.method else ranked.ranks[ranked.encoder][place]
+    return Step(ranked.position or 0, ranked.ranks[ranked.method][place], encoder)

@@ -1,0 +1,191 @@
+"""Whether this program reads a language model rightly: one short made-up case, compared with the model's own.
+
+Packed rows and split decoders rest on what a family's code does with masks, positions and embeddings. So that no
+family has to be known, a model is asked about a made-up case in both ways before it is used: by its own
+forward, one candidate at a time, and as this program reads. It reads as it would like to, or more plainly
+where only that gives the model's own answers, or not at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from core.errors import ModelError
+from core.lm.loading import LanguageModel, Reading
+from core.lm.prompts import Packed, Piece, beginning, pack
+from core.lm.decoder import decoder_view, run_decoder
+from core.lm.structure import KINDS_HINT, has_unknown_window, window_of
+from core.lm.views import run_view
+
+PREFIX, BRANCHES = 13, (5, 2, 3)
+"""Tokens of the made-up case: more than a window of `WINDOW` positions."""
+WINDOW = 6
+NOISE = 8.0
+"""Times what the model's own answers move by when the last bit of what it reads changes: no fault but rounding."""
+CEILING = 0.2
+"""A difference that is never taken for rounding; see `Case.off`."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A made-up prompt with three candidates, and what the model itself makes of it."""
+
+    llm: LanguageModel
+
+    @cached_property
+    def rows(self) -> list[list[int]]:
+        """The prompt, then the tokens of each candidate."""
+        vocabulary = int(self.llm.model.get_input_embeddings().weight.shape[0])
+        count = PREFIX + sum(BRANCHES)
+        drawn = np.random.default_rng(0).integers(vocabulary // 8, vocabulary, count).tolist()
+        start = beginning(self.llm.tokenizer)
+        cuts = np.cumsum([PREFIX, *BRANCHES])[:-1]
+        first, *rest = (part.tolist() for part in np.split(np.array(drawn), cuts))
+        return [[*start, *first], *rest]
+
+    @cached_property
+    def packed(self) -> Packed:
+        """The case as one row."""
+        prefix, *branches = (Piece(np.array(row, dtype=np.int64)) for row in self.rows)
+        return pack([[prefix]], [branches])
+
+    @cached_property
+    def device(self) -> torch.device:
+        """Where the model is, which may be elsewhere than it will be."""
+        found: torch.device = self.llm.model.get_input_embeddings().weight.device
+        return found
+
+    @cached_property
+    def own(self) -> Tensor:
+        """(tokens, vocabulary) log-likelihoods at the prompt's end and at each candidate's tokens."""
+        prefix, *branches = self.rows
+        return self._likelihoods([self._ask([*prefix, *branch]) for branch in branches])
+
+    @cached_property
+    def noise(self) -> float:
+        """How far the model's own answers move when every number that it reads moves by its last bit."""
+        prefix, *branches = self.rows
+        return self.off(self._likelihoods([self._ask([*prefix, *branch], jitter=True) for branch in branches]))
+
+    def _ask(self, row: list[int], jitter: bool = False) -> Tensor:
+        ids = torch.tensor([row], device=self.device)
+        if not jitter:
+            logits: Tensor = self.llm.model(input_ids=ids, use_cache=False).logits[0]
+            return logits
+        read = self.llm.model.get_input_embeddings()(ids)
+        up = torch.arange(read.numel(), device=self.device).view(read.shape) % 3 == 0
+        moved = torch.where(up, read * (1 + torch.finfo(read.dtype).eps), read)
+        logits = self.llm.model(inputs_embeds=moved, use_cache=False).logits[0]
+        return logits
+
+    def _likelihoods(self, logits: list[Tensor]) -> Tensor:
+        prefix, *branches = self.rows
+        start = len(prefix) - 1
+        parts = [own[start : start + 1 + len(row)] for own, row in zip(logits, branches, strict=True)]
+        return torch.log_softmax(torch.cat(parts).float(), dim=-1)
+
+    def read(self, reading: Reading, cut: int) -> Tensor:
+        """The same log-likelihoods as this program finds them, its lower part ending at layer `cut`."""
+        llm, packed = self.llm, self.packed
+        hidden = llm.model.get_input_embeddings()(torch.from_numpy(packed.tokens).to(self.device))
+        if cut:
+            lower = decoder_view(llm.decoder, 0, cut, norm=False, packed=reading.packed)
+            hidden = run_decoder(lower, hidden, packed)
+        upper = decoder_view(llm.decoder, cut, llm.depth, norm=True, packed=reading.packed)
+        logits = llm.logits(run_decoder(upper, hidden, packed)[0])
+        prefix_end = [len(self.rows[0]) - 1]
+        places = [
+            place
+            for number in range(1, len(BRANCHES) + 1)
+            for place in prefix_end + np.flatnonzero(packed.branch[0] == number).tolist()
+        ]
+        return torch.log_softmax(logits[places].float(), dim=-1)
+
+    def off(self, found: Tensor) -> float:
+        """The largest difference of a token's log-likelihoods, over how much they vary in the vocabulary."""
+        off = (found - self.own).square().mean(-1).sqrt() / self.own.std(-1)
+        return float(off.nan_to_num(nan=torch.inf).max())
+
+
+@torch.no_grad()
+def find_reading(llm: LanguageModel) -> Reading:
+    """The quickest way of reading that gives the model's own answers.
+
+    Raises:
+        ModelError: none does.
+    """
+    with _short_window(llm):
+        case = Case(llm)
+        allowed = min(max(rounding(llm), NOISE * case.noise), CEILING)
+        packed = not has_unknown_window(llm.decoder.config)
+        ways = [Reading(split, together) for together in (True, False)[not packed :] for split in (True, False)]
+        said = ""
+        for way in ways:
+            wrong = _fault(case, way, allowed)
+            if not wrong:
+                return way
+            said = said or wrong
+    raise ModelError(
+        f"{llm.name} ({type(llm.model).__name__}) is not read rightly by this program: {said}", KINDS_HINT
+    )
+
+
+def rounding(llm: LanguageModel) -> float:
+    """What rounding may come to in any model of this precision, relative to what is computed."""
+    return max(1e-3, 8 * torch.finfo(llm.dtype).eps)
+
+
+def _fault(case: Case, way: Reading, allowed: float) -> str:
+    """What is wrong with a way of reading, in words; empty where nothing is."""
+    depth = case.llm.depth
+    cuts = sorted({depth // 2, depth - 1} - {0}) if way.split else [0]
+    if way.split and not (cuts and sees_places(case)):
+        return "its upper layers alone do not know the order of what they read"
+    for cut in cuts:
+        try:
+            off = case.off(case.read(way, cut))
+        except (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError) as error:
+            return f"{type(error).__name__} in its own code"  # a way that cannot be gone is no way
+        if off > allowed:
+            return f"the likelihoods of a short made-up case are off by {100 * off:.0f} % of their spread"
+    return ""
+
+
+def sees_places(case: Case) -> bool:
+    """Whether any layer, by itself, tells the order of the tokens before: by positions turned or weighed.
+
+    Where places are added to the embeddings alone, titles read by themselves would lose their order.
+    """
+    llm = case.llm
+    ids = torch.tensor([case.rows[0]], device=case.device)
+    hidden = llm.model.get_input_embeddings()(ids)
+    order = [0, *range(ids.shape[1] - 2, 0, -1), ids.shape[1] - 1]  # all but the ends turned round
+    for layer in range(1, llm.depth):
+        view = decoder_view(llm.decoder, layer, layer + 1, norm=False)
+        last, turned = (run_view(view, states)[0, -1].float() for states in (hidden, hidden[:, order]))
+        change = (last - turned).norm() / (last - hidden[0, -1].float()).norm()
+        if float(change) > rounding(llm):
+            return True
+    return False
+
+
+@contextmanager
+def _short_window(llm: LanguageModel) -> Iterator[None]:
+    """Lets a sliding window, where there is one, end within the made-up case, for both sides alike."""
+    config = llm.decoder.config
+    window = window_of(config)
+    if window is None:
+        yield
+        return
+    vars(config)["sliding_window"] = WINDOW
+    try:
+        yield
+    finally:
+        vars(config)["sliding_window"] = window
