@@ -16,13 +16,13 @@ from core.config.settings import RunConfig
 from core.data.loading import check_max_history
 from core.errors import InputError
 from core.events import Event
-from core.recommenders import method_class
-from core.results.format import config_sha256
+from core.recommenders.registry import method_class
+from core.results.checking import config_sha256
 from core.results.store import load_result
 from core.runs.store import DEMO, read_run, run_folder, save_run
+from core.serving.opening import open_session
 from core.serving.protocol import Open, Opened, Question
 from core.serving.server import WarmEngine
-from core.serving.session import open_session
 from ilora_app.tui.state.explore_state import Scene
 from ilora_app.tui.state.run_data import World
 from tests import made_up, tiny
