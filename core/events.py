@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from core.safe_text import plain_values
+
 
 @dataclass(frozen=True)
 class Event:
@@ -30,15 +32,19 @@ class Event:
 
     @staticmethod
     def from_json(line: str) -> Event:
-        """The event written by `to_json`.
+        """The event written by `to_json`, its texts without what would act on a screen.
 
         Raises:
             ValueError: the line is not JSON, or names no known event, or has other fields.
         """
-        record = json.loads(line)
-        if not isinstance(record, dict) or record.get("event") not in Event._registry:
+        try:
+            record = plain_values(json.loads(line))
+        except RecursionError as error:
+            raise ValueError(f"not an event: {line[:200]}") from error
+        name = record.pop("event", None) if isinstance(record, dict) else None
+        if not isinstance(name, str) or name not in Event._registry:
             raise ValueError(f"not an event: {line[:200]}")
-        kind = Event._registry[record.pop("event")]
+        kind = Event._registry[name]
         try:
             return kind(**record)
         except TypeError as error:

@@ -8,7 +8,9 @@ import gc
 import os
 import platform
 import threading
+from collections.abc import Iterator
 from importlib import metadata
+from pathlib import Path
 from types import TracebackType
 
 import psutil
@@ -51,6 +53,69 @@ def release_memory() -> None:
     gc.collect()
     with contextlib.suppress(OSError, AttributeError, TypeError):
         ctypes.CDLL(None).malloc_trim(0)
+
+
+GROUPS = Path("/sys/fs/cgroup")
+"""Where Linux shows control groups; the memory controller of version 1 has a folder of its own in it."""
+
+
+def group_memory(own: Path = Path("/proc/self/cgroup"), root: Path = GROUPS) -> int | None:
+    """Bytes left under the tightest limit of this process's control groups; None without a limit.
+
+    Version 1 and 2, the process's group and every one around it. Cached files that can be dropped count as
+    free.
+    """
+    found = []
+    for folder in _groups(own, root):
+        for limit, used, cached in (
+            ("memory.max", "memory.current", "inactive_file"),
+            ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+        ):
+            with contextlib.suppress(OSError, ValueError):  # no such file, or "max": no limit is set here
+                room = int((folder / limit).read_text()) - int((folder / used).read_text())
+                stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+                found.append(room + int(stat.get(cached, 0)))
+    return min(found, default=None)
+
+
+def _groups(own: Path, root: Path) -> Iterator[Path]:
+    """The folders of the groups that limit this process's memory, innermost first."""
+    try:
+        lines = own.read_text().splitlines()
+    except OSError:  # not Linux
+        lines = []
+    for line in lines:
+        _, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        top = root / "memory" if controllers else root
+        group = top / path.strip("/")
+        yield from (folder for folder in (group, *group.parents) if folder.is_relative_to(top))
+    yield from (root, root / "memory")  # a container sees its own group there, whatever its path says
+
+
+def address_space() -> int | None:
+    """Bytes of address space left under the process's limit (`ulimit -v`); None without one."""
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return None
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    return None if limit == resource.RLIM_INFINITY else limit - psutil.Process().memory_info().vms
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out; on a CPU PyTorch raises a plain RuntimeError."""
+    import torch
+
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    said = str(error)
+    return isinstance(error, RuntimeError | OSError) and any(
+        words in said
+        for words in ("can't allocate memory", "not enough memory", "bad_alloc", "Cannot allocate memory")
+    )
 
 
 class PeakMemory:

@@ -63,13 +63,18 @@ def serving(answer: Callable[[str, int], tuple[int, Any, dict[str, str]]] = obed
             script.bodies.append(body)
             script.keys.append(self.headers.get("Authorization", ""))
             status, said, headers = script.answer(body["messages"][0]["content"], number)
-            content = (said if isinstance(said, str) else json.dumps(said)).encode()
+            text = said if isinstance(said, str) else json.dumps(said)
+            content = text.encode("latin-1" if "Content-Encoding" in headers else "utf-8")
+            patience = getattr(said, "patience", None)
             try:
                 self.send_response(status)
                 for name, value in {"Content-Length": str(len(content)), **headers}.items():
                     self.send_header(name, value)
                 self.end_headers()
-                self.wfile.write(content)
+                for place in range(len(content) if patience else 0):
+                    self.wfile.write(content[place : place + 1])
+                    patience.wait(0.05)
+                self.wfile.write(b"" if patience else content)
             except OSError:
                 return  # the asker did not wait
 

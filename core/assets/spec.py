@@ -14,6 +14,8 @@ HOME_VARIABLE = "ILORA_APP_HOME"
 MIRROR_VARIABLE = "ILORA_APP_MIRROR"
 MANIFEST = "manifest.json"
 SOURCE_KINDS = ("url", "wheel", "local")
+_PINNED = "[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?==[0-9][A-Za-z0-9.+!]*"
+"""A wheel's address: nothing that pip could take for an option, a path, a URL or a build."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,8 @@ class Source:
             raise AssetError(f"unknown source '{self.kind}'", f"known sources: {', '.join(SOURCE_KINDS)}")
         if not self.files:
             raise AssetError(f"the source '{self.name}' lists no files")
+        for file in self.files:
+            _check_address(self.kind, file)
         names = [name for file in self.files for name in file.stored()]
         if len(set(names)) != len(names):
             raise AssetError(f"the source '{self.name}' stores two files under one name")
@@ -154,6 +158,14 @@ def mirror() -> Path | None:
 def _check_sha256(text: str, what: str) -> None:
     if not re.fullmatch("[0-9a-f]{64}", text):
         raise AssetError(f"{what}: sha256 must be 64 hexadecimal digits in lower case")
+
+
+def _check_address(kind: str, file: RemoteFile) -> None:
+    """Refuses an address that would make the program that brings the file do anything but bring it."""
+    if kind == "wheel" and not (re.fullmatch(_PINNED, file.address) and file.name.endswith(".whl")):
+        raise AssetError(f"'{file.address}' is no pinned wheel", "give name==version, and a name in .whl")
+    if kind == "url" and not re.match("https?://[^/]", file.address):
+        raise AssetError(f"'{file.address}' is no web address", "give one that begins with https://")
 
 
 def _check_file_name(name: str) -> None:

@@ -159,12 +159,12 @@ def run_benchmark(plan: Plan, emit: Emit = silent, should_stop: ShouldStop = nev
     for note in _note_on_users(samples):
         emit(Notice(note))
     if any_needs_llm(method for method, _ in left):
-        from core.lm.loading import check_model
+        from core.lm.checking import try_model
         from core.lm.sharding import check_spread
 
         check_spread(plan.config.model)
         with parallel.main_first_if_whole():
-            check_model(plan.config.model, emit)  # now, not after the methods before it have trained
+            try_model(plan.config.model, emit)  # now, not after the methods before it have trained
     if parallel.is_main():
         _save_facts(plan, dataset, samples)
     results = []
@@ -178,6 +178,10 @@ def run_benchmark(plan: Plan, emit: Emit = silent, should_stop: ShouldStop = nev
         emit(MethodFinished(method, seed, str(path), known[method, seed] is not None, _means(result)))
         results.append(result)
     paths = [str(result_path(plan.out, *_key(plan, samples, *job))) for job in jobs]
+    for result, place in zip(results, paths, strict=True):
+        if parallel.is_main() and not Path(place).is_file():
+            emit(Notice(f"{place} vanished meanwhile and is written again", "warning"))
+            save_result(result, plan.out)
     emit(Finished(time.monotonic() - started, paths))
     return results
 
@@ -252,7 +256,9 @@ def _run(plan: Plan, task: Task, method: str) -> Result:
             cases, test_seconds = rank_cases(recommender, task)
     except Interrupted:
         raise
-    except MemoryError as error:
+    except (MemoryError, RuntimeError) as error:
+        if not hardware.is_out_of_memory(error):
+            raise
         raise InputError(
             f"{method} ran out of memory", "lower --micro-batch, or use a smaller --model"
         ) from error
@@ -332,7 +338,7 @@ def _result(
         },
         peak_memory_bytes=parallel.largest(memory.bytes),
         peak_gpu_memory_bytes=parallel.largest(memory.gpu_bytes) or None,
-        versions=hardware.versions(),
+        versions=hardware.versions() | _model_version(plan, method),
         command=plan.command,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         history=tuple(report.curve),
@@ -376,3 +382,13 @@ def _means(result: Result) -> dict[str, dict[str, float]]:
         name: {metric: value.value for metric, value in values.items()}
         for name, values in result.metrics.items()
     }
+
+
+def _model_version(plan: Plan, method: str) -> dict[str, str]:
+    """Of a hub model the commit that was used, which a branch's name does not tell."""
+    if not METHODS[method].needs_llm:
+        return {}
+    from core.lm.loading import resolved_commit
+
+    commit = resolved_commit(plan.config.model)
+    return {"model": commit} if commit else {}

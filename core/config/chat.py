@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from core.config.checks import check, check_range
+from core.config.bounds import check_bounds
+from core.config.checks import check
 from core.errors import InputError
 
 
@@ -30,11 +30,7 @@ class ChatConfig:
     """Requests for one case at most: too many requests, server errors and silence are tried again."""
 
     def __post_init__(self) -> None:
-        check_range(self.price_in, 0, math.inf, "the price of a million prompt tokens")
-        check_range(self.price_out, 0, math.inf, "the price of a million answered tokens")
-        check_range(self.answer_tokens, 1, math.inf, "the longest answer in tokens")
-        check_range(self.tries, 1, math.inf, "requests for one case")
-        check(0 < self.timeout < math.inf, f"the chat model's timeout is {self.timeout}", "such as 60")
+        check_bounds("chat", self)
         if self.url:
             _check_address(self.url)
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from typing import Any
 
 from core.errors import InputError
+
+DATASET_NAME = "[a-z0-9][a-z0-9-]{0,63}"
+"""What a dataset may be called; nothing of the kind is a path."""
 
 
 def check(condition: bool, title: str, hint: str = "") -> None:
@@ -19,12 +21,6 @@ def check(condition: bool, title: str, hint: str = "") -> None:
 def check_choice(value: str, choices: tuple[str, ...], what: str) -> None:
     """Raises `InputError` naming the choices unless the value is one of them."""
     check(value in choices, f"unknown {what}: {value}", f"choose one of: {', '.join(choices)}")
-
-
-def check_range(value: float, low: float, high: float, what: str) -> None:
-    """Raises `InputError` unless the value is a number from `low` to `high`, both included."""
-    hint = f"give {low:g} or more" if high == math.inf else f"give {low:g} to {high:g}"
-    check(low <= value <= high and math.isfinite(value), f"{what} is {value}", hint)
 
 
 def sha256_of(record: Any) -> str:

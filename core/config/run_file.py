@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 import tomli_w
 
 from core.config.presets import preset_config
-from core.config.records import build
+from core.config.records import build, read_text, shown, toml_of
 from core.config.settings import RETIRED, RunConfig
 from core.errors import DataError, InputError
 
@@ -49,17 +48,14 @@ def read_run_file(path: Path) -> RunFile:
         InputError: it cannot be read, is no TOML, or has a key that no run has.
     """
     try:
-        record = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not text"
-        raise InputError(f"cannot read {path}: {reason}", "give the path of a TOML file") from error
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{path} is not TOML: {error}", "strings go in quotes: name = value") from error
+        record = toml_of(read_text(path), str(path))
+    except DataError as error:
+        raise InputError(error.title, error.hint) from error
     known = RunConfig().to_dict()
     for name, value in record.items():
         if name in TOP:
             if type(value) is not TOP[name]:
-                raise InputError(f"{path}: {name} is {value!r}", f"write {name} = {_example(name)}")
+                raise InputError(f"{path}: {name} is {shown(value)}", f"write {name} = {_example(name)}")
         elif name not in known:
             raise InputError(f"{path}: unknown key {name}", _closest(name, [*TOP, *known]))
         elif not isinstance(value, dict):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import math
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
+from core.config.bounds import check_bounds
 from core.config.chat import ChatConfig
-from core.config.checks import check, check_choice, check_range
+from core.config.checks import DATASET_NAME, check, check_choice
+from core.config.records import build
+from core.errors import DataError, InputError
 
 QUANTIZATIONS = ("nf4", "int8", "none")
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
@@ -85,22 +88,12 @@ class EncoderConfig:
 
     def __post_init__(self) -> None:
         check_choice(self.kind, ENCODERS, "encoder")
-        for name in ("width", "layers", "heads", "batch_size", "patience"):
-            check_range(getattr(self, name), 1, math.inf, f"the encoder's {name.replace('_', ' ')}")
-        check_range(self.weight_decay, 0, math.inf, "the encoder's weight decay")
-        check(
-            0 < self.learning_rate < math.inf,
-            f"the encoder's learning rate is {self.learning_rate}",
-            "give a positive number",
-        )
+        check_bounds("encoder", self)
         check(
             self.width % self.heads == 0,
             f"{self.heads} heads do not divide width {self.width}",
             "such as 2 and 64",
         )
-        check(0 <= self.dropout < 1, f"dropout {self.dropout} is not in [0, 1)", "such as 0.1")
-        check(self.epochs >= 1, f"epochs is {self.epochs}", "give at least 1")
-        check_range(self.steps, 0, math.inf, "the encoder's number of steps")
 
 
 @dataclass(frozen=True)
@@ -121,15 +114,12 @@ class AdapterConfig:
     """K, used by iLoRA only."""
 
     def __post_init__(self) -> None:
-        check(self.rank >= 1, f"rank is {self.rank}", "give at least 1")
+        check_bounds("adapter", self)
         check(
-            self.experts >= 1 and self.rank % self.experts == 0,
+            self.rank % self.experts == 0,
             f"{self.experts} experts do not divide rank {self.rank}",
             "choose experts that divide the rank",
         )
-        check(self.layers >= 0, f"adapted layers is {self.layers}", "give 0 for all layers")
-        check(0 < self.alpha < math.inf, f"alpha is {self.alpha}", "give a positive number")
-        check(0 <= self.dropout < 1, f"the adapter's dropout {self.dropout} is not in [0, 1)", "such as 0.1")
         check(bool(self.targets), "the adapter has no targets", "name linear layers, such as q_proj")
 
 
@@ -158,10 +148,7 @@ class GateConfig:
         check_choice(self.kind, GATES, "gate")
         check_choice(self.scope, GATE_SCOPES, "gate scope")
         check_choice(self.input, GATE_INPUTS, "gate input")
-        check(self.kept >= 1, f"experts kept by the gate is {self.kept}", "give at least 1")
-        check_range(self.noise, 0, math.inf, "the gate's noise")
-        check_range(self.balance, 0, math.inf, "the gate's balance term")
-        check(math.isfinite(self.entropy), f"the gate's entropy term is {self.entropy}", "such as 0.01")
+        check_bounds("gate", self)
 
     @property
     def has_penalty(self) -> bool:
@@ -215,10 +202,9 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         check_choice(self.objective, OBJECTIVES, "objective")
-        check(self.samples >= 0, f"samples is {self.samples}", "give 0 or more")
-        check(self.micro_batch_size >= 1, f"micro-batch is {self.micro_batch_size}", "give at least 1")
+        check_bounds("training", self)
         check(
-            self.batch_size >= 1 and self.batch_size % self.micro_batch_size == 0,
+            self.batch_size % self.micro_batch_size == 0,
             f"micro-batch {self.micro_batch_size} does not divide batch {self.batch_size}",
             f"choose a divisor of {self.batch_size}",
         )
@@ -237,19 +223,6 @@ class TrainingConfig:
             "a curriculum ends with item vectors, and there are none",
             "leave out one of curriculum and text-only prompts",
         )
-        check(self.candidates >= 2, f"candidates is {self.candidates}", "give at least 2")
-        check(
-            0 < self.learning_rate < math.inf,
-            f"learning rate is {self.learning_rate}",
-            "give a positive number",
-        )
-        check(0 < self.clip < math.inf, f"the largest gradient is {self.clip}", "give a positive number")
-        check_range(self.gate_rate_multiplier, 0, math.inf, "the gate's rate multiplier")
-        check_range(self.weight_decay, 0, math.inf, "weight decay")
-        check_range(self.warmup, 0, 1, "warm-up")
-        check_range(self.final_rate, 0, 1, "the final rate")
-        check_range(self.validations, 0, math.inf, "validations")
-        check_range(self.validation_cases, 1, math.inf, "validation cases")
 
 
 @dataclass(frozen=True)
@@ -283,8 +256,12 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         check_choice(self.split, SPLITS, "split")
-        check(self.spread_positions >= 1, f"spread positions is {self.spread_positions}", "give at least 1")
-        check_range(self.test_users, 0, math.inf, "the number of test users")
+        check(
+            bool(re.fullmatch(DATASET_NAME, self.dataset)),
+            f"{self.dataset[:80]!r} is no dataset's name",
+            "ilora-app data lists the names, ilora-app data add makes one of your own files",
+        )
+        check_bounds("data", self)
 
 
 @dataclass(frozen=True)
@@ -320,8 +297,9 @@ class RunConfig:
         """The config saved by `to_dict`.
 
         Raises:
-            InputError: a key is missing or unknown, or a value breaks a rule.
+            InputError: a key is missing or unknown, or a value has the wrong type or breaks a rule.
         """
+        check(isinstance(record, dict), "a run's config is no table", f"expected {sorted(PARTS)}")
         kinds = {name: kind for name, kind in PARTS.items() if name != "chat" or "chat" in record}
         check(
             set(record) == set(kinds),
@@ -330,19 +308,19 @@ class RunConfig:
         )
         parts: dict[str, Any] = {}
         for name, kind in kinds.items():
-            values = dict(record[name])
-            if name == "adapter":
-                values["targets"] = tuple(values.get("targets", ()))
-            for setting in RETIRED.get(name, ()):
-                values.pop(setting, None)
+            given = record[name] if isinstance(record[name], dict) else {}
             known = {item.name for item in dataclasses.fields(kind)}
-            values = {**_older(kind), **values}
+            kept = {key: value for key, value in given.items() if key not in RETIRED.get(name, ())}
+            values = {**_older(kind), **kept}
             check(
                 set(values) == known,
                 f"the config's part {name} has other keys than this version knows",
                 "run the benchmark again",
             )
-            parts[name] = kind(**values)
+            try:
+                parts[name] = build(kind, values, name)
+            except DataError as error:
+                raise InputError(error.title, error.hint) from error
         return RunConfig(**parts)
 
 

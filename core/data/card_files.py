@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import re
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
 from core.assets import spec
 from core.config import records
-from core.data.cards import NAME, DatasetCard
+from core.config.checks import DATASET_NAME
+from core.data.cards import DatasetCard
 from core.data.tables import EXAMPLE
 from core.errors import AssetError, DataError, InputError
 
@@ -36,13 +36,15 @@ def load_card(name_or_path: str | Path) -> DatasetCard:
         DataError: the card breaks its contract.
     """
     path = _find(name_or_path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read ({error})", "a card is a TOML file in UTF-8") from error
-    card = parse_card(text, path.name)
+    card = parse_card(records.read_text(path), path.name)
     if card.name != path.stem:
         raise DataError(f"{path.name}: its name is '{card.name}'", f"rename the file to {card.name}.toml")
+    wheels = [source.name for source in card.sources if source.kind == "wheel"]
+    if wheels and path.resolve().parent != _folders()[0]:
+        raise DataError(
+            f"{path.name}: the source '{wheels[0]}' is a wheel, and this card did not come with the program",
+            "give its files by url, or add them with ilora-app data add",
+        )
     return card
 
 
@@ -53,7 +55,18 @@ def lasting_name(name_or_path: str) -> str:
         InputError: there is no such dataset.
     """
     found = _find(name_or_path)
-    return name_or_path if re.fullmatch(NAME, name_or_path) else str(found.resolve())
+    return name_or_path if re.fullmatch(DATASET_NAME, name_or_path) else str(found.resolve())
+
+
+def known_cards() -> tuple[list[DatasetCard], list[str]]:
+    """The cards of all datasets, and a line for each that cannot be read."""
+    cards, problems = [], []
+    for name in list_cards():
+        try:
+            cards.append(load_card(name))
+        except (DataError, InputError) as error:
+            problems.append(f"{error.title} – {error.hint}")
+    return cards, problems
 
 
 def parse_card(text: str, file_name: str) -> DatasetCard:
@@ -62,13 +75,7 @@ def parse_card(text: str, file_name: str) -> DatasetCard:
     Raises:
         DataError: the text is not TOML, or not a card.
     """
-    try:
-        table = tomllib.loads(text)
-    except ValueError as error:  # not TOML, or a number of thousands of digits
-        raise DataError(f"{file_name}: {error}", "each key may be written once; " + EXAMPLE) from error
-    except RecursionError as error:
-        raise DataError(f"{file_name}: nested too deeply", EXAMPLE) from error
-    return card_of(table, file_name)
+    return card_of(records.toml_of(text, file_name), file_name)
 
 
 def card_of(table: Mapping[str, object], file_name: str) -> DatasetCard:
@@ -97,7 +104,7 @@ def _folders() -> list[Path]:
 
 
 def _find(name_or_path: str | Path) -> Path:
-    if re.fullmatch(NAME, str(name_or_path)):
+    if re.fullmatch(DATASET_NAME, str(name_or_path)):
         for folder in _folders():
             if (folder / f"{name_or_path}.toml").is_file():
                 return folder / f"{name_or_path}.toml"

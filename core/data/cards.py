@@ -9,12 +9,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from core.assets import spec
+from core.config.checks import DATASET_NAME
 from core.data.tables import EXAMPLE, REPEATS, UNLISTED, InteractionsTable, ItemsTable, WindowsTable
 from core.errors import DataError
 
+LONGEST_HISTORY = 1000
+"""Items of the longest history that a card may ask for."""
 SPLITS = ("paper", "leave-one-out")
 TITLE_STYLES = ("as-is", "trailing-article")
-NAME = "[a-z0-9][a-z0-9-]{0,63}"
 
 
 @dataclass(frozen=True)
@@ -114,10 +116,10 @@ class Rules:
             raise DataError(f"unknown rules.repeats '{self.repeats}'", f"known: {', '.join(REPEATS)}")
         if self.unlisted not in UNLISTED:
             raise DataError(f"unknown rules.unlisted '{self.unlisted}'", f"known: {', '.join(UNLISTED)}")
-        if not 1 <= self.min_history <= self.max_history:
+        if not 1 <= self.min_history <= self.max_history <= LONGEST_HISTORY:
             raise DataError(
                 f"rules: min_history {self.min_history} and max_history {self.max_history} do not fit",
-                "1 <= min_history <= max_history",
+                f"1 <= min_history <= max_history <= {LONGEST_HISTORY}",
             )
 
 
@@ -271,7 +273,7 @@ class DatasetCard:
     """Published figures on this dataset."""
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(NAME, self.name):
+        if not re.fullmatch(DATASET_NAME, self.name):
             raise DataError(f"'{self.name}' cannot be a dataset's name", "use small letters, digits and '-'")
         if not self.sources:
             raise DataError("the card lists no [[sources]]", EXAMPLE)

@@ -14,10 +14,12 @@ from core.lm.structure import choose_targets, holds_transposed
 
 def check_settings(written: Any, own: Any, path: Path) -> None:
     """Raises `ModelError` unless peft's saved settings describe the adapter that is to take its weights."""
-    for name in ("r", "lora_alpha", "target_modules", "layers_to_transform"):
+    names = ("base_model_name_or_path", "r", "lora_alpha", "target_modules", "layers_to_transform")
+    for name in names:
         expected, found = getattr(own, name), written.get(name) if isinstance(written, dict) else None
         if name == "target_modules":
-            expected, found = sorted(expected), sorted(found or ())
+            found = sorted(map(str, found)) if isinstance(found, list) else found
+            expected = sorted(expected)
         if found != expected:
             raise ModelError(
                 f"{path} says {name} = {found}, and the run's own settings {expected}",

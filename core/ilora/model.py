@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,8 +17,9 @@ from torch import Tensor, nn
 
 from core.assets.known import base_model
 from core.assets.spec import home
+from core.config.records import json_of, read_text
 from core.config.settings import RunConfig
-from core.errors import ModelError
+from core.errors import DataError, ModelError
 from core.events import Emit, Notice, silent
 from core.ilora.attaching import attach_adapter, check_settings, recompute_in_backward
 from core.ilora.folding import Update, fold
@@ -33,6 +33,7 @@ from core.lm.norms import replace_norms
 from core.lm.prompts import AnswerPrompt, ListwisePrompt, encode_titles
 from core.lm.sharding import spread_layers
 from core.lm.states import SegmentStates, states_key
+from core.training.weights import check_weights
 
 if TYPE_CHECKING:
     from core.data.cards import Prompts
@@ -286,18 +287,14 @@ class AdaptedModel:
         """Takes back what `state` gave.
 
         Raises:
-            ModelError: a weight is missing, unknown or of another shape.
+            ModelError: a weight is missing, unknown, of another shape or type, or not finite.
         """
         own = self.kept()
         if missing := sorted(own.keys() - state.keys()):
             raise ModelError(f"the saved adapter lacks {missing[0]} (and {len(missing) - 1} more)")
         if unknown := sorted(state.keys() - own.keys()):
             raise ModelError(f"the saved adapter holds the unknown weight {unknown[0]}")
-        for name, parameter in own.items():
-            if parameter.shape != state[name].shape:
-                raise ModelError(
-                    f"the saved {name} has shape {tuple(state[name].shape)}, not {tuple(parameter.shape)}"
-                )
+        check_weights(state, own, "the adapter")
         for name, parameter in own.items():
             parameter.copy_(state[name])
 
@@ -359,12 +356,14 @@ class AdaptedModel:
         """
         try:
             adapter, rest = load_file(folder / ADAPTER_FILE), load_file(folder / REST_FILE)
-            written = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
-        except (OSError, ValueError, SafetensorError) as error:
+            written = json_of(read_text(folder / SETTINGS_FILE), SETTINGS_FILE)
+        except (OSError, ValueError, SafetensorError, DataError) as error:
             raise ModelError(
                 f"{folder} cannot be read: {error}", "train again, or copy the folder anew"
             ) from error
-        check_settings(written, self.peft.peft_config[ADAPTER], folder / SETTINGS_FILE)
+        own = self.peft.peft_config[ADAPTER]
+        own.base_model_name_or_path = base_model(self.llm.name)
+        check_settings(written, own, folder / SETTINGS_FILE)
         names = {
             name.removeprefix("adapter.").replace(f".{ADAPTER}.", "."): name
             for name in self.parameters()

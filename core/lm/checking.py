@@ -1,48 +1,62 @@
-"""Whether this program reads a language model rightly: one short made-up case, compared with the model's own.
+"""Whether this program reads a language model rightly: one short made-up case, compared with its own answers.
 
-Packed rows and split decoders rest on what a family's code does with masks, positions and embeddings. So that no
-family has to be known, a model is asked about a made-up case in both ways before it is used: by its own
-forward, one candidate at a time, and as this program reads. It reads as it would like to, or more plainly
+Packed rows and split decoders rest on what a family's code does with masks, positions and embeddings. So that
+no family has to be known, a model is asked about a made-up case in both ways before it is used: by its own
+forward, one candidate at a time, and as this program reads. It is read as would be quickest, or more plainly
 where only that gives the model's own answers, or not at all.
 """
 
 from __future__ import annotations
 
+import contextlib
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from core.assets.spec import home
+from core.config.checks import sha256_of
+from core.config.settings import ModelConfig
 from core.errors import ModelError
-from core.lm.loading import LanguageModel, Reading
-from core.lm.prompts import Packed, Piece, beginning, pack
+from core.events import Emit, Notice, silent
+from core.files import atomic_path
+from core.hardware import release_memory, versions
 from core.lm.decoder import decoder_view, run_decoder
-from core.lm.structure import KINDS_HINT, has_unknown_window, window_of
+from core.lm.folder import weight_files
+from core.lm.loading import LanguageModel, Reading, check_model, load_llm, pick_device, quiet
+from core.lm.precision import pick_dtype
+from core.lm.prompts import SLOT, Packed, Piece, beginning, encode, pack
+from core.lm.structure import KINDS_HINT, has_unknown_window, obstacle, window_of
 from core.lm.views import run_view
+from core.training import parallel
 
-PREFIX, BRANCHES = 13, (5, 2, 3)
+VERSION = 1
+"""Of the comparison: answers of another one are not taken over."""
+PREFIX, BRANCHES = 9, (4, 2)
 """Tokens of the made-up case: more than a window of `WINDOW` positions."""
-WINDOW = 6
-NOISE = 8.0
-"""Times what the model's own answers move by when the last bit of what it reads changes: no fault but rounding."""
+WINDOW = 4
+NOISE = 3.0
+"""Times what the model's own answers move by when the last bit of what it reads does: rounding, no fault."""
 CEILING = 0.2
 """A difference that is never taken for rounding; see `Case.off`."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """A made-up prompt with three candidates, and what the model itself makes of it."""
+    """A made-up prompt with two candidates, and what the model itself makes of it."""
 
     llm: LanguageModel
 
     @cached_property
     def rows(self) -> list[list[int]]:
         """The prompt, then the tokens of each candidate."""
-        vocabulary = int(self.llm.model.get_input_embeddings().weight.shape[0])
+        vocabulary = self.llm.model.get_input_embeddings().get_parameter("weight").shape[0]
         count = PREFIX + sum(BRANCHES)
         drawn = np.random.default_rng(0).integers(vocabulary // 8, vocabulary, count).tolist()
         start = beginning(self.llm.tokenizer)
@@ -59,8 +73,7 @@ class Case:
     @cached_property
     def device(self) -> torch.device:
         """Where the model is, which may be elsewhere than it will be."""
-        found: torch.device = self.llm.model.get_input_embeddings().weight.device
-        return found
+        return self.llm.model.get_input_embeddings().get_parameter("weight").device
 
     @cached_property
     def own(self) -> Tensor:
@@ -72,7 +85,9 @@ class Case:
     def noise(self) -> float:
         """How far the model's own answers move when every number that it reads moves by its last bit."""
         prefix, *branches = self.rows
-        return self.off(self._likelihoods([self._ask([*prefix, *branch], jitter=True) for branch in branches]))
+        return self.off(
+            self._likelihoods([self._ask([*prefix, *branch], jitter=True) for branch in branches])
+        )
 
     def _ask(self, row: list[int], jitter: bool = False) -> Tensor:
         ids = torch.tensor([row], device=self.device)
@@ -114,6 +129,101 @@ class Case:
         return float(off.nan_to_num(nan=torch.inf).max())
 
 
+def load_checked(config: ModelConfig, emit: Emit = silent) -> LanguageModel:
+    """A loaded language model that is known to be read rightly; compared once, the answer is kept.
+
+    Raises:
+        ModelError: it cannot be loaded, is of a kind that cannot be adapted, or is not read rightly.
+    """
+    folder = check_model(config, emit)
+    store = _store(folder, config)
+    known = _kept(store)
+    if known is None:
+        check_kind(folder, config)
+    llm = load_llm(config, emit)
+    check_tokenizer(llm)
+    if known is None:
+        known = find_reading(llm)
+        with contextlib.suppress(OSError), atomic_path(store) as temporary:  # it is only compared again
+            temporary.write_text(json.dumps(asdict(known)), encoding="utf-8")
+    if not known.packed:
+        emit(Notice(f"{llm.name} is read one candidate at a time, for its attention takes no packed rows"))
+    return replace(llm, reading=known)
+
+
+def try_model(config: ModelConfig, emit: Emit = silent) -> None:
+    """Refuses a model that cannot be used, before anything is trained; loads it where it is not known yet.
+
+    The embedded model is known, and one that the processes are to share is compared when they load it.
+
+    Raises:
+        ModelError: as `load_checked`.
+    """
+    folder = check_model(config, emit)
+    if config.is_embedded or _kept(_store(folder, config)) is not None:
+        return
+    if parallel.is_spread():
+        check_kind(folder, config)
+        return
+    emit(Notice(f"comparing this program's scores with those of {config.name} itself, once"))
+    load_checked(config, emit)
+    release_memory()
+
+
+def check_kind(folder: Path, config: ModelConfig) -> None:
+    """Refuses a model that cannot be adapted, from its settings alone.
+
+    Raises:
+        ModelError: it is no causal language model, or has layers that cannot be read or adapted.
+    """
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    try:
+        with quiet(), torch.device("meta"):
+            settings = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+            model = AutoModelForCausalLM.from_config(settings)  # type: ignore[no-untyped-call]
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError, TypeError, AttributeError) as error:
+        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise ModelError(
+            f"cannot load the model {config.name}: {reason.strip()}", "give a causal language model"
+        ) from error
+    if found := obstacle(model):
+        raise ModelError(f"{config.name} ({settings.model_type}) has {found}", KINDS_HINT)
+
+
+def check_tokenizer(llm: LanguageModel) -> None:
+    """Refuses a tokenizer without a token for a line's end, which ends titles and answers.
+
+    Raises:
+        ModelError: it has none.
+    """
+    tokens = encode(llm.tokenizer, SLOT)
+    if not tokens or SLOT not in str(llm.tokenizer.decode(tokens[-1:])):
+        raise ModelError(
+            f"the tokenizer of {llm.name} has no token for a line's end",
+            "give a model whose tokenizer keeps line breaks, such as a byte-level one",
+        )
+
+
+def _store(folder: Path, config: ModelConfig) -> Path:
+    """Where the answer for a model as it lies there, loaded in this way by these libraries, is kept."""
+    device = pick_device(config.quantize)
+    files = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in weight_files(folder)]
+    dtype = str(pick_dtype(device, config.precision))
+    own = (folder / "config.json").read_text(encoding="utf-8", errors="replace")
+    key = sha256_of([VERSION, own, files, config.quantize, dtype, device.type, versions()])
+    return home() / "readings" / f"{key[:16]}.json"
+
+
+def _kept(store: Path) -> Reading | None:
+    """The answer in the store; None where there is none that can be read."""
+    try:
+        found = json.loads(store.read_text(encoding="utf-8"))
+        return Reading(bool(found["split"]), bool(found["packed"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 @torch.no_grad()
 def find_reading(llm: LanguageModel) -> Reading:
     """The quickest way of reading that gives the model's own answers.
@@ -125,7 +235,9 @@ def find_reading(llm: LanguageModel) -> Reading:
         case = Case(llm)
         allowed = min(max(rounding(llm), NOISE * case.noise), CEILING)
         packed = not has_unknown_window(llm.decoder.config)
-        ways = [Reading(split, together) for together in (True, False)[not packed :] for split in (True, False)]
+        ways = [
+            Reading(split, together) for together in (True, False)[not packed :] for split in (True, False)
+        ]
         said = ""
         for way in ways:
             wrong = _fault(case, way, allowed)

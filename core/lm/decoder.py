@@ -21,7 +21,7 @@ from core.lm.views import check_length, masks_of, run_alone, run_view
 def decoder_view(decoder: nn.Module, start: int, stop: int, norm: bool, packed: bool = True) -> nn.Module:
     """A decoder that shares all parameters with `decoder` and runs only layers start .. stop - 1.
 
-    It runs by the model's own code, so that whatever a family does to embeddings, positions and masks is done.
+    It runs by the model's own code, so that what a family does to embeddings, positions and masks is done.
     `run_decoder` lets states in before layer `start` and out after layer `stop` - 1.
 
     Args:
@@ -36,7 +36,8 @@ def decoder_view(decoder: nn.Module, start: int, stop: int, norm: bool, packed: 
     kept = nn.ModuleList(list(layers)[start:stop])
     config = copy.copy(decoder.config)
     depth, settings = len(layers), vars(config)
-    settings[config.attribute_map.get("num_hidden_layers", "num_hidden_layers")] = len(kept)  # type: ignore[union-attr, operator, index]
+    own_names: dict[str, str] = config.attribute_map  # type: ignore[union-attr, assignment]
+    settings[own_names.get("num_hidden_layers", "num_hidden_layers")] = len(kept)
     for key, value in settings.items():  # what is said of each layer, such as `layer_types`
         if "layer" in key and isinstance(value, list | tuple) and len(value) == depth:
             settings[key] = value[start:stop]

@@ -104,7 +104,10 @@ def generate_answers(
     rows = [prompt.prefix(history, row) for history, row in zip(histories, candidates, strict=True)]
     batch = pad_left(rows, prompt.end)
     length = batch.tokens.shape[1]
-    with _adding(slots, entry or llm.model.get_input_embeddings(), entry is None, batch.slots), _own_settings_aside(llm.model):
+    with (
+        _adding(slots, entry or llm.model.get_input_embeddings(), entry is None, batch.slots),
+        _own_settings_aside(llm.model),
+    ):
         output: Tensor = llm.model.generate(  # type: ignore[operator]
             input_ids=torch.from_numpy(batch.tokens).to(llm.device),
             attention_mask=torch.from_numpy(batch.real).to(llm.device),

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import os
+import re
+import shutil
+import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +26,9 @@ from core.config.settings import EMBEDDED, ModelConfig
 from core.errors import ModelError
 from core.events import Emit, Notice, silent
 from core.files import atomic_path
+from core.hardware import address_space, group_memory, is_out_of_memory
+from core.lm.converted import is_whole, note_files
+from core.lm.folder import check_folder, own_quantization, read_settings, weight_files
 from core.lm.precision import pick_dtype, resolved
 from core.training import parallel
 
@@ -32,6 +37,8 @@ if TYPE_CHECKING:
 
 BYTES_PER_WEIGHT = {"nf4": 0.55, "int8": 1.05}
 """Memory of a quantized linear weight with its statistics; all others take the precision's bytes."""
+LOADING = 400 * 2**20
+"""Bytes that loading on a CPU takes beside the weights: libraries, and weights on their way (measured)."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +105,9 @@ def settle_precision(config: ModelConfig, emit: Emit = silent) -> ModelConfig:
 
 
 def load_llm(config: ModelConfig, emit: Emit = silent) -> LanguageModel:
-    """Loads a causal language model with frozen weights, in evaluation mode.
+    """Loads a causal language model with frozen weights, in evaluation mode, as it is.
+
+    Whoever scores with it calls `core.lm.checking.load_checked` instead.
 
     A model that the processes are to share is left in main memory, for
     `core.lm.sharding.spread_layers` to move.
@@ -128,9 +137,10 @@ def check_model(config: ModelConfig, emit: Emit = silent) -> Path:
     """Finds a model, fetches it if it is the embedded one, and says where it is, without loading it.
 
     Raises:
-        ModelError: it cannot be found or does not fit in memory.
+        ModelError: it cannot be found, is no model or quantized otherwise, or does not fit in memory.
     """
     folder = resolve_model(config, emit)
+    check_folder(folder, config)
     check_memory(folder, config, pick_device(config.quantize))
     return folder
 
@@ -149,7 +159,7 @@ def resolve_model(config: ModelConfig, emit: Emit = silent) -> Path:
         stat = path.stat()
         return _converted(lambda: path, f"{path.stem}-{stat.st_size}-{stat.st_mtime_ns}", emit)
     if path.is_dir():
-        if not (path / "config.json").is_file():
+        if not any((path / name).is_file() for name in ("config.json", "adapter_config.json")):
             raise ModelError(
                 f"{path} holds no config.json", "give a folder written by save_pretrained, or a GGUF file"
             )
@@ -159,8 +169,22 @@ def resolve_model(config: ModelConfig, emit: Emit = silent) -> Path:
     return _from_hub(config)
 
 
-HUB_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
-"""What is fetched of a hub model: weights that cannot carry code, settings and tokenizer."""
+def resolved_commit(config: ModelConfig) -> str | None:
+    """The commit that a fetched hub model is of; None for a model that is no hub model, or not fetched."""
+    from huggingface_hub import snapshot_download
+
+    if config.is_embedded or config.name.endswith(".gguf") or Path(config.name).expanduser().exists():
+        return None
+    try:
+        folder = snapshot_download(config.name, revision=config.revision, local_files_only=True)
+    except (OSError, ValueError):
+        return None
+    commit = Path(folder).name
+    return commit if re.fullmatch("[0-9a-f]{40}", commit) else None
+
+
+HUB_FILES = ("*.json", "model.safetensors", "model-*.safetensors", "*.model", "*.txt", "*.jinja")
+"""What is fetched of a hub model: settings, tokenizer, and weights that cannot carry code, once."""
 
 
 def _from_hub(config: ModelConfig) -> Path:
@@ -186,24 +210,36 @@ def _converted(source: Any, key: str, emit: Emit) -> Path:
     from filelock import FileLock
 
     folder = home() / "models" / key
-    if (folder / "config.json").is_file():
+    if is_whole(folder):
         return folder
     gguf = source()
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{folder}.lock"):
-        if (folder / "config.json").is_file():
+        if is_whole(folder):
             return folder
+        if folder.exists():
+            emit(Notice(f"{folder} is damaged and is made anew", "warning"))
+            shutil.rmtree(folder)
         emit(Notice(f"converting {gguf.name} to safetensors, once"))
         with atomic_path(folder) as temporary:
             temporary.mkdir()
             try:
                 _convert(gguf, temporary)
-            except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+                note_files(temporary)
+            except _UNREADABLE as error:
                 raise ModelError(
                     f"cannot convert {gguf}: {_first_line(error)}",
                     "check that the file is whole and the disk is not full",
                 ) from error
     return folder
+
+
+_UNREADABLE = (
+    OSError, ValueError, LookupError, RuntimeError, ImportError, TypeError, AttributeError, AssertionError,
+    ArithmeticError, EOFError, MemoryError, SafetensorError, struct.error,
+)  # fmt: skip
+"""What a file that is cut off or made up leads to in the library that reads it, and a full disk in the one
+that writes."""
 
 
 def _convert(gguf: Path, folder: Path) -> None:
@@ -219,8 +255,9 @@ def _convert(gguf: Path, folder: Path) -> None:
             gguf_file=gguf.name,
             quantization_config=GgufConfig(dequantize=True),
             dtype=torch.float32,
+            trust_remote_code=False,
         )
-        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name, trust_remote_code=False)
         model.bfloat16().save_pretrained(folder)
         tokenizer.save_pretrained(folder)
 
@@ -230,22 +267,28 @@ def _load(folder: Path, config: ModelConfig, device: torch.device, dtype: torch.
 
     options: dict[str, Any] = {
         "dtype": dtype,
-        "attn_implementation": "sdpa",
         "trust_remote_code": False,
         "use_safetensors": True,
         "device_map": {"": device},
     }
-    if config.quantize != "none":
+    if config.quantize != "none" and own_quantization(folder) is None:
         options["quantization_config"] = _quantization(config, device, dtype)
     try:
         with quiet():
             tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
             model = AutoModelForCausalLM.from_pretrained(folder, **options)
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError, MemoryError) as error:
+        if is_out_of_memory(error):
+            raise ModelError(
+                f"out of memory while loading {config.name}", "choose a smaller --model, or free memory"
+            ) from error
         raise ModelError(
             f"cannot load the model {config.name}: {_first_line(error)}",
             "give --model a hub name that can be reached, a local folder, a GGUF file, or leave it out",
         ) from error
+    for module in model.modules() if own_quantization(folder) == "nf4" else ():
+        if hasattr(module, "compute_dtype"):  # the file names whoever made it wanted
+            vars(module).update(compute_dtype=dtype, compute_type_is_set=True)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return model, tokenizer
@@ -310,12 +353,14 @@ def estimate_bytes(folder: Path, config: ModelConfig, shares: int = 1) -> int | 
     """
     each = pick_dtype(pick_device(config.quantize), config.precision).itemsize
     try:
-        settings = json.loads((folder / "config.json").read_text())
-    except (OSError, ValueError):
+        stored = sum(file.stat().st_size for file in weight_files(folder))
+    except OSError:
         return None
-    stored = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
-    if not stored:
+    settings = read_settings(folder)
+    if not stored or not settings:
         return None
+    if own_quantization(folder) is not None:
+        return int(stored)
     weights = stored / (4 if settings.get("dtype", settings.get("torch_dtype")) == "float32" else 2)
     embeddings = int(settings.get("vocab_size", 0)) * int(settings.get("hidden_size", 0))
     if not settings.get("tie_word_embeddings", False):
@@ -329,29 +374,33 @@ def check_memory(folder: Path, config: ModelConfig, device: torch.device) -> Non
     """Refuses, before loading, a model whose weights cannot fit in free memory.
 
     Raises:
-        ModelError: the estimate (weights and a fifth for work) exceeds what is free.
+        ModelError: the estimate (weights, a fifth for work, and what loading takes) exceeds what is free.
     """
     shares = parallel.size() if parallel.is_spread() and device.type == "cuda" else 1
     needed = estimate_bytes(folder, config, shares)
     if needed is None:
         return
+    needed = int(needed * 1.2)
     free = torch.cuda.mem_get_info()[0] if device.type == "cuda" else free_memory()
-    if needed * 1.2 > free:
+    if device.type == "cpu":
+        needed += LOADING
+        room = address_space()
+        mapped = sum(file.stat().st_size for file in weight_files(folder))
+        if room is not None and needed + mapped > room:  # the file is mapped whole while it is read
+            needed, free = needed + mapped, min(free, room)
+    if needed > free:
         other = "a smaller --model" if config.quantize == "nf4" else "--quantize nf4 or a smaller --model"
         raise ModelError(
-            f"{config.name} at --quantize {config.quantize} needs about {needed * 1.2 / 2**30:.1f} GiB and "
+            f"{config.name} at --quantize {config.quantize} needs about {needed / 2**30:.1f} GiB to load and "
             f"{free / 2**30:.1f} GiB are free",
             f"choose {other}",
         )
 
 
 def free_memory() -> int:
-    """Bytes of main memory that a new model could take, within the container's limit where one is set."""
-    free = int(psutil.virtual_memory().available)
-    limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
-    with contextlib.suppress(OSError, ValueError):  # no limit is set
-        free = min(free, int(limit.read_text()) - int(used.read_text()))
-    return free
+    """Bytes of main memory that a new model could take, within the limits set for this process."""
+    rooms = [int(psutil.virtual_memory().available), group_memory(), address_space()]
+    return max(0, min(room for room in rooms if room is not None))
 
 
 @contextmanager

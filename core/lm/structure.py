@@ -1,4 +1,4 @@
-"""What a language model is built of, told from its modules: its layers, what can be adapted, what cannot be read.
+"""What a language model is built of, told from its modules: its layers, and what of them can be adapted.
 
 Nothing here goes by the names that a family gives its layers.
 """
@@ -16,7 +16,9 @@ from transformers.pytorch_utils import Conv1D
 
 from core.errors import ModelError
 
-KINDS_HINT = "docs/models.md lists the kinds of models that work, such as Llama, Qwen, Mistral, Gemma and GPT-2"
+KINDS_HINT = (
+    "docs/models.md lists the kinds of models that work, such as Llama, Qwen, Mistral, Gemma and GPT-2"
+)
 
 
 def layer_list(decoder: nn.Module) -> tuple[str, nn.ModuleList]:
@@ -43,7 +45,7 @@ def layers_of(decoder: nn.Module) -> list[nn.Module]:
 
 
 def linear_names(decoder: nn.Module) -> list[str]:
-    """What the linear layers inside a decoder's layers are called, each name once: fused ones and GPT-2's too."""
+    """What the linear layers inside a decoder's layers are called, each name once; fused ones, too."""
     names = (
         name.rpartition(".")[2]
         for layer in layers_of(decoder)
@@ -58,7 +60,7 @@ def choose_targets(decoder: nn.Module, asked: Sequence[str], default: Sequence[s
 
     Args:
         decoder: the language model's.
-        asked: the setting; the names of Llama's layers stand for all linear layers of any other kind of model.
+        asked: the setting; Llama's names stand for all linear layers in a model that lacks some of them.
         default: that setting as it comes.
 
     Raises:
@@ -142,7 +144,7 @@ def holds_transposed(decoder: nn.Module) -> bool:
 
 
 def run_head(model: Any, states: Tensor) -> Tensor:
-    """(n, vocabulary) logits of (n, width) last states, by what a model's own forward does after its decoder."""
+    """(n, vocabulary) logits of (n, width) last states, by what a model does after its decoder."""
     decoder = model.get_decoder()
     path = next(name for name, module in model.named_modules() if module is decoder)
     head = _with(model, path.split("."), _Answer(states[None]))
@@ -155,7 +157,11 @@ def _with(module: nn.Module, path: Sequence[str], part: nn.Module) -> nn.Module:
     if not path:
         return part
     other = copy.copy(module)
-    for name in ("forward", "_hf_hook", "_old_forward"):  # put there by accelerate, bound to the module itself
+    for name in (
+        "forward",
+        "_hf_hook",
+        "_old_forward",
+    ):  # put there by accelerate, bound to `module`
         vars(other).pop(name, None)
     vars(other)["_modules"] = {**module._modules, path[0]: _with(getattr(module, path[0]), path[1:], part)}
     return other
@@ -169,7 +175,7 @@ class _Answer(nn.Module):
         self.states = states
 
     def forward(self, *_: Any, **__: Any) -> _Known:
-        return _Known(last_hidden_state=self.states)  # type: ignore[arg-type]
+        return _Known(last_hidden_state=self.states)
 
 
 class _Known(BaseModelOutputWithPast):

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from core.lm.attention import additive
 from core.errors import ModelError
+from core.lm.attention import additive
 from core.lm.prompts import Packed, visible
 from core.lm.structure import layer_list, window_of
 

@@ -23,8 +23,8 @@ from core.evaluation.metrics import Scores, ranks_from_scores, summarize
 from core.events import ShouldStop
 from core.hardware import release_memory
 from core.ilora.model import AdaptedModel
+from core.lm.checking import load_checked
 from core.lm.likelihood import AT_TEST, AnswerRanker, Wording
-from core.lm.loading import load_llm
 from core.methods import METHODS, settle
 from core.recommenders.base import FitReport, Recommender, Task
 from core.recommenders.batching import (
@@ -158,7 +158,7 @@ class AdapterRecommender(Recommender):
     def build(self, task: Task, encoder: Encoder) -> AdaptedModel:
         """The untrained model of a task around a trained encoder."""
         card = task.dataset.card
-        llm = load_llm(task.config.model, task.emit)
+        llm = load_checked(task.config.model, task.emit)
         titles, gated = task.dataset.catalogue.titles, METHODS[self.name].has_gate
         return AdaptedModel(llm, encoder, titles, card.prompts, task.config, gated, task.seed, task.emit)
 

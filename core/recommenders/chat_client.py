@@ -6,10 +6,14 @@ before anybody sees it. Answers are paid for, so each is on the disk before the 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
+import queue
+import threading
 import time
+import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +24,7 @@ from core.config.chat import ChatConfig
 from core.config.checks import sha256_of
 from core.errors import InputError, Interrupted, ResultError
 from core.events import ShouldStop
+from core.safe_text import plain
 
 if TYPE_CHECKING:
     import httpx2
@@ -104,7 +109,9 @@ class ChatServer:
         import httpx2
 
         self.client = httpx2.Client(
-            timeout=self.config.timeout, headers={"Authorization": f"Bearer {self.key}"}
+            timeout=self.config.timeout,
+            headers={"Authorization": f"Bearer {self.key}", "Accept-Encoding": "identity"},
+            trust_env=not self.is_here,  # no proxy is to see what stays on this machine
         )
 
     @property
@@ -117,7 +124,12 @@ class ChatServer:
     def is_in_clear(self) -> bool:
         """Whether key and questions leave this machine unencrypted."""
         parts = urlsplit(self.config.url)
-        return parts.scheme == "http" and parts.hostname not in ("localhost", "127.0.0.1", "::1")
+        return parts.scheme == "http" and not self.is_here
+
+    @property
+    def is_here(self) -> bool:
+        """Whether the server is this machine."""
+        return urlsplit(self.config.url).hostname in ("localhost", "127.0.0.1", "::1")
 
     def ask(self, prompt: str) -> Reply:
         """The answer to one prompt, asked at most `tries` times.
@@ -148,20 +160,66 @@ class ChatServer:
             "max_tokens": self.config.answer_tokens,
         }
         try:
-            response = self.client.post(self.address, json=body)
-        except httpx2.TimeoutException:
+            status, headers, text = self._within_time(lambda: self._fetch(body))
+        except (httpx2.TimeoutException, TimeoutError):
             self._is_known = True  # somebody is there, only slow
             return Reply(None, "timed out"), 0.0
-        except httpx2.ConnectError:
+        except httpx2.ConnectError as error:
+            if "CERTIFICATE_VERIFY_FAILED" in str(error):
+                raise InputError(
+                    f"the certificate of {self.config.url} is not one that this machine trusts",
+                    "set SSL_CERT_FILE to the server's own certificate, or use a server with a signed one",
+                ) from error
             return Reply(None, UNREACHABLE), 0.0
+        except _TooLarge:
+            self._is_known = True
+            return Reply(None, f"more than {LARGEST_BODY >> 20} MiB"), None
         except httpx2.HTTPError as error:
             return Reply(None, type(error).__name__), 0.0
-        return self._read(response)
+        return self._read(status, headers, text)
 
-    def _read(self, response: httpx2.Response) -> tuple[Reply, float | None]:
-        status = response.status_code
+    def _within_time(self, fetch: Callable[[], _Response]) -> _Response:
+        """What `fetch` gives, within the timeout however slowly a server trickles; then it is left alone."""
+        done: queue.SimpleQueue[_Response | BaseException] = queue.SimpleQueue()
+
+        def work() -> None:
+            try:
+                done.put(fetch())
+            except BaseException as error:
+                done.put(error)
+
+        threading.Thread(target=work, name="chat", daemon=True).start()
+        until = time.monotonic() + self.config.timeout + GLANCE
+        while (left := until - time.monotonic()) > 0:
+            if self.should_stop():
+                raise Interrupted
+            with contextlib.suppress(queue.Empty):
+                found = done.get(timeout=min(GLANCE, left))
+                if isinstance(found, BaseException):
+                    raise found
+                return found
+        raise TimeoutError
+
+    def _fetch(self, body: Mapping[str, Any]) -> _Response:
+        """Status, headers and text of one response; its body is unpacked and counted as it comes."""
+        until, content = time.monotonic() + self.config.timeout, b""
+        with self.client.stream("POST", self.address, json=body) as response:
+            packed = response.headers.get("content-encoding", "identity").lower() != "identity"
+            unpack = zlib.decompressobj(wbits=47) if packed else None
+            for chunk in response.iter_raw(1 << 16):
+                try:
+                    content += unpack.decompress(chunk, LARGEST_BODY + 1) if unpack else chunk
+                except zlib.error:
+                    return response.status_code, response.headers, ""  # packed in a way nobody asked for
+                if len(content) > LARGEST_BODY:
+                    raise _TooLarge
+                if time.monotonic() > until:
+                    raise TimeoutError
+            return response.status_code, response.headers, content.decode("utf-8", "replace")
+
+    def _read(self, status: int, headers: Mapping[str, str], body: str) -> tuple[Reply, float | None]:
         if status in REFUSALS and not self._is_known:
-            said = shortened(self._cleared(error_text(response.text)))
+            said = shortened(self._cleared(error_text(body)))
             why = f"HTTP {status}: {said}" if said else f"HTTP {status}"
             raise InputError(
                 f"{self.config.model} at {self.config.url}: {REFUSALS[status]} ({why})",
@@ -169,16 +227,16 @@ class ChatServer:
             )
         self._is_known = True
         if status != 200:
-            asked_to_wait = seconds_of(response.headers.get("retry-after", ""))
+            asked_to_wait = seconds_of(headers.get("retry-after", ""))
             again = asked_to_wait if status == 429 or status >= 500 else None
             return Reply(None, f"HTTP {status}"), again
-        reply = read_completion(response.text)
+        reply = read_completion(body)
         text, model = self._cleared(reply.text or ""), self._cleared(reply.model)
         return dataclasses.replace(reply, text=text, model=model), None
 
     def _cleared(self, text: str) -> str:
-        """A server's words without the key, should they repeat it."""
-        return text.replace(self.key, "[key]")
+        """A server's words without the key, should they repeat it, and without what acts on a terminal."""
+        return plain(text.replace(self.key, "[key]"))
 
     def _wait(self, seconds: float) -> None:
         until = time.monotonic() + min(seconds, LONGEST_WAIT)
@@ -189,11 +247,21 @@ class ChatServer:
 
 
 UNREACHABLE = "no connection"
+LARGEST_BODY = 1 << 23
+"""Bytes of the longest response, unpacked: a hundred times the longest answer that can be asked for."""
+MOST_TOKENS = 10**9
+"""A count beyond it is none."""
+_Response = tuple[int, Mapping[str, str], str]
+
+
+class _TooLarge(Exception):
+    """The server sends more than any answer has."""
 
 
 def seconds_of(text: str) -> float:
     """A `Retry-After` in seconds; 0 for a date or nonsense, where the usual wait must do."""
-    return float(text) if text.strip().isdecimal() else 0.0
+    plain_digits = text.strip().isascii() and text.strip().isdecimal() and len(text) < 10
+    return float(text) if plain_digits else 0.0
 
 
 def error_text(body: str) -> str:
@@ -236,7 +304,8 @@ def read_completion(body: str) -> Reply:
 
 
 def _count(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    return value if whole and 0 <= value <= MOST_TOKENS else None
 
 
 # --- answers on disk ---------------------------------------------------------------------------------------
@@ -285,8 +354,8 @@ class Answers:
         for line in "".join(text + "\n" for text in texts).splitlines():
             try:
                 record = json.loads(line)
-                yield record.pop("case"), Reply(**record)
-            except (ValueError, KeyError, TypeError, AttributeError):
+                yield record.pop("case"), _kept(**record)
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
                 continue
 
     def add(self, prompt: str, reply: Reply) -> None:
@@ -309,6 +378,22 @@ class Answers:
             raise ResultError(
                 f"cannot write {self.path}: {error.strerror}", "choose another folder with --out"
             ) from error
+
+
+def _kept(**record: Any) -> Reply:
+    """A reply as earlier versions may have written it, before its words and counts were cleaned."""
+    reply = Reply(**record)
+    texts = (reply.failure, reply.model) if reply.text is None else (reply.text, reply.failure, reply.model)
+    if not all(isinstance(text, str) for text in texts):
+        raise TypeError("an answer is text")
+    return dataclasses.replace(
+        reply,
+        text=None if reply.text is None else plain(reply.text),
+        failure=plain(reply.failure),
+        model=plain(reply.model),
+        prompt_tokens=_count(reply.prompt_tokens),
+        answer_tokens=_count(reply.answer_tokens),
+    )
 
 
 def _ends_a_line(file: Any) -> bool:

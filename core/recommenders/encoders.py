@@ -21,11 +21,11 @@ from core.config.settings import TUNING_GRID, EncoderConfig
 from core.encoders.base import Encoder, new_encoder
 from core.encoders.job import EncoderJob
 from core.encoders.morec import MoRec
-from core.errors import ResultError
+from core.errors import ModelError, ResultError
 from core.evaluation.metrics import Scores
 from core.events import Notice, SettingTried
 from core.files import atomic_path
-from core.lm.loading import load_llm
+from core.lm.checking import load_checked
 from core.lm.title_vectors import title_vectors
 from core.recommenders.base import FitReport, Recommender, Task
 from core.recommenders.popularity import training_sequences
@@ -33,6 +33,7 @@ from core.training import parallel
 from core.training.checkpoints import clear_checkpoints
 from core.training.job import Schedule, TrainingReport
 from core.training.loop import train
+from core.training.weights import check_weights
 
 REPORT = "report"
 """Key of the training report in the metadata of an encoder's file."""
@@ -115,7 +116,7 @@ def train_encoder(task: Task, recipe: Recipe, config: EncoderConfig) -> tuple[En
     if path.is_file():
         try:
             return model, _read_encoder(path, model)
-        except (OSError, SafetensorError, RuntimeError, ValueError, KeyError, TypeError) as error:
+        except (ModelError, OSError, SafetensorError, RuntimeError, ValueError, KeyError, TypeError) as error:
             task.emit(Notice(f"{path} is damaged ({error}); training the encoder again", "warning"))
     job = EncoderJob(model, training_sequences(task.dataset, samples), samples.validation, task.seed)
     epoch = max(1, -(-len(job) // config.batch_size))
@@ -143,7 +144,7 @@ def train_encoder(task: Task, recipe: Recipe, config: EncoderConfig) -> tuple[En
 
 def _read_encoder(path: Path, model: Encoder) -> TrainingReport:
     """Loads a trained encoder into `model`, frozen, and tells how its training went."""
-    model.load_state_dict(load_file(path))
+    take_weights(model, path)
     model.freeze()
     with safe_open(path, "pt") as file:
         return TrainingReport(**json.loads(file.metadata()[REPORT]))
@@ -161,13 +162,20 @@ def load_encoder(folder: Path, task: Task, kind: str | None = None) -> Encoder:
     """The frozen encoder of a run folder, of this kind or the config's.
 
     Raises:
-        ResultError: the file is missing, damaged, or of another shape.
+        ResultError: the file is missing or damaged, or a weight is of another shape or type, or not finite.
     """
     config, dataset = task.config.encoder, task.dataset
     model = new_encoder(kind or config.kind, len(dataset.catalogue), config, dataset.rules.max_history)
     with readable(folder / ENCODER_FILE):
-        model.load_state_dict(load_file(folder / ENCODER_FILE))
+        take_weights(model, folder / ENCODER_FILE)
     return model.freeze()
+
+
+def take_weights(model: Encoder, path: Path) -> None:
+    """Loads a file's weights into an encoder, or raises `ModelError` where one of them makes no sense."""
+    saved = load_file(path)
+    check_weights(saved, model.state_dict(), str(path))
+    model.load_state_dict(saved)
 
 
 @contextmanager
@@ -175,8 +183,8 @@ def readable(path: Path) -> Iterator[None]:
     """Turns whatever goes wrong while weights are read from a file into a `ResultError` that names it."""
     try:
         yield
-    except (OSError, SafetensorError, RuntimeError, KeyError) as error:
-        first = str(error).strip().splitlines()[0]
+    except (ModelError, OSError, SafetensorError, RuntimeError, KeyError, ValueError, TypeError) as error:
+        first = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise ResultError(f"{path}: {first}", "run the benchmark again") from error
 
 
@@ -246,7 +254,7 @@ class MoRecRecommender(EncoderRecommender):
 
     def recipe(self, task: Task) -> Recipe:
         """Reads the titles."""
-        llm = load_llm(task.config.model, task.emit)
+        llm = load_checked(task.config.model, task.emit)
         titles = title_vectors(llm, task.dataset.catalogue.titles, task.emit)
         digest = hashlib.sha256(titles.numpy().tobytes()).hexdigest()
         span = task.dataset.rules.max_history
@@ -258,7 +266,7 @@ class MoRecRecommender(EncoderRecommender):
             weights = load_file(folder / ENCODER_FILE)
             span = task.dataset.rules.max_history
             self.model = MoRec(torch.zeros_like(weights["titles"]), task.config.encoder, span)
-            self.model.load_state_dict(weights)
+            take_weights(self.model, folder / ENCODER_FILE)
         self.model.freeze()
 
 

@@ -11,9 +11,9 @@ from torch import Tensor
 from core.evaluation.answer_matching import Answer
 from core.evaluation.metrics import Scores, summarize
 from core.events import Notice
+from core.lm.checking import load_checked
 from core.lm.decoder import decoder_view
 from core.lm.likelihood import AnswerRanker
-from core.lm.loading import load_llm
 from core.lm.prompts import AnswerPrompt
 from core.lm.sharding import spread_layers
 from core.recommenders.base import FitReport, Recommender, Task
@@ -40,7 +40,7 @@ class ZeroShot(Recommender):
     def fit(self, task: Task) -> FitReport:
         """Loads the model and chooses how title lengths count."""
         started = time.monotonic()
-        self.llm = load_llm(task.config.model, task.emit)
+        self.llm = load_checked(task.config.model, task.emit)
         prompt = AnswerPrompt(
             self.llm.tokenizer,
             task.dataset.catalogue.titles,

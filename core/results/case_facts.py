@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from core.config.records import json_of, read_text
 from core.data.types import Catalogue, Dataset, Samples
-from core.errors import ResultError
-from core.files import atomic_write
+from core.errors import DataError, ResultError
+from core.files import LARGEST_RESULT, atomic_write
 
 FORMAT = 1
 _AGAIN = "run the benchmark again: finished results are reused, this file is made anew"
@@ -95,11 +96,17 @@ def load_facts(out: Path, dataset: str, split: str, samples_sha256: str) -> dict
         raise ResultError(f"{path.name} is about other cases", _AGAIN)
     try:
         return {
-            (str(user), int(position)): CaseFacts(int(popularity), int(history), bool(shared))
+            (str(user), int(position)): CaseFacts(_small(popularity), _small(history), bool(shared))
             for user, position, popularity, history, shared in record["rows"]
         }
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ResultError(f"{path.name} is damaged: {error}", _AGAIN) from error
+
+
+def _small(value: Any) -> int:
+    if not isinstance(value, int) or not 0 <= value < 2**53:
+        raise ValueError(f"{str(value)[:40]} is no count")
+    return value
 
 
 # --- the gate's weights ----------------------------------------------------------------------------------
@@ -148,19 +155,19 @@ def load_experts(out: Path, result_file: Path) -> ExpertUse | None:
     try:
         places = tuple((str(user), int(position)) for user, position, _ in record["rows"])
         omega = np.array([weights for *_, weights in record["rows"]], dtype=np.float64)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ResultError(f"{path.name} is damaged: {error}", _AGAIN) from error
-    if omega.ndim != 2 or not len(omega):
+    if omega.ndim != 2 or 0 in omega.shape or not np.isfinite(omega).all() or omega.min() < 0:
         raise ResultError(f"{path.name} is damaged: no weights", _AGAIN)
     return ExpertUse(places, omega)
 
 
 def _read(path: Path) -> dict[str, Any] | None:
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not path.exists():
         return None
-    except (OSError, ValueError) as error:
+    try:
+        record = json_of(read_text(path, LARGEST_RESULT), path.name)
+    except DataError as error:
         raise ResultError(f"{path.name} cannot be read: {error}", _AGAIN) from error
     if not isinstance(record, dict) or record.get("format") != FORMAT:
         raise ResultError(f"{path.name} was made by another version of this program", _AGAIN)

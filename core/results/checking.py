@@ -5,11 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Any, NoReturn
+from datetime import datetime
+from typing import Any
 
-from core.errors import ResultError
+from core.config.checks import DATASET_NAME
+from core.config.records import is_text, json_of, shown
+from core.errors import DataError, ResultError
 from core.evaluation.metrics import METRICS, VALID_RATIO, answer_metrics
 
 FORMAT = 1
@@ -32,9 +36,9 @@ def dump(value: Any) -> str:
 def checked_record(text: str, name: str) -> dict[str, Any]:
     """The file's record without `format` and `config_sha256`, every value of the right kind."""
     try:
-        record = json.loads(text, parse_constant=_no_constant, parse_float=_finite)
-    except (ValueError, RecursionError) as error:
-        raise ResultError(f"{name}: damaged, not JSON ({error})", _RERUN) from error
+        record = json_of(text, name)
+    except DataError as error:
+        raise ResultError(error.title, _RERUN) from error
     if not isinstance(record, dict):
         raise ResultError(f"{name}: not a result file", _RERUN)
     version: Any = record.get("format")
@@ -58,16 +62,6 @@ def checked_record(text: str, name: str) -> dict[str, Any]:
     return {key: value for key, value in record.items() if key not in ("format", "config_sha256")}
 
 
-def _no_constant(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is not a number")
-
-
-def _finite(digits: str) -> float:
-    if math.isinf(value := float(digits)):
-        raise ValueError(f"{digits} is too large")
-    return value
-
-
 _Check = Callable[[Any, str, str], None]
 
 
@@ -76,7 +70,7 @@ def _is(kind: str, accepts: Callable[[Any], bool]) -> _Check:
 
     def check(value: Any, name: str, key: str) -> None:
         if not accepts(value):
-            raise ResultError(f"{name}: {key} must be {kind}, found {dump(value)[:60]}", _RERUN)
+            raise ResultError(f"{name}: {key} must be {kind}, found {shown(value)}", _RERUN)
 
     return check
 
@@ -93,13 +87,50 @@ def _share(value: Any) -> bool:
     return _number(value) and 0 <= value <= 1
 
 
-_text = _is("text", lambda value: isinstance(value, str))
-_filled = _is("text that is not empty", lambda value: isinstance(value, str) and value != "")
-_optional_text = _is("text or null", lambda value: value is None or isinstance(value, str))
+def _time(value: Any) -> bool:
+    try:
+        return isinstance(value, str) and bool(datetime.fromisoformat(value))
+    except ValueError:
+        return False
+
+
+def _plain(value: Any) -> bool:
+    """Whether a value is plain JSON whose texts can be written to a file."""
+    if isinstance(value, dict):
+        return all(map(is_text, value)) and all(map(_plain, value.values()))
+    if isinstance(value, list):
+        return all(map(_plain, value))
+    return value is None or isinstance(value, bool) or _number(value) or is_text(value)
+
+
+def _point(value: Any) -> bool:
+    """Whether a value is an entry of a validation curve: a step and numbers."""
+    if not isinstance(value, dict) or not all(map(is_text, value)):
+        return False
+    step = value.get("step", 0)
+    numbers = (entry for entry in value.values() if entry is not None and not isinstance(entry, list))
+    return _whole(step) and 0 <= step < _MOST and all(map(_number, numbers)) and _plain(value)
+
+
+_MOST = 10**15
+"""Beyond it nothing is an amount of seconds, bytes or samples."""
+_text = _is("text", is_text)
+_filled = _is("text that is not empty", lambda value: is_text(value) and value != "")
+_name = _is(
+    "text that is a plain name",
+    lambda value: isinstance(value, str) and bool(re.fullmatch(DATASET_NAME, value)),
+)
+_optional_text = _is("text or null", lambda value: value is None or is_text(value))
+_checksum = _is(
+    "a checksum", lambda value: isinstance(value, str) and bool(re.fullmatch("[0-9a-f]{1,64}", value))
+)
+_moment = _is("a time", _time)
+_settings = _is("an object of plain values", lambda value: isinstance(value, dict) and _plain(value))
+_curve_point = _is("a step and numbers", _point)
 _integer = _is("a whole number", _whole)
-_count = _is("a whole number, 0 or more", lambda value: _whole(value) and value >= 0)
-_positive = _is("a whole number, 1 or more", lambda value: _whole(value) and value >= 1)
-_amount = _is("a number, 0 or more", lambda value: _number(value) and value >= 0)
+_count = _is("a whole number, 0 or more", lambda value: _whole(value) and 0 <= value < 2**53)
+_positive = _is("a whole number, 1 or more", lambda value: _whole(value) and 1 <= value < 2**53)
+_amount = _is("a number, 0 or more", lambda value: _number(value) and 0 <= value < _MOST)
 _fraction = _is("a number between 0 and 1", _share)
 _optional_fraction = _is("a number between 0 and 1, or null", lambda value: value is None or _share(value))
 _object = _is("an object", lambda value: isinstance(value, dict))
@@ -145,6 +176,7 @@ def _table(of_value: _Check) -> _Check:
     def check(value: Any, name: str, key: str) -> None:
         _object(value, name, key)
         for part, entry in value.items():
+            _text(part, name, key)
             of_value(entry, name, f"{key}.{part}")
 
     return check
@@ -152,7 +184,7 @@ def _table(of_value: _Check) -> _Check:
 
 _metric_value = _record(value=_fraction, low=_optional_fraction, high=_optional_fraction, n=_positive)
 
-_case_keys = {"set": _filled, "user": _filled, "position": _count, "rank": _positive}
+_case_keys = {"set": _name, "user": _filled, "position": _count, "rank": _positive}
 _ranked_case = _record(**_case_keys)
 _answered_case = _record(
     **_case_keys, answer=_record(text=_text, valid=_flag, substring_valid=_flag, substring_hit=_flag)
@@ -181,17 +213,17 @@ def _metrics(value: Any, name: str, key: str) -> None:
 
 _CHECKS: dict[str, _Check] = {
     "format": _integer,
-    "dataset": _filled,
-    "split": _filled,
-    "method": _filled,
+    "dataset": _name,
+    "split": _name,
+    "method": _name,
     "objective": _optional_text,
     "model": _optional_text,
     "quantization": _optional_text,
     "preset": _optional_text,
     "seed": _integer,
-    "config": _object,
-    "config_sha256": _filled,
-    "samples_sha256": _filled,
+    "config": _settings,
+    "config_sha256": _checksum,
+    "samples_sha256": _checksum,
     "metrics": _table(_metrics),
     "cases": _each(_any_case, _filled_list),
     "parameters": _record(trainable=_count, adapter=_count, extra_over_lora=_count, total=_count),
@@ -199,8 +231,8 @@ _CHECKS: dict[str, _Check] = {
     "peak_memory_bytes": _count,
     "versions": _table(_text),
     "command": _text,
-    "created": _filled,
-    "history": _each(_object),
+    "created": _moment,
+    "history": _each(_curve_point),
     "notes": _each(_text),
 }
 """Every key that a file must have, in the order written, with its check."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from core.errors import ResultError
-from core.files import atomic_write
+from core.config.records import read_text
+from core.errors import DataError, ResultError
+from core.files import LARGEST_RESULT, atomic_write
 from core.results.format import Result, disagreement
 
 
@@ -37,14 +38,9 @@ def load_result(path: Path) -> Result:
         ResultError: the file cannot be read, breaks the format, or has metrics its cases do not bear out.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        hint = "run the benchmark again, or remove the file"
-        raise ResultError(f"{path.name}: damaged, not text", hint) from error
-    except OSError as error:
-        raise ResultError(
-            f"{path.name}: cannot be read ({error.strerror})", "check its permissions"
-        ) from error
+        text = read_text(path, LARGEST_RESULT)
+    except DataError as error:
+        raise ResultError(error.title, "run the benchmark again, or remove the file") from error
     result = Result.from_json(text, path.name)
     if wrong := disagreement(result):
         raise ResultError(

@@ -11,13 +11,14 @@ from core.config.settings import RunConfig
 from core.data.cards import DatasetCard
 from core.methods import record_of
 from core.results.format import MetricValue, Result
+from core.safe_text import markdown
 
 
 def run_card(result: Result, config: RunConfig, dataset: DatasetCard) -> str:
     """The card of a run folder: what it is, its figures, its settings, how to load it, under which terms."""
     method = record_of(result.method)
     adapted, has_llm = method.has_adapter, method.needs_llm
-    title = f"# {method.label} on {dataset.title}"
+    title = f"# {method.label} on {markdown(dataset.title)}"
     parts = [
         front_matter(result.method, config, dataset) if adapted else "",
         title,
@@ -52,14 +53,14 @@ def user_card(
     """
     name = record_of(method).label
     if user is None:
-        title = f"# The {name} adapter trained on {dataset.title}, as a plain LoRA"
+        title = f"# The {name} adapter trained on {markdown(dataset.title)}, as a plain LoRA"
         what = f"The whole adapter as every user would get it from a uniform gate. {size}"
     else:
-        title = f"# {name} of user {user} of {dataset.title}, folded into a plain LoRA"
+        title = f"# {name} of user {markdown(user)} of {markdown(dataset.title)}, folded into a plain LoRA"
         what = (
             f"What the adapter becomes for this one history: the gate's factors and the scale are folded "
             f"into B, and `lora_alpha = r`. {size}\n\n{omega}\n\nThe history, oldest first: "
-            + "; ".join(history)
+            + "; ".join(map(markdown, history))
             + "."
         )
     missing = (
@@ -99,21 +100,29 @@ def terms(config: RunConfig | None, dataset: DatasetCard) -> str:
     licence = dataset.licence
     lines = [
         "## Terms of what it was made from\n",
-        f"- Data: {dataset.title} ([{licence.name}]({licence.url})). {licence.redistribution} "
-        f"{dataset.citation}",
+        f"- Data: {markdown(dataset.title)} ({_link(licence.name, licence.url)}). "
+        f"{markdown(licence.redistribution)} {markdown(dataset.citation)}",
     ]
     if config is not None:
         known = MODELS.get(config.model.name.lower())
         under = known.licence if known else "see its authors' terms"
-        lines.append(f"- Base model: {base_model(config.model.name)} ({under}); its weights are not in here.")
+        lines.append(
+            f"- Base model: {markdown(base_model(config.model.name))} ({under}); its weights are not in here."
+        )
     return "\n".join(lines)
+
+
+def _link(words: str, address: str) -> str:
+    """A link where the address is one of the web, else the words alone."""
+    plain_address = re.fullmatch(r"(https?|file)://[^\s()<>\"]+", address)
+    return f"[{markdown(words)}]({address})" if plain_address else markdown(words)
 
 
 def _what(result: Result, config: RunConfig, dataset: DatasetCard) -> str:
     kind = record_of(result.method).about.format(
         encoder=record_of(config.encoder.kind).label, experts=config.adapter.experts
     )
-    trained = f"Trained on {dataset.title} ({result.split} split, seed {result.seed})"
+    trained = f"Trained on {markdown(dataset.title)} ({result.split} split, seed {result.seed})"
     return f"{kind} {trained} by ilora-app, {result.created}."
 
 
@@ -136,7 +145,7 @@ def _figures(result: Result) -> str:
         shown = " | ".join(_figure(values.get(metric)) for metric in metrics)
         lines.append(f"| {name} | {n} of {users} users | {shown} |")
     lines += ["", f"Checksum of the cases: `{result.samples_sha256}`. All ranks are in `result.json`."]
-    return "\n".join(lines + [f"\nNote: {note}." for note in result.notes])
+    return "\n".join(lines + [f"\nNote: {markdown(note)}." for note in result.notes])
 
 
 def _figure(value: MetricValue | None) -> str:
@@ -151,10 +160,11 @@ def _settings(result: Result, config: RunConfig) -> str:
     adapter, size = config.adapter, result.parameters
     layers = "all layers" if adapter.layers == 0 else f"the upper {adapter.layers} layers"
     gate = f", {adapter.experts} experts" if record_of(result.method).has_gate else ""
+    base, targets = markdown(config.model.name), markdown(", ".join(adapter.targets))
     return (
         "## Settings\n\n"
-        f"Base model {config.model.name} at {config.model.quantize}, computed in {result.precision}; "
-        f"rank {adapter.rank}, alpha {adapter.alpha:g}{gate}, on {', '.join(adapter.targets)} of {layers}; "
+        f"Base model {base} at {config.model.quantize}, computed in {result.precision}; "
+        f"rank {adapter.rank}, alpha {adapter.alpha:g}{gate}, on {targets} of {layers}; "
         f"objective {config.training.objective}, {config.training.samples:,} training samples. "
         f"{size.trainable:,} trained parameters, {size.adapter:,} of them in A and B"
         + (f", {size.extra_over_lora:,} in the gate" if size.extra_over_lora else "")

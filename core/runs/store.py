@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from core.config import run_file
+from core.config.checks import DATASET_NAME
+from core.config.records import build, json_of, read_text
 from core.config.settings import RunConfig
 from core.data.loading import load_task_data
 from core.data.types import Dataset, Samples
-from core.errors import InputError, ResultError
+from core.errors import DataError, InputError, ResultError
 from core.events import Emit, Notice, silent
-from core.files import TEMPORARY_MARK, atomic_path
-from core.methods import record_of
+from core.files import TEMPORARY_MARK, atomic_path, sha256_of_file
+from core.methods import method_names, record_of
 from core.recommenders.base import Recommender, Task
 from core.recommenders.registry import method_class
 from core.results.format import Result
@@ -46,6 +51,46 @@ class RunInfo:
     created: str
     metrics: dict[str, dict[str, float]]
     """Test set -> metric -> value, as in the result file."""
+    files: dict[str, str] = field(default_factory=dict)
+    """Name -> sha256 of the folder's other files; empty in runs of old."""
+
+
+@dataclass(frozen=True)
+class _RunCard:
+    """What `run.json` holds; a stranger may have written it."""
+
+    format: int
+    dataset: str
+    """A name, never a path: what a run leads to is a dataset that its reader knows."""
+    split: str
+    method: str
+    seed: int
+    config: dict[str, Any]
+    samples_sha256: str
+    created: str
+    metrics: dict[str, dict[str, float]]
+    files: dict[str, str] = field(default_factory=dict)
+    """Name -> sha256 of the other files; runs of old have none."""
+
+    def __post_init__(self) -> None:
+        rules = {"dataset": DATASET_NAME, "split": DATASET_NAME, "samples_sha256": "[0-9a-f]{1,64}"}
+        for name, rule in rules.items():
+            if not re.fullmatch(rule, getattr(self, name)):
+                raise DataError(f"{name} is {getattr(self, name)[:60]!r}", "a run names things plainly")
+        if not record_of(self.method).keeps_model:
+            kept = method_names(lambda method: method.keeps_model)
+            raise DataError(f"unknown method {self.method[:60]!r}", f"known: {', '.join(kept)}")
+        try:
+            datetime.fromisoformat(self.created)
+        except ValueError as error:
+            hint = "a time such as 2026-01-31T12:00:00Z"
+            raise DataError(f"created is {self.created[:60]!r}", hint) from error
+        for name, sha in self.files.items():
+            if Path(name).name != name or not re.fullmatch("[0-9a-f]{64}", sha):
+                raise DataError(f"files names {name[:60]!r}", "names of files in the folder, and checksums")
+
+
+_SAID = ("dataset", "split", "method", "seed", "samples_sha256", "created", "metrics", "files")
 
 
 @dataclass(frozen=True)
@@ -85,13 +130,15 @@ def save_run(recommender: Recommender, task: Task, path: Path, result: Result) -
             },
         }
         texts = {
-            CARD: json.dumps(card, indent=1) + "\n",
             RESULT: result.to_json(),
             run_file.NAME: run_file.run_file_text(task.config, recommender.name, task.seed, result.preset),
             MODEL_CARD: run_card(result, task.config, task.dataset.card),
         }
         for name, text in texts.items():
             (temporary / name).write_text(text, encoding="utf-8")
+        hashes = {file.name: sha256_of_file(file) for file in sorted(temporary.iterdir()) if file.is_file()}
+        card["files"] = {name: sha for name, sha in hashes.items() if name != MODEL_CARD}
+        (temporary / CARD).write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
     return path
 
 
@@ -102,28 +149,23 @@ def read_run(path: Path) -> RunInfo:
         ResultError: it is no run folder, damaged, or of another version.
     """
     hint = "give the path of a folder below runs/models, as the benchmark made it"
+    if not (path / CARD).exists():
+        raise ResultError(f"{path} is not a run folder: no {CARD}", hint)
     try:
-        card = json.loads((path / CARD).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ResultError(f"{path} is not a run folder: no {CARD}", hint) from error
-    except ValueError as error:
-        raise ResultError(f"{path / CARD} is damaged: {error}", "run the benchmark again") from error
-    if not isinstance(card, dict) or card.get("format") != FORMAT:
-        raise ResultError(f"{path} was made by another version of this program", "run the benchmark again")
-    try:
-        return RunInfo(
-            path=path,
-            dataset=card["dataset"],
-            split=card["split"],
-            method=card["method"],
-            seed=card["seed"],
-            config=RunConfig.from_dict(card["config"]),
-            samples_sha256=card["samples_sha256"],
-            created=card["created"],
-            metrics=card["metrics"],
-        )
-    except (KeyError, TypeError, InputError) as error:
-        raise ResultError(f"{path / CARD} lacks or misnames {error}", "run the benchmark again") from error
+        record = json_of(read_text(path / CARD), str(path / CARD))
+        if not isinstance(record, dict) or record.get("format") != FORMAT:
+            raise ResultError(
+                f"{path} was made by another version of this program", "run the benchmark again"
+            )
+        card = build(_RunCard, record)
+        config = RunConfig.from_dict(card.config)
+    except (DataError, InputError) as error:
+        wrong = f"{path / CARD} lacks or misnames something: {error.title}"
+        raise ResultError(wrong, "run the benchmark again") from error
+    if (card.dataset, card.split) != (config.data.dataset, config.data.split):
+        raise ResultError(f"{path / CARD} names two datasets or splits", "run the benchmark again")
+    fields = {name: getattr(card, name) for name in _SAID}
+    return RunInfo(path=path, config=config, **fields)
 
 
 def result_of(path: Path) -> Result:
@@ -188,6 +230,7 @@ def open_run(path: Path, emit: Emit = silent, precision: str = "auto") -> OpenRu
         AssetError, DataError, ModelError: the data or the language model cannot be loaded.
     """
     info = read_run(path)
+    _check_files(info)
     dataset, samples = load_task_data(info.config.data, emit)
     if samples.sha256 != info.samples_sha256:
         raise ResultError(
@@ -197,6 +240,22 @@ def open_run(path: Path, emit: Emit = silent, precision: str = "auto") -> OpenRu
     recommender = method_class(info.method)()
     recommender.load(path, task)
     return OpenRun(info, dataset, samples, recommender)
+
+
+def _check_files(info: RunInfo) -> None:
+    """Refuses a run whose files are not those that were saved; their README may be edited."""
+    for name, sha in info.files.items():
+        try:
+            found = sha256_of_file(info.path / name)
+        except OSError as error:
+            raise ResultError(
+                f"{info.path / name} cannot be read: {error.strerror}", "copy the folder anew, or train again"
+            ) from error
+        if found != sha:
+            raise ResultError(
+                f"{info.path / name} cannot be read: it is not the file that was saved",
+                "copy the folder anew, or train again",
+            )
 
 
 def _config_here(info: RunInfo, precision: str, emit: Emit) -> RunConfig:

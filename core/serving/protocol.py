@@ -10,6 +10,8 @@ import json
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from core.config.records import build, json_of
+from core.errors import DataError
 from core.events import Event
 
 BENCHMARK, CATALOGUE = "benchmark", "catalogue"
@@ -44,16 +46,13 @@ class Request:
         """The request written by `to_json`.
 
         Raises:
-            ValueError: the line is not JSON, asks for something unknown, or has other fields.
+            DataError: the line is not JSON, asks for something unknown, or has other fields or types.
         """
-        record = json.loads(line)
-        if not isinstance(record, dict) or record.get("ask") not in Request._registry:
-            raise ValueError(f"not a request: {line[:200]}")
-        kind = Request._registry[record.pop("ask")]
-        try:
-            return kind(**record)
-        except TypeError as error:
-            raise ValueError(f"not a {kind.__name__} request: {error}") from error
+        record = json_of(line, "a request")
+        asked = record.pop("ask", None) if isinstance(record, dict) else None
+        if not isinstance(asked, str) or asked not in Request._registry:
+            raise DataError(f"not a request: {line[:200]}", f"known: {', '.join(Request._registry)}")
+        return build(Request._registry[asked], record, asked)
 
 
 @dataclass(frozen=True)
@@ -109,12 +108,9 @@ class Asking(Request):
         """The question.
 
         Raises:
-            ValueError: it lacks a field or has an unknown one.
+            DataError: it lacks a field, has an unknown one, or one of a wrong type.
         """
-        try:
-            return Question(**self.question)
-        except TypeError as error:
-            raise ValueError(f"not a question: {error}") from error
+        return build(Question, self.question, "question")
 
 
 @dataclass(frozen=True)

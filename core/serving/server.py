@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import threading
-from collections.abc import Callable, Iterable, Sequence
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from core.assets import cache, fetching, known
-from core.data.card_files import list_cards, load_card
-from core.errors import IloraError, InputError, ResultError
+from core.config.bounds import SEEDS
+from core.data.card_files import known_cards, load_card
+from core.errors import DataError, IloraError, InputError, ResultError
 from core.events import Emit, Notice
 from core.methods import any_needs_llm, record_of
 from core.runs.store import DEMO, list_runs, read_run, result_of
@@ -40,10 +41,13 @@ from core.serving.protocol import (
 
 if TYPE_CHECKING:
     from core.config.settings import RunConfig
+    from core.data.cards import DatasetCard
     from core.serving.session import Session
 
 PIECE = 100
 """Users or items in one event, so that no line takes long to read."""
+LONGEST_REQUEST = 1 << 22
+"""Bytes of the longest request that is read: a history of every item of a large catalogue."""
 
 
 class Inbox:
@@ -108,7 +112,8 @@ class WarmEngine:
             self._handlers[type(request)](request)
         except IloraError as error:
             self.emit(RequestFailed(request.request, error.title, error.hint))
-        except (OSError, ValueError) as error:
+        except Exception as error:  # whatever one request did, the next one gets its answer
+            traceback.print_exc()
             self.emit(RequestFailed(request.request, f"{type(error).__name__}: {error}", "try it again"))
 
     # --- one method per request -------------------------------------------------------------------------
@@ -133,7 +138,8 @@ class WarmEngine:
                     "model": run.config.model.name if record_of(run.method).needs_llm else None,
                 }
             )
-        self.emit(Surveyed(request.request, list(_assets()), found, problems, {}))
+        cards, unread = known_cards()
+        self.emit(Surveyed(request.request, list(_assets(cards)), found, problems + unread, {}))
 
     def _fetch(self, request: Fetch) -> None:
         card = load_card(request.dataset)
@@ -242,6 +248,7 @@ def estimate(request: Estimate) -> Estimated:
     from core.methods import check_method
 
     check(bool(request.methods), "no methods are chosen", "choose at least one")
+    SEEDS.check(request.seeds)
     for method in request.methods:
         check_method(method)
     preset = request.preset
@@ -325,14 +332,13 @@ def differences(request: int, run: Path, other: Path) -> Differed:
     return Differed(request, str(run), str(other), tested[0], cases, gained, lost, len(cases) - gained - lost)
 
 
-def _assets() -> Iterable[dict[str, Any]]:
+def _assets(cards: Sequence[DatasetCard]) -> Iterable[dict[str, Any]]:
     """Every dataset, and the embedded model: what it is, its size and licence, whether it is here."""
-    for name in list_cards():
-        card = load_card(name)
+    for card in cards:
         size = sum(file.size for file in card.asset.sources[0].files)
         yield {
             "kind": "dataset",
-            "name": name,
+            "name": card.name,
             "title": card.title,
             "cached": cache.find(card.asset) is not None,
             "bytes": size,
@@ -360,6 +366,17 @@ def listen(lines: Iterable[str], inbox: Inbox, emit: Emit) -> None:
             continue
         try:
             inbox.put(Request.from_json(line))
-        except (ValueError, json.JSONDecodeError) as error:
+        except DataError as error:
             emit(Notice(f"a request could not be read: {error}", "warning"))
     inbox.close()
+
+
+def request_lines(stream: BinaryIO, emit: Emit, longest: int = LONGEST_REQUEST) -> Iterator[str]:
+    """The lines of a stream, whatever bytes they hold; one that is too long is said and passed over."""
+    while line := stream.readline(longest + 1):
+        if len(line) <= longest:
+            yield line.decode("utf-8", errors="replace")
+            continue
+        while line and not line.endswith(b"\n"):
+            line = stream.readline(longest)
+        emit(Notice(f"a request could not be read: it is longer than {longest >> 20} MiB", "warning"))

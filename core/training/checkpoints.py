@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError
@@ -14,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from core.errors import TrainingError
 from core.files import atomic_path, remove_leftovers, sha256_of_file
 
 MANIFEST = "manifest.json"
@@ -41,6 +44,9 @@ class Checkpoint:
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
     """Writes one checkpoint whole, then drops all but the newest two.
 
+    Raises:
+        TrainingError: it cannot be written; what was there before stays.
+
     Returns:
         The checkpoint's own folder, `step-<number>` or `step-<number>-validated`.
     """
@@ -51,7 +57,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
         if _problem(final) is None:
             return final
         shutil.rmtree(final)
-    with atomic_path(final) as temporary:
+    with _written(final), atomic_path(final) as temporary:
         temporary.mkdir()
         save_file(_plain(checkpoint.weights), temporary / "weights.safetensors")
         save_file(_plain(checkpoint.best), temporary / "best.safetensors")
@@ -69,6 +75,19 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
     for old in _folders(folder)[KEPT:]:
         shutil.rmtree(old)
     return final
+
+
+@contextlib.contextmanager
+def _written(path: Path) -> Iterator[None]:
+    """Turns what a full or vanished disk does to the libraries that write into one line."""
+    try:
+        yield
+    except (OSError, SafetensorError, RuntimeError) as error:
+        first = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise TrainingError(
+            f"cannot write the checkpoint {path}: {first}",
+            "free some space; the same command goes on from the checkpoint before",
+        ) from error
 
 
 def load_latest(folder: Path) -> tuple[Checkpoint | None, list[str]]:

@@ -5,6 +5,8 @@ Nothing heavy is imported here or at the top of a command's file, so that every 
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from typing import Any
 
@@ -26,6 +28,7 @@ from ilora_app.cli import (
     train,
     tui,
 )
+from ilora_app.cli.saying import prepare_streams, say
 
 app = typer.Typer(
     name="ilora-app",
@@ -61,8 +64,10 @@ def main(arguments: list[str] | None = None) -> None:
     A foreseeable failure is one `error:` line and one `hint:` line on stderr; a bug keeps its traceback.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
+    prepare_streams()
     try:
         code = app(args=arguments or ["--help"], standalone_mode=False)
+        sys.stdout.flush()  # a full disk shows here, and not after the last line
     except IloraError as error:
         _complain(error.title, error.hint)
         code = error.exit_code
@@ -74,9 +79,36 @@ def main(arguments: list[str] | None = None) -> None:
     except BrokenPipeError:
         sys.stderr.close()
         code = 141
+    except OSError as error:
+        code = _cannot_write(error)
+    except Exception as error:
+        if type(error).__name__ != "SafetensorError" or "os error" not in str(error):
+            raise
+        _complain(f"cannot write weights: {error}", "free some space; the same command goes on from here")
+        code = 74
     if code == Interrupted.exit_code:  # raised above, or already turned into its code by typer
-        typer.echo("stopped", err=True)
+        say("stopped", err=True)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _cannot_write(error: OSError) -> int:
+    """Tells of a disk or an output that takes no more, and gives the exit code; any other error is a bug."""
+    if error.errno not in (
+        errno.ENOSPC,
+        errno.EDQUOT,
+        errno.EROFS,
+        errno.EACCES,
+        errno.EPERM,
+        errno.ENAMETOOLONG,
+    ):
+        raise error
+    where = f"{error.filename}: " if error.filename else ""
+    _complain(f"cannot write: {where}{error.strerror}", "free some space, or choose another folder")
+    if (
+        error.errno == errno.ENOSPC and not error.filename
+    ):  # the output itself: do not try once more at the end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return 74
 
 
 def _explained(error: Any) -> tuple[str, str]:
@@ -86,6 +118,6 @@ def _explained(error: Any) -> tuple[str, str]:
 
 
 def _complain(title: str, hint: str) -> None:
-    typer.echo(f"error: {' '.join(title.split())}", err=True)
+    say(f"error: {' '.join(title.split())}", err=True)
     if hint:
-        typer.echo(f"hint: {' '.join(hint.split())}", err=True)
+        say(f"hint: {' '.join(hint.split())}", err=True)

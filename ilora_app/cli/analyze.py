@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ilora_app.cli.options import Precision
+from ilora_app.cli.saying import say, say_json
 
 
 def analyze(
@@ -27,34 +27,33 @@ def analyze(
 
     Tables go to the terminal, plots and figures to analysis/RUN beside the results, for the report.
     """
-    from rich.console import Console
-
     from core.analysis.analyze import Settings
     from core.analysis.analyze import analyze as look_into
     from core.analysis.record import record
     from core.config.checks import check_choice
     from core.evaluation.metrics import METRICS
     from ilora_app.cli.stopping import stoppable
+    from ilora_app.render.console import SafeConsole
     from ilora_app.render.progress import ProgressView
 
     check_choice(metric, tuple(METRICS), "metric")
     settings = Settings(clusters, windows, metric)
-    with ProgressView(Console(stderr=True)) as view, stoppable() as should_stop:
+    with ProgressView(SafeConsole(stderr=True)) as view, stoppable() as should_stop:
         found = look_into(run, against, settings, view, should_stop, precision)
     values = record(found)
     from ilora_app.render.analysis import lines, plots_of, sheets_of
 
     folder = _keep(run, values, plots_of(found))
     if as_json:
-        sys.stdout.write(json.dumps(values, ensure_ascii=False, allow_nan=False, indent=1) + "\n")
+        say_json(values)
         return
     from ilora_app.render.terminal import print_sheet
 
     for line in lines(values):
-        typer.echo(line)
+        say(line)
     for sheet in sheets_of(values):
         print_sheet(sheet)
-    typer.echo(f"plots: {folder}")
+    say(f"plots: {folder}")
 
 
 def _keep(run: Path, values: dict[str, object], plots: dict[str, str]) -> Path:

@@ -9,10 +9,12 @@ from typing import Annotated, Any
 
 import typer
 
+from core.config.bounds import MINUTES, SEEDS
 from core.methods import METHODS, any_remote, local_methods, method_names
 from ilora_app.cli.choosing import DEFAULT_OUT
 from ilora_app.cli.options import chat_settings, choose_preset, run_config, sweep_settings, with_run_options
 from ilora_app.cli.running import kept_command, run_plans
+from ilora_app.cli.saying import say
 
 DEFAULT_METHODS = ",".join(method_names(lambda method: method.by_default))
 
@@ -23,7 +25,7 @@ def bench(
         str, typer.Option(help="Comma-separated methods, or all; chat takes part where it has an address.")
     ] = DEFAULT_METHODS,
     preset: Annotated[str, typer.Option(help="quick, standard, paper, or auto (by hardware).")] = "auto",
-    seeds: Annotated[int, typer.Option(help="Number of training seeds, from 0 on.")] = 1,
+    seeds: Annotated[int, typer.Option(help=f"Number of training seeds, from 0 on. \\[{SEEDS}]")] = 1,
     sweep: Annotated[
         list[str] | None,
         typer.Option(help="An ablation, such as gate=softmax,mlp; repeat it for a grid of all combinations."),
@@ -57,8 +59,9 @@ def bench(
     from core.benchmark.run import Plan
     from core.errors import InputError
 
-    if seeds < 1:
-        raise InputError(f"--seeds is {seeds}", "give 1 or more")
+    SEEDS.check(seeds)
+    if budget is not None:
+        MINUTES.check(budget)
     if sweep and budget is not None:
         raise InputError(
             "--budget would cut each setting of a sweep differently",
@@ -95,7 +98,7 @@ def bench(
         cards = {card.name: card for card in (load_card(plan.config.data.dataset) for plan in plans)}
         print_leaderboards(group_tables(results), cards)
         page = next(path for path in report_folder(out) if path.suffix == ".html")
-        typer.echo(f"report: {page}", err=True)
+        say(f"report: {page}", err=True)
 
 
 def _datasets(name: str | None) -> list[str | None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
+from ilora_app.cli.saying import say
 
 if TYPE_CHECKING:
     from core.runs.store import RunInfo
@@ -60,7 +60,7 @@ def newest_run(out: Path) -> RunInfo:
             if run.method == method:
                 return run
     if out == DEFAULT_OUT and not runs:
-        typer.echo(f"no run in {out} yet: the demo adapter, which comes with the program, answers", err=True)
+        say(f"no run in {out} yet: the demo adapter, which comes with the program, answers", err=True)
         return read_run(DEMO)
     raise ResultError(f"no trained run in {out}", f"ilora-app train --out {out} makes one")
 
@@ -71,5 +71,5 @@ def readable_runs(out: Path) -> list[RunInfo]:
 
     runs, problems = list_runs(out)
     for problem in problems:
-        typer.echo(f"left out: {problem}", err=True)
+        say(f"left out: {problem}", err=True)
     return runs

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from ilora_app.cli.saying import say, say_json
+
 if TYPE_CHECKING:
     from core.data.cards import DatasetCard
     from core.data.own.adding import Added
@@ -164,7 +166,7 @@ def add(
     )
     if not as_json:
         for line in _guessed(found):
-            typer.echo(line)
+            say(line)
     added = add_dataset(name, found, noun, min_rating, drop_unlisted=drop_unlisted)
     if as_json:
         record = {
@@ -173,7 +175,7 @@ def add(
             "guessed": _guessed(found),
             "left_out": added.left_out,
         }
-        typer.echo(json.dumps(record, indent=2, ensure_ascii=False))
+        say_json(record, indent=2)
     else:
         _say_added(added)
 
@@ -184,7 +186,7 @@ def remove(name: Annotated[str, typer.Argument(help="A dataset that you added.")
     from core.data.own.adding import remove_dataset
 
     remove_dataset(name)
-    typer.echo(f"forgot {name}; your files are where they were")
+    say(f"forgot {name}; your files are where they were")
 
 
 def _guessed(found: Guess) -> list[str]:
@@ -221,34 +223,34 @@ def _layout(table: InteractionsTable | ItemsTable) -> str:
 
 def _say_added(added: Added) -> None:
     expected, name = added.card.expected, added.card.name
-    typer.echo(
+    say(
         f"added {name}: {expected.users:,} users, {expected.items:,} items, "
         f"{expected.interactions:,} interactions, of which {expected.kept:,} make the sequences"
     )
     if added.left_out:
-        typer.echo(
-            f"left out: {added.left_out:,} interactions with items that {added.card.name} does not list"
-        )
+        say(f"left out: {added.left_out:,} interactions with items that {added.card.name} does not list")
     split = "" if added.card.split else " --split leave-one-out"
-    typer.echo(f"card: {added.path}")
-    typer.echo(f"next: ilora-app bench --dataset {name}{split}")
+    say(f"card: {added.path}")
+    say(f"next: ilora-app bench --dataset {name}{split}")
 
 
 # --- listing ---------------------------------------------------------------------------------------------
 
 
 def _list(as_json: bool) -> None:
-    from core.data.card_files import list_cards, load_card
+    from core.data.card_files import known_cards
 
-    rows = [_record(load_card(name)) for name in list_cards()]
+    cards, problems = known_cards()
+    rows = [_record(card) for card in cards]
+    for problem in problems:
+        say(f"left out: {problem}", err=True)
     if as_json:
-        typer.echo(json.dumps({"datasets": rows}, indent=2, ensure_ascii=False))
+        say_json({"datasets": rows}, indent=2)
         return
-    from rich.console import Console
-
+    from ilora_app.render.console import SafeConsole
     from ilora_app.render.tables import datasets_table
 
-    Console().print(datasets_table(rows))
+    SafeConsole().print(datasets_table(rows))
 
 
 def _record(card: DatasetCard) -> dict[str, Any]:
@@ -297,13 +299,12 @@ def _show(name: str, seed: int, as_json: bool) -> None:
     splits = [_split_record(make_samples(dataset, card, split, seed)) for split in card.splits]
     row = {**_record(card), "sequence_lengths": _lengths(dataset), "splits": splits}
     if as_json:
-        typer.echo(json.dumps(row, indent=2, ensure_ascii=False))
+        say_json(row, indent=2)
         return
-    from rich.console import Console
-
+    from ilora_app.render.console import SafeConsole
     from ilora_app.render.tables import dataset_details
 
-    Console().print(dataset_details(row))
+    SafeConsole().print(dataset_details(row))
 
 
 def _lengths(dataset: Dataset) -> dict[str, int]:
@@ -345,9 +346,9 @@ def _write_samples(name: str, which: str, out: Path, split: str, seed: int, as_j
             "cases": len(lines),
             "path": str(out),
         }
-        typer.echo(json.dumps(record, indent=2, ensure_ascii=False))
+        say_json(record, indent=2)
     else:
-        typer.echo(f"{len(lines):,} {which} cases of {card.name} in {out} (checksum {samples.sha256[:12]})")
+        say(f"{len(lines):,} {which} cases of {card.name} in {out} (checksum {samples.sha256[:12]})")
 
 
 def _case_lines(samples: Samples, which: str, catalogue: Catalogue) -> list[str]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from typing import Annotated, Any
 
 import typer
 
 from ilora_app.cli.options import Precision
+from ilora_app.cli.saying import say_json
 
 
 def doctor(
@@ -23,7 +22,7 @@ def doctor(
     """Say what this machine is, which quantization works on it, and what a model would take."""
     record = examine(model, revision, precision)
     if as_json:
-        sys.stdout.write(json.dumps(record, ensure_ascii=False, indent=1) + "\n")
+        say_json(record)
     else:
         _print(record)
 
@@ -40,13 +39,13 @@ def examine(model: str | None, revision: str, precision: str = "auto") -> dict[s
     from core.assets import cache, spec
     from core.assets import known as assets_known
     from core.config.settings import ModelConfig
-    from core.data.card_files import list_cards, load_card
+    from core.data.card_files import known_cards
     from core.lm.doctor import embedded_check, model_size, try_quantizations
     from core.lm.loading import free_memory, settle_precision
 
     asked = None if model is None else ModelConfig(model, revision, precision=precision)
     wanted = None if asked is None else asdict(model_size(asked))
-    known = [load_card(name).asset for name in list_cards()] + [m.asset for m in assets_known.MODELS.values()]
+    known = [card.asset for card in known_cards()[0]] + [m.asset for m in assets_known.MODELS.values()]
     checked = embedded_check()
     embedded = None
     if checked is not None:
@@ -67,9 +66,9 @@ def examine(model: str | None, revision: str, precision: str = "auto") -> dict[s
 
 
 def _print(record: dict[str, Any]) -> None:
-    from rich.console import Console
     from rich.filesize import decimal
 
+    from ilora_app.render.console import SafeConsole
     from ilora_app.render.tables import facts
 
     table = facts("This machine")
@@ -96,4 +95,4 @@ def _print(record: dict[str, Any]) -> None:
             size["model"],
             f"{size['parameters']:,} parameters in {size['precision']}; weights: {each}; work comes on top",
         )
-    Console().print(table)
+    SafeConsole().print(table)

@@ -25,10 +25,11 @@ def engine(
             "the engine speaks JSON lines only", "ilora-app engine --json; people use ilora-app tui"
         )
     from core.events import Event
-    from core.serving.server import Inbox, WarmEngine, listen
+    from core.serving.server import Inbox, WarmEngine, listen, request_lines
 
     # What a library prints must not end up between the answers.
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8", newline="\n")
+    output = os.dup(sys.stdout.fileno())
+    answers = os.fdopen(output, "w", encoding="utf-8", errors="backslashreplace", newline="\n")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     speaking = threading.Lock()
 
@@ -37,17 +38,21 @@ def engine(
             try:
                 answers.write(event.to_json() + "\n")
                 answers.flush()
-            except BrokenPipeError:
+            except OSError:
                 os._exit(0)  # nobody listens any more; files are written whole or not at all
 
     inbox = Inbox()
     parent = os.getppid()
 
-    def hear() -> None:
-        listen(sys.stdin, inbox, emit)
-        while os.getppid() == parent:  # what was asked is still answered while the asker lives
+    def watch() -> None:
+        """Ends with the parent, whatever the other threads do; until then what was asked is answered."""
+        while os.getppid() == parent:
             time.sleep(0.1)
         os._exit(0)
 
+    def hear() -> None:
+        listen(request_lines(sys.stdin.buffer, emit), inbox, emit)
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()
     threading.Thread(target=hear, name="requests", daemon=True).start()
     WarmEngine(emit, precision).run(inbox)

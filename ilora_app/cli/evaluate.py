@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +9,7 @@ import typer
 
 from ilora_app.cli.choosing import DEFAULT_OUT
 from ilora_app.cli.options import Precision
+from ilora_app.cli.saying import say_json
 
 if TYPE_CHECKING:
     from core.benchmark.evaluate import Evaluation
@@ -35,14 +34,13 @@ def evaluate(
     if as_json:
         with stoppable() as should_stop:
             found = evaluate_run(info.path, silent, should_stop, precision)
-        sys.stdout.write(json.dumps(record(found), ensure_ascii=False, indent=1) + "\n")
+        say_json(record(found))
         return
-    from rich.console import Console
-
+    from ilora_app.render.console import SafeConsole
     from ilora_app.render.evaluation import print_evaluation
     from ilora_app.render.progress import ProgressView
 
-    with ProgressView(Console(stderr=True)) as view, stoppable() as should_stop:
+    with ProgressView(SafeConsole(stderr=True)) as view, stoppable() as should_stop:
         found = evaluate_run(info.path, view, should_stop, precision)
     print_evaluation(record(found))
 

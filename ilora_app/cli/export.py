@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +10,7 @@ import typer
 
 from ilora_app.cli.choosing import DEFAULT_OUT
 from ilora_app.cli.options import Precision
+from ilora_app.cli.saying import say, say_json
 
 if TYPE_CHECKING:
     from core.runs.exporting import Exported
@@ -65,7 +64,7 @@ def export(
         address = push_folder(out, push_to_hub)
     if as_json:
         found = {"run": str(info.path), **asdict(exported), "folder": str(out), "base_folder": str(base)}
-        sys.stdout.write(json.dumps({**found, "hub": address}, ensure_ascii=False, indent=1) + "\n")
+        say_json({**found, "hub": address})
     else:
         _say(exported, base, address)
 
@@ -76,9 +75,9 @@ def _say(exported: Exported, base: Path, address: Any) -> None:
     whose = (
         "the whole adapter, uniform gate" if exported.user is None else f"the adapter of user {exported.user}"
     )
-    typer.echo(f"{exported.folder}: {whose}. {size_in_words(exported)}")
+    say(f"{exported.folder}: {whose}. {size_in_words(exported)}")
     if exported.omega:
-        typer.echo(f"expert weights: {' '.join(f'{weight:.2f}' for weight in exported.omega)}")
-    typer.echo(f"base model: {exported.base_model}, on this machine in {base}")
+        say(f"expert weights: {' '.join(f'{weight:.2f}' for weight in exported.omega)}")
+    say(f"base model: {exported.base_model}, on this machine in {base}")
     if address:
-        typer.echo(f"hub: {address}")
+        say(f"hub: {address}")

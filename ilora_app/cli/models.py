@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from ilora_app.cli.saying import say_json
 
 if TYPE_CHECKING:
     from core.assets.known import KnownModel
@@ -27,13 +28,12 @@ def _list(as_json: bool) -> None:
 
     rows = [_record(model) for model in MODELS.values()]
     if as_json:
-        typer.echo(json.dumps({"models": rows}, indent=2, ensure_ascii=False))
+        say_json({"models": rows}, indent=2)
         return
-    from rich.console import Console
-
+    from ilora_app.render.console import SafeConsole
     from ilora_app.render.tables import models_table
 
-    Console().print(models_table(rows))
+    SafeConsole().print(models_table(rows))
 
 
 def _show(name: str, as_json: bool) -> None:
@@ -51,13 +51,12 @@ def _show(name: str, as_json: bool) -> None:
         fetching.obtain(model.asset, downloads, thorough=True)
     row = _record(model)
     if as_json:
-        typer.echo(json.dumps(row, indent=2, ensure_ascii=False))
+        say_json(row, indent=2)
         return
-    from rich.console import Console
-
+    from ilora_app.render.console import SafeConsole
     from ilora_app.render.tables import model_details
 
-    Console().print(model_details(row))
+    SafeConsole().print(model_details(row))
 
 
 def _record(model: KnownModel) -> dict[str, Any]:

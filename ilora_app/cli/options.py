@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional, get_type_hints
 
 import typer
 
+from core.config.bounds import BOUNDS
+
 if TYPE_CHECKING:
     from core.config.settings import RunConfig
 
@@ -32,7 +34,9 @@ class RunOption:
         """What Typer reads; the value is None where the option was left out."""
         flag = f"--{self.name.replace('_', '-')}"
         flags = f"{flag}/--no-{flag[2:]}" if self.kind is bool else flag
-        annotation: Any = Annotated[Optional[self.kind], typer.Option(flags, help=self.help)]  # noqa: UP045
+        bound = BOUNDS.get(self.place)
+        text = f"{self.help} \\[{bound}]" if bound else self.help
+        annotation: Any = Annotated[Optional[self.kind], typer.Option(flags, help=text)]  # noqa: UP045
         keyword = inspect.Parameter.KEYWORD_ONLY
         return inspect.Parameter(self.name, keyword, default=None, annotation=annotation)
 

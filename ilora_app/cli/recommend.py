@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +9,7 @@ import typer
 
 from ilora_app.cli.choosing import DEFAULT_OUT
 from ilora_app.cli.options import Precision
+from ilora_app.cli.saying import say_json
 
 if TYPE_CHECKING:
     from core.runs.store import RunInfo
@@ -51,7 +50,7 @@ def recommend(
         session = open_session(info.path, emit, precision)
     record = _answer(session, info, user, position, source, candidates, top)
     if as_json:
-        sys.stdout.write(json.dumps(record, ensure_ascii=False, indent=1) + "\n")
+        say_json(record)
     else:
         from ilora_app.render.recommendation import print_recommendation
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ilora_app.cli.choosing import DEFAULT_OUT
+from ilora_app.cli.saying import say, say_json
 
 if TYPE_CHECKING:
     from core.data.cards import DatasetCard
@@ -62,14 +62,14 @@ def results(
         _print_json(tables, problems, cards, folders)
         return
     for problem in problems:
-        typer.echo(f"left out: {problem}", err=True)
+        say(f"left out: {problem}", err=True)
     if as_csv:
         from ilora_app.render.export import tables_csv
 
         sys.stdout.write(tables_csv(tables, {name: card.reported for name, card in cards.items() if card}))
     elif report:
         for path in write_reports(tables, problems, folders):
-            typer.echo(path)
+            say(path)
     elif by is not None:
         _print_groups(tables, folders, by, metric)
     elif compare is not None or pairs:
@@ -90,8 +90,8 @@ def merge(
 
     merged = merge(folders, out)
     for problem in merged.problems:
-        typer.echo(f"left out: {problem}", err=True)
-    typer.echo(f"{merged.results} results copied into {out}")
+        say(f"left out: {problem}", err=True)
+    say(f"{merged.results} results copied into {out}")
 
 
 def write_reports(tables: list[Table], problems: list[str], folders: list[Path]) -> list[Path]:
@@ -140,7 +140,7 @@ def _tables(
     if wanted:
         return group_tables(wanted), problems
     for problem in problems:
-        typer.echo(f"left out: {problem}", err=True)
+        say(f"left out: {problem}", err=True)
     where = ", ".join(map(str, folders))
     if of_dataset:
         asked = [f"method {methods}"] * bool(methods) + [f"split {split}"] * (split is not None)
@@ -176,7 +176,7 @@ def _print_json(
         card = cards[table.dataset]
         records.append(table_record(table, card.reported if card else ()))
     record = {"tables": records, "problems": problems}
-    sys.stdout.write(json.dumps(record, ensure_ascii=False, allow_nan=False, indent=1) + "\n")
+    say_json(record)
 
 
 def _print_groups(tables: list[Table], folders: list[Path], dimension: str, metric: str) -> None:

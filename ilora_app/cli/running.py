@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
+
+from ilora_app.cli.saying import say, write_json
 
 if TYPE_CHECKING:
     from core.benchmark.run import Plan
@@ -77,7 +78,7 @@ def run_plans(
 
 def _find_models(plans: Sequence[Plan], as_json: bool) -> None:
     """Fetches every model of an ablation before anything is trained, so that none turns out missing later."""
-    from core.lm.loading import check_model
+    from core.lm.checking import try_model
     from core.methods import any_needs_llm
     from core.training import parallel
     from ilora_app.render.downloads import Downloads
@@ -85,13 +86,12 @@ def _find_models(plans: Sequence[Plan], as_json: bool) -> None:
     models = dict.fromkeys(plan.config.model for plan in plans if any_needs_llm(plan.methods))
     with _failure_told(as_json and parallel.is_main()), parallel.main_first(), Downloads() as downloads:
         for model in models:
-            check_model(model, _tell if as_json else downloads)
+            try_model(model, _tell if as_json else downloads)
 
 
 def _tell(event: Event) -> None:
     """One line of JSON."""
-    sys.stdout.write(event.to_json() + "\n")
-    sys.stdout.flush()
+    write_json(event.to_json())
 
 
 @contextmanager
@@ -117,7 +117,7 @@ def _run_silently(plan: Plan) -> None:
 
     def emit(event: Event) -> None:
         if isinstance(event, Notice) and event.level == "warning":
-            typer.echo(f"process {parallel.rank()}: {event.text}", err=True)
+            say(f"process {parallel.rank()}: {event.text}", err=True)
 
     with stoppable() as should_stop:
         run_benchmark(plan, emit, should_stop)
@@ -144,14 +144,13 @@ def _run_json(plan: Plan, notice: str, watch: Emit) -> list[Result]:
 
 
 def _run_live(plan: Plan, notice: str, watch: Emit) -> list[Result]:
-    from rich.console import Console
-
     from core.benchmark.run import run_benchmark
     from core.events import Notice
     from ilora_app.cli.stopping import stoppable
+    from ilora_app.render.console import SafeConsole
     from ilora_app.render.progress import ProgressView
 
-    with ProgressView(Console(stderr=True)) as view, stoppable() as should_stop:
+    with ProgressView(SafeConsole(stderr=True)) as view, stoppable() as should_stop:
 
         def emit(event: Event) -> None:
             watch(event)

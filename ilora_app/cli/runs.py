@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ilora_app.cli.choosing import DEFAULT_OUT
+from ilora_app.cli.saying import say, say_json
 
 if TYPE_CHECKING:
     from core.runs.store import RunInfo
@@ -39,14 +39,13 @@ def list_(out: Out = DEFAULT_OUT, as_json: Json = False) -> None:
     if as_json:
         _json({"runs": rows})
         return
-    from rich.console import Console
-
+    from ilora_app.render.console import SafeConsole
     from ilora_app.render.runs import runs_table
 
     if rows:
-        Console().print(runs_table(rows))
+        SafeConsole().print(runs_table(rows))
     else:
-        typer.echo(f"no runs in {out}: ilora-app train makes one")
+        say(f"no runs in {out}: ilora-app train makes one")
 
 
 @app.command()
@@ -74,11 +73,10 @@ def show(run: Name, out: Out = DEFAULT_OUT, as_json: Json = False) -> None:
     if as_json:
         _json(record)
         return
-    from rich.console import Console
-
+    from ilora_app.render.console import SafeConsole
     from ilora_app.render.runs import run_details
 
-    Console().print(run_details(record))
+    SafeConsole().print(run_details(record))
 
 
 @app.command()
@@ -103,11 +101,10 @@ def compare(first: Name, second: Name, out: Out = DEFAULT_OUT, as_json: Json = F
     if as_json:
         _json(record)
         return
-    from rich.console import Console
-
+    from ilora_app.render.console import SafeConsole
     from ilora_app.render.runs import print_comparison
 
-    print_comparison(record, Console())
+    print_comparison(record, SafeConsole())
 
 
 @app.command()
@@ -130,7 +127,7 @@ def remove(
             raise InputError(f"nobody to ask about {info.path}", "give --yes to remove it without asking")
         typer.confirm(f"remove {what}?", abort=True)
     remove_run(info.path)
-    typer.echo(f"removed {what}")
+    say(f"removed {what}")
 
 
 def _record(run: RunInfo) -> dict[str, Any]:
@@ -153,4 +150,4 @@ def _record(run: RunInfo) -> dict[str, Any]:
 
 
 def _json(record: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(record, ensure_ascii=False, indent=1) + "\n")
+    say_json(record)

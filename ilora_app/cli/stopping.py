@@ -12,7 +12,7 @@ from core.events import ShouldStop
 
 @contextmanager
 def stoppable() -> Iterator[ShouldStop]:
-    """Gives a function that says whether Ctrl-C (or SIGTERM) has come, while the block runs."""
+    """Gives a function that says whether Ctrl-C (or SIGTERM, or SIGHUP) has come, while the block runs."""
     asked = False
 
     def ask(number: int, frame: FrameType | None) -> None:
@@ -22,7 +22,10 @@ def stoppable() -> Iterator[ShouldStop]:
             raise KeyboardInterrupt
         asked = True
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # no nohup
+        numbers.append(signal.SIGHUP)
+    before = {number: signal.signal(number, ask) for number in numbers}
     try:
         yield lambda: asked
     finally:

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from core.config.bounds import SEED
 from ilora_app.cli.choosing import DEFAULT_OUT
 from ilora_app.cli.options import choose_preset, given_settings, with_run_options
 from ilora_app.cli.running import kept_command, run_plan
+from ilora_app.cli.saying import say, write_json
 
 if TYPE_CHECKING:
     from core.benchmark.run import Plan
@@ -31,7 +33,7 @@ def train(
     preset: Annotated[
         str | None, typer.Option(help="quick, standard, paper, or auto (by hardware; the default).")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Training seed; 0 if left out.")] = None,
+    seed: Annotated[int | None, typer.Option(help=f"Training seed; 0 if left out. \\[{SEED}]")] = None,
     out: Annotated[Path, typer.Option(help="Folder for results and models, as for `bench`.")] = DEFAULT_OUT,
     tensorboard: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write TensorBoard event files into this folder.")
@@ -58,7 +60,7 @@ def train(
         address = push_folder(folder, push_to_hub)
     if as_json:
         if address:
-            sys.stdout.write(Saved("hub", address).to_json() + "\n")
+            write_json(Saved("hub", address).to_json())
         return
     from core.data.card_files import load_card
     from core.results.tables import group_tables
@@ -103,8 +105,7 @@ def _plan(
             f"ilora-app bench --methods {method} measures it; train one of: {', '.join(kept)}",
         )
     seed = seed if seed is not None else file.seed or 0
-    if seed < 0:
-        raise InputError(f"the seed is {seed}", "give 0 or more")
+    SEED.check(seed)
     chosen, notice = choose_preset(preset or file.preset or "auto")
     config = resolve(chosen, file.settings, given_settings(given))
     check_max_history(file.settings, config.data)
@@ -122,9 +123,9 @@ def _say(folder: Path, method: str, address: str | None) -> None:
     """Where the run is, and what can be done with it."""
     from core.methods import METHODS
 
-    typer.echo(f"run: {folder}")
+    say(f"run: {folder}")
     if address:
-        typer.echo(f"hub: {address}")
-    typer.echo(f"  ilora-app evaluate {shlex.quote(str(folder))}")
+        say(f"hub: {address}")
+    say(f"  ilora-app evaluate {shlex.quote(str(folder))}")
     if METHODS[method].has_adapter:
-        typer.echo(f"  ilora-app export {shlex.quote(str(folder))} --user ID --out DIR")
+        say(f"  ilora-app export {shlex.quote(str(folder))} --user ID --out DIR")

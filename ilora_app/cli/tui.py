@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ilora_app.cli.choosing import DEFAULT_OUT, choose_run
+from ilora_app.cli.saying import say
 
 THEMES = {"dark": "ilora-dark", "light": "ilora-light", "contrast": "ilora-contrast"}
 
@@ -23,7 +24,7 @@ def tui(
     ] = None,
     theme: Annotated[str, typer.Option(help="dark, light or contrast.")] = "dark",
     serve: Annotated[bool, typer.Option("--serve", help="Offer it in a browser on this machine.")] = False,
-    port: Annotated[int, typer.Option(help="Port for --serve.")] = 8000,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port for --serve.")] = 8000,
 ) -> None:
     """Pick a user, see the gate think, watch the ranking move."""
     from core.errors import InputError
@@ -35,19 +36,41 @@ def tui(
     if serve:
         _serve(out, dataset, run, theme, port)
         return
+    _check_terminal()
     from ilora_app.tui.app import IloraTui
 
     IloraTui(out, dataset, run, THEMES[theme]).run()
 
 
+def _check_terminal() -> None:
+    """Raises `InputError` where nobody is to be drawn for; a browser's session has a terminal of its own."""
+    import os
+    import sys
+
+    from core.errors import InputError
+
+    if "TEXTUAL_DRIVER" not in os.environ and not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise InputError(
+            "tui needs a terminal, and this is none",
+            "with docker give -it; ilora-app tui --serve draws in a browser",
+        )
+
+
 def _serve(out: Path, dataset: str, run: str | None, theme: str, port: int) -> None:
-    """One program per browser tab, reachable from this machine only."""
+    """One program per browser tab, reachable from this machine only and with the printed token only."""
     import shlex
     import sys
 
-    from textual_serve.server import Server
+    from core.errors import InputError
+    from ilora_app.tui.browser import LocalServer
 
     command = [sys.executable, "-m", "ilora_app", "tui", "--out", str(out), "--dataset", dataset]
     command += ["--theme", theme] + (["--run", run] if run else [])
-    typer.echo(f"open http://localhost:{port} in a browser; Ctrl-C ends it", err=True)
-    Server(shlex.join(command), host="localhost", port=port, title="iLoRA").serve()
+    server = LocalServer(shlex.join(command), port)
+    say(f"open {server.address} in a browser; Ctrl-C ends it", err=True)
+    try:
+        server.serve()
+    except OSError as error:
+        raise InputError(
+            f"cannot listen on port {port}: {error.strerror}", "choose another --port"
+        ) from error

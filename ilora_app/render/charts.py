@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from html import escape
 
 from core.methods import METHODS
+from core.safe_text import html as escape
 from ilora_app.render import figures
 
 WIDTH = 760
@@ -163,7 +163,7 @@ class Canvas:
         """The finished element."""
         wide, high = _value(self.width), _value(self.height)
         size = f'viewBox="0 0 {wide} {high}" width="{wide}"'
-        said = f'role="img" aria-label="{escape(title, quote=True)}"'
+        said = f'role="img" aria-label="{escape(title)}"'
         inner = "".join(self.parts)
         return f'<svg xmlns="http://www.w3.org/2000/svg" class="chart" {size} {said}>{inner}</svg>'
 
@@ -178,7 +178,7 @@ def standalone(svg: str) -> str:
 def _value(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.1f}".rstrip("0").rstrip(".")
-    return escape(str(value), quote=True)
+    return escape(str(value))
 
 
 # --- the plots ---------------------------------------------------------------------------------------------

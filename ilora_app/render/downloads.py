@@ -9,6 +9,7 @@ from rich.filesize import decimal
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from core.events import Event, Fetching, Notice
+from ilora_app.render.console import SafeConsole
 
 
 class Downloads:
@@ -19,7 +20,7 @@ class Downloads:
     """
 
     def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console(stderr=True)
+        self.console = console or SafeConsole(stderr=True)
         self._progress: Progress | None = None
         self._shown: tuple[str, str] | None = None
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from rich import box
-from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
 
 from ilora_app.render import figures
+from ilora_app.render.console import SafeConsole
 
 
 def print_evaluation(record: dict[str, Any]) -> None:
     """Prints what `ilora-app evaluate --json` would give, for people."""
-    console = Console()
+    console = SafeConsole()
     who = f"{figures.method_name(record['method'])} on {record['dataset']}, seed {record['seed']}"
     console.print(Text(who, style="bold"))
     grid = Grid(box=box.SIMPLE)

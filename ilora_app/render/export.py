@@ -11,6 +11,7 @@ from typing import Any
 from core.evaluation.metrics import HEADLINE
 from core.evaluation.statistics import Comparison, Estimate
 from core.results.tables import Row, Table
+from core.safe_text import csv_cell
 from ilora_app.render import columns
 from ilora_app.render.reported import ReportedRow, reported_for
 
@@ -63,7 +64,7 @@ def tables_csv(tables: Sequence[Table], reported: dict[str, Sequence[ReportedRow
     names = list(dict.fromkeys(name for line in lines for name in line))  # not every row has every metric
     writer = csv.DictWriter(text, names, restval="", lineterminator="\n")
     writer.writeheader()
-    writer.writerows(lines)
+    writer.writerows({name: csv_cell(value) for name, value in line.items()} for line in lines)
     return text.getvalue()
 
 

@@ -19,6 +19,7 @@ from core.evaluation.metrics import HEADLINE
 from core.methods import record_of
 from core.results.tables import Row, Table
 from ilora_app.render import columns, figures
+from ilora_app.render.console import SafeConsole
 from ilora_app.render.reported import ReportedRow, reported_for, unmatched
 
 WIDE = 120
@@ -272,7 +273,7 @@ class Leaderboard:
 
 def print_leaderboards(tables: Sequence[Table], cards: Mapping[str, DatasetCard | None]) -> None:
     """Prints tables on stdout, each under its dataset's title and beside its published figures."""
-    console = Console()
+    console = SafeConsole()
     for place, table in enumerate(tables):
         if place:
             console.rule()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from core.safe_text import markdown as safe
+from core.safe_text import markdown_code
 from ilora_app.render.blocks import Block, Code, Heading, More, Plot, Section, Words
 from ilora_app.render.sheets import Sheet, markdown
 
@@ -11,24 +13,24 @@ from ilora_app.render.sheets import Sheet, markdown
 def as_markdown(sections: Sequence[Section], problems: Sequence[str]) -> str:
     """The whole text."""
     parts = ["# Benchmark report", ""]
-    parts += [f"> left out: {problem}\n" for problem in problems]
+    parts += [f"> left out: {safe(problem)}\n" for problem in problems]
     for section in sections:
-        parts += [f"## {section.title}", "", *_lines(section.blocks, 3)]
+        parts += [f"## {safe(section.title)}", "", *_lines(section.blocks, 3)]
     return "\n".join(parts)
 
 
 def _lines(blocks: Iterable[Block], level: int) -> Iterator[str]:
     for block in blocks:
         if isinstance(block, Words):
-            yield f"**{block.text}**\n" if block.strong else f"{block.text}\n"
+            yield f"**{safe(block.text)}**\n" if block.strong else f"{safe(block.text)}\n"
         elif isinstance(block, Heading):
-            yield f"{'#' * level} {block.text}\n"
+            yield f"{'#' * level} {safe(block.text)}\n"
         elif isinstance(block, Code):
-            yield f"```\n{block.text}\n```\n"
+            yield f"```\n{markdown_code(block.text)}\n```\n"
         elif isinstance(block, Sheet):
             yield markdown(block, level + 1)
         elif isinstance(block, Plot):
-            yield f"*{block.title}: a plot in report.html.* {block.note}\n"
+            yield f"*{safe(block.title)}: a plot in report.html.* {safe(block.note)}\n"
         elif isinstance(block, More):
-            yield f"{'#' * level} {block.title}\n"
+            yield f"{'#' * level} {safe(block.title)}\n"
             yield from _lines(block.blocks, level + 1)

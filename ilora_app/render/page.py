@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from html import escape
 
+from core.safe_text import html as escape
 from ilora_app.render.blocks import Block, Code, Heading, More, Plot, Section, Words
 from ilora_app.render.charts import styles
 from ilora_app.render.sheets import Sheet

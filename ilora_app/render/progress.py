@@ -29,6 +29,7 @@ from core.events import (
     Stopped,
 )
 from ilora_app.render import figures
+from ilora_app.render.console import SafeConsole
 
 QUIET_SECONDS = 10.0
 """Without a terminal, at least this long between two lines of the same stage."""
@@ -89,7 +90,7 @@ class ProgressView:
     """
 
     def __init__(self, console: Console | None = None, clock: Callable[[], float] = time.monotonic) -> None:
-        self.console = console or Console(stderr=True)
+        self.console = console or SafeConsole(stderr=True)
         self._clock = clock
         self._started = clock()
         self._method_started = self._started

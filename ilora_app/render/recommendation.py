@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from rich import box
-from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
+
+from ilora_app.render.console import SafeConsole
 
 BAR = 24
 EIGHTHS = " ▏▎▍▌▋▊▉█"
@@ -15,7 +16,7 @@ EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 def print_recommendation(record: dict[str, Any]) -> None:
     """Prints what `ilora-app recommend --json` would give, for people."""
-    console = Console()
+    console = SafeConsole()
     who = f"user {record['user']} of {record['dataset']} ({record['part']} user)"
     console.print(Text.assemble((who, "bold"), f" · {record['method']}, seed {record['seed']}"))
     console.print(Text("\nHistory, oldest first", style="bold"))

@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from core import safe_text
+from core.config.records import json_of, read_text
 from core.data.cards import DatasetCard
-from core.errors import ResultError
+from core.errors import DataError, ResultError
 from core.evaluation.metrics import HEADLINE, METRICS, VALID_RATIO
 from core.files import atomic_write
 from core.ilora.experts import one_sidedness
@@ -175,7 +177,7 @@ def _curves(table: Table) -> Iterator[Block]:
                 points = tuple(
                     (float(entry["step"] * batch), float(entry[metric]))
                     for entry in run.history
-                    if metric in entry and "step" in entry
+                    if metric in entry and entry.get("step", 0) > 0
                 )
                 if points:
                     kept.append(charts.Series(name, ink, points))
@@ -198,7 +200,7 @@ def _batch_size(run: Result) -> int:
     """Samples in one step of a run's training; 1 where its settings have none."""
     parts = [run.config.get("training"), *run.config.values()]
     sizes = [part["batch_size"] for part in parts if isinstance(part, dict) and "batch_size" in part]
-    return int(sizes[0]) if sizes else 1
+    return max(1, sizes[0]) if sizes and isinstance(sizes[0], int) else 1
 
 
 def _experts(table: Table, folders: Sequence[Path]) -> Iterator[Block]:
@@ -241,20 +243,27 @@ def _analyses(table: Table, folders: Sequence[Path]) -> Iterator[Block]:
 
 def _analysis(kept: Path) -> Iterator[Block]:
     try:
-        record = json.loads((kept / "analysis.json").read_text(encoding="utf-8"))
+        record = json_of(read_text(kept / "analysis.json"), "analysis.json")
         found = analysis.sheets_of(record)
-        plots = [(path.stem, path.read_text(encoding="utf-8")) for path in sorted(kept.glob("*.svg"))]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        titles = {"gradients": found[0].title, "experts": "Expert weights over all users' newest histories"}
+        plots = [_plot(path, record, titles) for path in sorted(kept.glob("*.svg"))]
+    except _ODD as error:
         raise ResultError(f"{kept} is damaged: {error}", "run ilora-app analyze again") from error
-    titles = {"gradients": found[0].title, "experts": "Expert weights over all users' newest histories"}
-    for name, svg in plots:
-        if name.startswith("gain-"):
-            measure = record["gains"][int(name.removeprefix("gain-")) - 1]
-            note = f"{figures.plural(measure['n'], 'user')}; dashed: least squares."
-            yield Plot(f"Gain of iLoRA over LoRA against the {measure['measure']}", svg, note)
-        else:
-            yield Plot(titles.get(name, name), svg)
+    yield from plots
     yield from found
+
+
+_ODD = (DataError, OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
+"""What odd values in a file lead to when they are drawn."""
+
+
+def _plot(path: Path, record: Mapping[str, Any], titles: Mapping[str, str]) -> Plot:
+    drawn = safe_text.svg(read_text(path))
+    if not path.stem.startswith("gain-"):
+        return Plot(titles.get(path.stem, path.stem), drawn)
+    measure = record["gains"][int(path.stem.removeprefix("gain-")) - 1]
+    note = f"{figures.plural(measure['n'], 'user')}; dashed: least squares."
+    return Plot(f"Gain of iLoRA over LoRA against the {measure['measure']}", drawn, note)
 
 
 def _where(table: Table, facts: Mapping[Place, CaseFacts] | None) -> Iterator[Block]:

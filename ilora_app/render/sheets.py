@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from core import safe_text
 from core.evaluation.metrics import HEADLINE
 from core.evaluation.statistics import Estimate
 from core.results.breakdown import DIMENSIONS, Group, by_group
@@ -131,15 +132,18 @@ def name(row: Row) -> str:
 def markdown(sheet: Sheet, level: int = 3) -> str:
     """A sheet as a Markdown section."""
 
+    def shown(cell: str) -> str:
+        return "<br>".join(map(safe_text.markdown, cell.replace("|", "\\|").split("\n")))
+
     def line(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", "<br>") for cell in cells) + " |"
+        return "| " + " | ".join(map(shown, cells)) + " |"
 
     rule = ["---" if place < sheet.words else "---:" for place in range(len(sheet.columns))]
     rows = [
         [f"**{cells[0]}**", *cells[1:]] if place in sheet.strong else cells
         for place, cells in enumerate(sheet.rows)
     ]
-    parts = [f"{'#' * level} {sheet.title}", ""]
+    parts = [f"{'#' * level} {safe_text.markdown(sheet.title)}", ""]
     if sheet.note:
-        parts += [sheet.note, ""]
+        parts += [safe_text.markdown(sheet.note), ""]
     return "\n".join([*parts, line(sheet.columns), line(rule), *(line(cells) for cells in rows), ""])

@@ -7,12 +7,13 @@ from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
 
+from ilora_app.render.console import SafeConsole
 from ilora_app.render.sheets import Sheet
 
 
 def print_sheet(sheet: Sheet, console: Console | None = None) -> None:
     """One sheet on stdout: its title, its note, its rows."""
-    console = console or Console()
+    console = console or SafeConsole()
     console.print(Text(sheet.title, style="bold"))
     if sheet.note:
         console.print(Text(sheet.note, style="dim"))

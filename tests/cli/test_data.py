@@ -238,3 +238,36 @@ def test_what_cannot_be_guessed_is_asked_for_in_one_line(run: Run, own_home: Pat
     )
     refused(run("data", "add", "add", "--interactions", ratings), "cannot be a dataset's name")
     refused(run("data", "remove", "movielens"), "no dataset of your own")
+
+
+def test_what_was_guessed_and_left_out_is_said(run: Run, own_home: Path, tmp_path: Path) -> None:
+    ratings, books = own_files(tmp_path)
+    lines = ratings.read_text().splitlines()
+    untimed = [line.rpartition(",")[0] for line in lines]
+    ratings.write_text("\n".join([*untimed, "1,none,5"]) + "\n")
+    columns = ("--user-column", "reader", "--item-column", "book", "--drop-unlisted")
+    said = run("data", "add", "books", "--interactions", ratings, "--items", books, *columns)
+    assert said.code == 0, said.err
+    assert "note: ratings.csv has no times: the order of its lines" in said.out
+    assert "left out: 1 interactions" in said.out
+    record = json.loads(run("data", "books", "--json").out)
+    assert record["interactions"] == made_up.USERS * 10
+
+
+def test_how_files_are_written_can_be_said(run: Run, own_home: Path, tmp_path: Path) -> None:
+    ratings, books = own_files(tmp_path)
+    files = ("--interactions", ratings, "--items", books, "--user-column", "reader", "--item-column", "book")
+    for options, words in (
+        (("--separator", "ab"), "--separator cannot be"),
+        (("--quoting", "some"), "--quoting cannot be"),
+        (("--encoding", "klingon"), "--encoding cannot be"),
+        (("--header", "some"), "--header cannot be"),
+        (("--header", "both", "--no-header"), "exclude each other"),
+        (("--no-header",), "plainly names of columns"),
+    ):
+        refused(run("data", "add", "books", *files, *options), words)
+    refused(run("data", "add", "books", *files, "--time-format", "seconds"), "without a column of times")
+    timed = (*files, "--time-column", "when")
+    refused(run("data", "add", "books", *timed, "--time-format", "sundial"), "--time-format cannot be")
+    said = run("data", "add", "books", *timed, "--separator", "tab", "--quoting", "none", "--header", "both")
+    assert said.code == 0, said.err

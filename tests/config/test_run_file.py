@@ -68,5 +68,5 @@ def test_what_no_run_knows_is_one_line_with_a_hint(tmp_path: Path, text: str, sa
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "bytes.toml").write_bytes(b"\xff\xfe\x00")
     for path in (tmp_path / "none.toml", tmp_path, tmp_path / "bytes.toml"):
-        with pytest.raises(InputError, match="cannot read"):
+        with pytest.raises(InputError, match="cannot be read"):
             read_run_file(path)

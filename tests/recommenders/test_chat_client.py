@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import gzip
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -282,3 +284,72 @@ def test_processes_write_apart_and_read_all(tmp_path: Path) -> None:
     Answers(tmp_path, CONFIG, 1).add("two?", Reply("B"))
     assert len(list(tmp_path.iterdir())) == 2
     assert len(Answers(tmp_path, CONFIG, 2).load(["one?", "two?"])) == 2
+
+
+# --- servers that mean harm --------------------------------------------------------------------------------
+
+
+def test_a_body_that_does_not_end_is_left_after_a_few_megabytes(asked: Any) -> None:
+    reply, seen = asked([(200, "x" * (chat_client.LARGEST_BODY + 10), {})])
+    assert reply.text is None and "MiB" in reply.failure
+    assert len(seen.bodies) == 1
+
+
+def test_a_packed_body_is_counted_unpacked(asked: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chat_client, "LARGEST_BODY", 50)
+    bomb = gzip.compress(b"x" * 100_000).decode("latin-1")
+    reply, _ = asked([(200, bomb, {"Content-Encoding": "gzip"})])
+    assert reply.text is None and reply.failure.startswith("more than")
+
+
+def test_a_server_that_trickles_is_left_in_time() -> None:
+    def answer(_: str, number: int) -> tuple[int, Any, dict[str, str]]:
+        del number
+        return 200, Trickle(seen.patience), {}
+
+    with serving(answer) as seen:
+        server = ChatServer(ChatConfig(seen.url, "m", timeout=0.5, tries=1), KEY, never)
+        began = time.monotonic()
+        assert server.ask("Which?") == Reply(None, "timed out")
+        assert time.monotonic() - began < 3
+
+
+@pytest.mark.parametrize("count", [10**4000, -1, True, "5", 1.5, 2**70])
+def test_a_count_of_tokens_that_is_none_is_left_out(count: Any) -> None:
+    body = {**completion("Fargo"), "usage": {"prompt_tokens": 7, "completion_tokens": 5}}
+    text = json.dumps(body).replace("7", "9" * 4000 if count == 10**4000 else json.dumps(count))
+    assert read_completion(text).prompt_tokens is None
+
+
+def test_an_answer_is_cleaned_before_it_is_kept_and_one_kept_earlier_when_it_is_read(
+    asked: Any, tmp_path: Path
+) -> None:
+    reply, _ = asked([(200, completion("Far\ud800go\x1b[31m"), {})])
+    assert reply.text == "Far\ufffdgo\ufffd[31m"
+    config = ChatConfig("http://localhost/v1", "m")
+    answers = Answers(tmp_path, config)
+    answers.add("Which?", Reply("a\ud800", "", "m\x1b", 10**30, 5))
+    found = answers.load(["Which?"])["Which?"]
+    assert found == Reply("a\ufffd", "", "m\ufffd", None, 5)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_no_proxy_sees_what_stays_on_this_machine(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    with serving(lambda *_: (200, completion("Fargo"), {})) as seen:
+        url = seen.url.replace("127.0.0.1", host)
+        assert ChatServer(ChatConfig(url, "m"), KEY, never).ask("Which?").text == "Fargo"
+
+
+class Trickle(str):
+    """A body that comes a byte at a time until the test is over."""
+
+    def __new__(cls, patience: Any) -> Trickle:
+        made = super().__new__(cls, "x" * 1000)
+        made.patience = patience
+        return made
+
+    patience: Any

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import re
 import shutil
 import socket
 import subprocess
 import sys
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 import zlib
 from collections.abc import Iterator
@@ -52,16 +54,29 @@ def end_all(process: subprocess.Popen[bytes]) -> None:
 
 
 @pytest.fixture
-def served(tmp_path: Path, tiny_home: Path) -> Iterator[int]:
-    """The port of a served program."""
+def served(tmp_path: Path, tiny_home: Path) -> Iterator[str]:
+    """The printed address of a served program, with its token."""
     port = free_port()
     command = [sys.executable, "-m", "ilora_app", "tui", "--serve", "--port", str(port)]
     command += ["--out", str(tmp_path / "runs"), "--dataset", "tiny"]
     with (tmp_path / "serve.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, cwd=Path.cwd())
-    fetch(f"http://localhost:{port}/")
-    yield port
+    yield printed_address(tmp_path / "serve.log", port)
     end_all(process)
+
+
+def printed_address(log: Path, port: int, seconds: float = 30) -> str:
+    """The address that the command told, once somebody listens there."""
+    end = time.monotonic() + seconds
+    while not (found := re.search(r"open (http://localhost:\d+/\?token=\S+) in a browser", log.read_text())):
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    while True:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return found[1]
+        assert time.monotonic() < end
+        time.sleep(0.1)
 
 
 @pytest.fixture
@@ -122,10 +137,8 @@ async def look(page: str, keys: str, wait: float) -> tuple[bytes, bytes]:
         return before, await picture()
 
 
-async def test_it_draws_in_a_browser_and_takes_keys(served: int, browser: int, tmp_path: Path) -> None:
-    request = urllib.request.Request(
-        f"http://127.0.0.1:{browser}/json/new?http://localhost:{served}/", method="PUT"
-    )
+async def test_it_draws_in_a_browser_and_takes_keys(served: str, browser: int, tmp_path: Path) -> None:
+    request = urllib.request.Request(f"http://127.0.0.1:{browser}/json/new?{served}", method="PUT")
     with urllib.request.urlopen(request, timeout=10) as answer:
         page = json.loads(answer.read())["webSocketDebuggerUrl"]
     first, second = await look(page, "3", 15)
@@ -135,11 +148,12 @@ async def test_it_draws_in_a_browser_and_takes_keys(served: int, browser: int, t
     assert first != second
 
 
-def test_nobody_else_can_reach_it(served: int) -> None:
+def test_nobody_else_can_reach_it(served: str) -> None:
     listening = [
         connection.laddr.ip
         for connection in psutil.net_connections("tcp")
-        if connection.status == psutil.CONN_LISTEN and connection.laddr.port == served
+        if connection.status == psutil.CONN_LISTEN
+        and connection.laddr.port == urllib.parse.urlsplit(served).port
     ]
     assert listening
     assert set(listening) <= {"127.0.0.1", "::1"}

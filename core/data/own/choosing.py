@@ -21,7 +21,8 @@ NAMES = {
     "createdtime eventtimestamp ratedat reviewdate viewedat playedat playedtime listenedat orderdate "
     "purchasedate visitdate checkintime utctime unixtime",
     "title": "title name itemname itemtitle movietitle productname producttitle titles booktitle artistname "
-    "originaltitle gametitle appname songname songtitle trackname tracktitle newstitle headline artist",
+    "originaltitle gametitle appname songname songtitle trackname tracktitle newstitle headline description "
+    "artist",
 }
 """What columns are called, likeliest first."""
 KNOWN_NAMES = frozenset(name for names in NAMES.values() for name in names.split())

@@ -132,6 +132,8 @@ def _interactions(
         places["rating"] = _rating(acts, taken)
     user, item = required(acts, "user", places["user"]), required(acts, "item", places["item"])
     rating, moment = places["rating"], places["timestamp"]
+    if moment is None and "time_format" in given:
+        raise InputError("--time-format without a column of times", "say --time-column")
     table = InteractionsTable(
         stored_name(acts.path),
         acts.name(user),
@@ -142,7 +144,8 @@ def _interactions(
         **acts.written(),
     )
     if moment is not None:
-        return table, ()
+        same = len(acts.data) > 1 and len(set(acts.values(moment))) == 1
+        return table, (f"the first times in {acts.path.name} are all the same",) if same else ()
     return table, (f"{acts.path.name} has no times: the order of its lines is taken as the order in time",)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from core.data.own import sniffing
 from core.data.own.sniffing import QUOTING, SAMPLE, Quotes
-from core.data.reading.columns import cell_text
+from core.data.reading.codes import cell_text
 from core.data.reading.json_lines import json_objects
 from core.data.reading.lines import BrokenLine, Lines, broken, records, trimmed, utf8
 from core.data.reading.parquet import read_parquet

@@ -1,12 +1,16 @@
-"""Checks millions of lines of text at once: whether all have as many fields, and what their quotes do."""
+"""Checks millions of lines of text at once: whether all have as many fields, their quotes, their dates."""
 
 from __future__ import annotations
+
+import re
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 _CHUNK = 1 << 24  # bytes looked at together
 _TICK = ord('"')
+_USUAL = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d( UTC|Z)?", re.ASCII)
 
 
 def unquoted(content: bytes, separator: str) -> bytes | None:
@@ -45,3 +49,14 @@ def even(body: bytes, separator: str, width: int) -> bool:
         return False
     rows = marks.reshape(-1, width)
     return bool((rows[:, :-1] != 10).all() and (rows[:, -1] == 10).all())
+
+
+def usual_dates(values: Sequence[str]) -> npt.NDArray[np.int64] | None:
+    """Seconds of dates that are all written as 2014-07-01 12:30:00, all at once; None where one is not."""
+    if not all(map(_USUAL.fullmatch, values)):
+        return None
+    try:
+        seconds = np.array([value[:19] for value in values], "U19").astype("datetime64[s]").astype(np.int64)
+    except ValueError:  # such as the 30th of February
+        return None
+    return seconds if len(seconds) and seconds.min() >= 0 else None

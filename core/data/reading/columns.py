@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import io
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from core.data import times
-from core.data.reading.bulk import even, unquoted
+from core.data.reading.bulk import even, unquoted, usual_dates
+from core.data.reading.codes import Coded, Ints, cell_text, code, code_column, plain_codes
 from core.data.reading.impressions import read_clicks
 from core.data.reading.lines import (
     CONTROL,
@@ -25,7 +25,6 @@ from core.data.reading.lines import (
     Lines,
     broken,
     place_of,
-    plain_ids,
     short,
     trimmed,
     utf8,
@@ -37,16 +36,6 @@ from core.errors import DataError
 
 if TYPE_CHECKING:
     import pandas as pd
-
-Ints = npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Coded:
-    """A column of ids: the different ones, and for every line which of them it has."""
-
-    ids: tuple[str, ...]
-    codes: Ints  # (lines,)
 
 
 @dataclass(frozen=True)
@@ -82,7 +71,9 @@ def read_columns(content: bytes, table: InteractionsTable) -> Columns:
         InputError: it is a parquet file, and what reads these is not installed.
     """
     found = _read(content, table)
-    return dataclasses.replace(found, users=_plain(found.users), items=_plain(found.items))
+    if table.timestamp is not None:
+        _check_unit(found, table.time_format)
+    return dataclasses.replace(found, users=plain_codes(found.users), items=plain_codes(found.items))
 
 
 def _read(content: bytes, table: InteractionsTable) -> Columns:
@@ -99,20 +90,18 @@ def _read(content: bytes, table: InteractionsTable) -> Columns:
     return _of_frame(_exploded(read_frame(content, table.file, tuple(columns)), columns, table.file), table)
 
 
-def code(values: Sequence[str]) -> Coded:
-    """Ids as codes, in the order of their first appearance."""
-    places: dict[str, int] = {}
-    codes = [places.setdefault(value, len(places)) for value in values]
-    return Coded(tuple(places), np.array(codes, np.int64))
-
-
-def _plain(column: Coded) -> Coded:
-    """Ids such as 9.0 as 9."""
-    ids = plain_ids(column.ids)
-    if ids is column.ids:
-        return column
-    merged = code(ids)
-    return Coded(merged.ids, merged.codes[column.codes])
+def _check_unit(found: Columns, form: str) -> None:
+    """Refuses times of which some are in seconds and some in smaller units: their order would be none."""
+    seconds = found.timestamps
+    if form in ("seconds", "decimal"):
+        odd = seconds >= 10**11 if seconds.min() < 10**11 else np.zeros(0, np.bool_)
+    elif form in times.UNITS:
+        odd = (seconds > 0) & (seconds < 10**7) if seconds.max() > 10**8 else np.zeros(0, np.bool_)
+    else:
+        return
+    if odd.any():
+        row = int(np.argmax(odd))
+        raise found.broken(row, "its time has another unit than those of other lines", "time")
 
 
 # --- text, line by line ----------------------------------------------------------------------------------
@@ -252,10 +241,17 @@ def _coded(column: pd.Series[Any]) -> Coded | None:
 def _times(column: pd.Series[Any], form: str) -> Ints | None:
     if form not in times.UNITS:
         dates, read = _coded(column), times.reader(form)
-        seconds = [read(value) for value in dates.ids] if dates else [None]
-        return None if dates is None or None in seconds else np.array(seconds, np.int64)[dates.codes]
+        if dates is None:
+            return None
+        usual = usual_dates(dates.ids) if form == "date" else None
+        if usual is not None:
+            return usual[dates.codes]
+        seconds = [read(value) for value in dates.ids]
+        return None if None in seconds else np.array(seconds, np.int64)[dates.codes]
     values = column.to_numpy()
     if values.dtype not in ((np.int64,) if form != "decimal" else (np.int64, np.float64)):
+        return None
+    if not np.isfinite(values).all():
         return None
     low, high = values.min(), values.max()
     if not (low > 0 and high // times.UNITS[form] < times.LATEST):  # 0 may have been written as -0
@@ -287,47 +283,6 @@ def _of_frame(frame: pd.DataFrame, table: InteractionsTable) -> Columns:
     users = code_column(frame[table.user], "user", table.file, rows)
     items = code_column(frame[table.item], "item", table.file, rows)
     return Columns(table.file, users, items, ratings, seconds, word="row", lines=rows)
-
-
-def code_column(column: pd.Series[Any], what: str, file: str, rows: Ints) -> Coded:
-    """A column of ids as codes; whole numbers are written without a fraction.
-
-    Args:
-        column: ids as texts, bytes or numbers.
-        what: what they are, for messages.
-        file: where they are, for messages.
-        rows: (rows,) their numbers, for messages.
-
-    Raises:
-        DataError: an id is missing, empty or not printable; names the file and the row.
-    """
-    import pandas as pd
-
-    try:
-        codes, values = pd.factorize(column)
-    except TypeError as error:  # lists and tables have no codes
-        raise broken(file, int(rows[0]), f"{what} is neither a text nor a number", "row") from error
-    ids = [cell_text(value) for value in values]
-    wrong = [not text or CONTROL.search(text) is not None for text in ids]
-    bad = codes < 0 if not any(wrong) else (codes < 0) | np.array(wrong)[codes]
-    if bad.any():
-        row = int(np.argmax(bad))
-        value = "" if codes[row] < 0 else ids[codes[row]]
-        problem = f"{what} {short(value)} has control characters" if value else f"no {what}"
-        raise broken(file, int(rows[row]), problem, "row", "id")
-    merged = code(ids)  # 1 and "1" are the same id
-    return Coded(merged.ids, merged.codes[codes.astype(np.int64)])
-
-
-def cell_text(value: object) -> str:
-    """A cell of a table as text: whole numbers without a fraction, bytes as UTF-8; of a list nothing."""
-    if isinstance(value, (bytes, bytearray)):
-        return bytes(value).decode("utf-8", "replace").strip()
-    if value is None or isinstance(value, (np.ndarray, list, dict)) or value != value:
-        return ""
-    if isinstance(value, (float, np.floating)) and float(value).is_integer():
-        return str(int(value))
-    return str(value).strip()
 
 
 def _numbers(column: pd.Series[Any], what: str, file: str, rows: Ints) -> npt.NDArray[np.float64]:

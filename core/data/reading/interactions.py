@@ -12,10 +12,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from core.assets.unpacking import limit
 from core.data.cards import CardSource, DatasetCard, Expected, Rules
 from core.data.cards import Titles as TitleRules
 from core.data.reading import titles
-from core.data.reading.columns import Columns, cell_text, code, code_column, read_columns
+from core.data.reading.codes import cell_text, code, code_column
+from core.data.reading.columns import Columns, read_columns
 from core.data.reading.lines import CONTROL, Lines, broken, plain_ids, short
 from core.data.reading.parquet import read_parquet
 from core.data.reading.pickles import read_frame
@@ -299,11 +301,14 @@ def _framed_items(content: bytes, table: ItemsTable) -> tuple[list[str], list[st
     if not len(frame):
         raise DataError(f"{table.file} has no rows", "it was cut off, or is the wrong file")
     ids = code_column(frame[columns[0]], "id", table.file, np.arange(1, len(frame) + 1))
-    raw = []
+    raw, left = [], limit(len(content))
     for row, cell in enumerate(frame[columns[1]], start=1):
         if isinstance(cell, (list, dict, np.ndarray)):
             raise broken(table.file, row, "title is neither a text nor a number", "row")
         raw.append(" ".join(cell_text(cell).split()))
+        left -= len(raw[-1])
+        if left < 0:  # one long text may be written once and meant a million times
+            raise broken(table.file, row, "its titles unfold to more than the file can hold", "row")
         if CONTROL.search(raw[-1]):
             raise broken(table.file, row, f"title {short(raw[-1])} has control characters", "row")
     return [ids.ids[place] for place in ids.codes.tolist()], raw

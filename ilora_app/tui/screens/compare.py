@@ -8,6 +8,7 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container, Vertical
+from textual.markup import escape
 from textual.widgets import Static
 
 from core.events import Event
@@ -84,7 +85,7 @@ class CompareScreen(Place):
         """Cases, left ranking, lines, right ranking."""
         with Container(id="compare"):
             with Vertical(id="cases-pane", classes="pane"):
-                yield Static(id="sums")
+                yield Static(id="sums", markup=False)
                 yield CaseList(id="cases")
             yield SideList(id="left", classes="pane")
             yield Agreement(id="lines")
@@ -171,9 +172,9 @@ class CompareScreen(Place):
         self.query_one("#right", SideList).show(world, self.right if same else None)
         opened, beside = world.opened, self.desk.beside_opened
         names = [f"{method_name(run.method)} seed {run.seed}" if run else "–" for run in (opened, beside)]
-        self.query_one("#left").border_title, self.query_one("#right").border_title = names
+        self.query_one("#left").border_title, self.query_one("#right").border_title = map(escape, names)
         user = f"user {scene.user.user}, item {scene.position}" if scene.user else ""
-        self.query_one("#left").border_subtitle = user
+        self.query_one("#left").border_subtitle = escape(user)
         self.query_one("#right").border_subtitle = self._agreement() if same else ""
         found = self.differed
         sums = ""

@@ -13,6 +13,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.widgets import Static
 
+from core.safe_text import plain_values
 from ilora_app.render.figures import NONE, duration, share
 from ilora_app.tui.drawing.bars import fit, interval_bar
 from ilora_app.tui.screens.main_screen import Place
@@ -108,7 +109,7 @@ class ResultsScreen(Place):
     def content(self) -> ComposeResult:
         """The board, and what its cursor is on."""
         yield Board(id="board", classes="pane")
-        yield Static(id="detail", classes="pane")
+        yield Static(id="detail", classes="pane", markup=False)
 
     def on_mount(self) -> None:
         """The board has the keyboard; results are read when the screen is resumed."""
@@ -142,7 +143,7 @@ class ResultsScreen(Place):
             self.state = "\n".join([*words, "Press 3 to train: that makes the first results."])
             self._draw()
             return
-        record: dict[str, Any] = json.loads(said)
+        record: dict[str, Any] = plain_values(json.loads(said))
         self.lines, self.problems = lines_of(record), record["problems"]
         self.metrics = metrics_of(record)
         if self.sort not in self._sorts():

@@ -12,6 +12,7 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container, Horizontal, Vertical
+from textual.markup import escape
 from textual.timer import Timer
 from textual.widgets import Static
 
@@ -118,10 +119,10 @@ class TrainScreen(Place):
         with Container(id="train"):
             with Vertical(id="plan"):
                 yield Form(settings, id="form", classes="pane")
-                yield Static(id="cost", classes="pane")
+                yield Static(id="cost", classes="pane", markup=False)
             with Vertical(id="work"):
                 with Horizontal(id="now"):
-                    yield Static(id="facts", classes="pane")
+                    yield Static(id="facts", classes="pane", markup=False)
                     yield GatePanel(id="use")
                 yield Horizontal(id="curves")
                 yield Static(id="log", classes="pane")
@@ -166,9 +167,8 @@ class TrainScreen(Place):
         form = self.query_one(Form)
         datasets = [asset["name"] for asset in assets if asset["kind"] == "dataset"]
         models = [asset["name"] for asset in assets if asset["kind"] == "model"]
-        used = [
-            str(run["model"]) for run in (self.desk.survey.runs if self.desk.survey else []) if run["model"]
-        ]
+        runs = self.desk.survey.runs if self.desk.survey and not self.app.is_web else []
+        used = [str(run["model"]) for run in runs if run["model"]]
         form.offer("dataset", datasets or [self.desk.dataset])
         form.offer("model", list(dict.fromkeys([*models, *used])) or [EMBEDDED])
 
@@ -203,6 +203,9 @@ class TrainScreen(Place):
     def _ask_name(self, message: Form.Wanted) -> None:
         """A model or a number that is not among the choices."""
         setting, form = message.setting, self.query_one(Form)
+        if self.app.is_web and setting.key == "model":
+            self.notify("A browser's session takes the models that are here.", severity="warning")
+            return
         title, text = FREE[setting.key]
 
         def given(value: str | None) -> None:
@@ -361,7 +364,7 @@ class TrainScreen(Place):
         log = self.query_one("#log", Static)
         room = max(1, log.content_size.height)
         log.update(Text("\n".join(progress.said[-room:]), no_wrap=True, overflow="ellipsis"))
-        log.border_subtitle = job.shown if job else ""
+        log.border_subtitle = escape(job.shown) if job else ""
         if running != self._offered:
             self._offered = running
             self.refresh_bindings()

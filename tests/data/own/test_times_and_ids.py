@@ -81,6 +81,15 @@ def test_times_that_cannot_be_read_are_no_reason_to_take_lines_in_their_order(tm
     add(tmp_path, both, time_format="%d/%m/%Y")
 
 
+def test_times_of_two_units_are_refused_with_the_line(tmp_path: Path) -> None:
+    lines = TIMED.splitlines()
+    lines[90] += "000"
+    refused(tmp_path, "i.csv, line 91: its time has another unit", "--time", interactions="\n".join(lines))
+    lines = [line + "000" for line in TIMED.splitlines()[1:]]
+    lines[90] = lines[90][:-3]
+    refused(tmp_path, "i.csv, line 91: its time has another unit", "--time", interactions="\n".join(lines))
+
+
 def test_fractions_that_come_late_are_still_times(tmp_path: Path) -> None:
     lines = TIMED.splitlines() * 3
     late = "\n".join([*lines[:121], *(line for line in lines[122:] if line[0] != "u")]) + ".5\n"

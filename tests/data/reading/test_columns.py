@@ -12,8 +12,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from core.data.cards import Titles
 from core.data.reading.columns import Columns, _careful, _fast, read_columns
-from core.data.tables import InteractionsTable
+from core.data.reading.interactions import parse_catalogue
+from core.data.tables import InteractionsTable, ItemsTable
 from core.errors import DataError
 from tests.data import made_up
 
@@ -53,6 +55,18 @@ def same_or_left_alone(content: bytes, table: InteractionsTable) -> None:
             b"1\t2\t3\t2014-07-01\n1\t3\t3\t2014-07-01T12:00:00Z\n",
             dataclasses.replace(TABLE, time_format="date"),
         ),
+        (
+            b"1\t2\t3\t2014-07-01 00:00:00 UTC\n1\t3\t3\t2014-07-01T12:00:00Z\n",
+            dataclasses.replace(TABLE, time_format="date"),
+        ),
+        (b"1\t2\t3\t1300000000123\n", dataclasses.replace(TABLE, time_format="milliseconds")),
+        (b"1\t2\t3\t1300000000123456789\n", dataclasses.replace(TABLE, time_format="nanoseconds")),
+        (b"1\t2\t3\t01/07/2014\n", dataclasses.replace(TABLE, time_format="%d/%m/%Y")),
+        (
+            b'"1";2;"3";"5"\r\n"a b";"x";"4";"6"\r\n',
+            dataclasses.replace(TABLE, separator=";", quoted=True, escaped=True),
+        ),
+        (b"1\t2\t3\t5\n\n \n\n", TABLE),
     ],
 )
 def test_ordinary_files_are_read_at_once(content: bytes, table: InteractionsTable) -> None:
@@ -138,3 +152,20 @@ def test_parquet_without_its_reader_says_what_to_install(monkeypatch: pytest.Mon
     table = InteractionsTable("r.parquet", "u", "i", header=True, format="parquet")
     with pytest.raises(InputError, match="needs pyarrow"):
         read_columns(b"PAR1", table)
+
+
+def test_parquet_that_unfolds_without_end_is_refused(tmp_path: Path) -> None:
+    pa = pytest.importorskip("pyarrow")
+    import pyarrow.parquet as pq
+
+    long = pa.DictionaryArray.from_arrays(pa.array(np.zeros(5000, np.int32)), pa.array(["x" * 100_000]))
+    pq.write_table(pa.table({"id": pa.array(range(5000)), "title": long}), tmp_path / "t.parquet")
+    table = ItemsTable("t.parquet", "id", "title", header=True, format="parquet")
+    content = (tmp_path / "t.parquet").read_bytes()
+    assert len(content) < 100_000
+    with pytest.raises(DataError, match="unfold to more than the file can hold"):
+        parse_catalogue(content, table, Titles())
+    rows = pa.DictionaryArray.from_arrays(pa.array(np.zeros(2_000_000, np.int32)), pa.array(["x"]))
+    pq.write_table(pa.table({"id": rows, "title": rows}), tmp_path / "t.parquet")
+    with pytest.raises(DataError, match="claims 2,000,000 rows in"):
+        parse_catalogue((tmp_path / "t.parquet").read_bytes(), table, Titles())

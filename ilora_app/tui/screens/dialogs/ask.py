@@ -36,7 +36,7 @@ class Ask(ModalScreen[str]):
         """Text, then buttons."""
         with Vertical(id="ask") as box:
             box.border_title = self.title_text
-            yield Static(self.text)
+            yield Static(self.text, markup=False)
             with Horizontal():
                 for key, label in self.answers:
                     yield Button(f"[b]{key}[/b] {label}", id=f"answer-{key}", compact=True)

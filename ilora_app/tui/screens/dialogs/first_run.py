@@ -35,7 +35,7 @@ class FirstRun(ModalScreen[None]):
             box.border_title = "First run"
             yield Static(self._list(), id="assets")
             yield ProgressBar(id="progress", show_eta=False)
-            yield Static("", id="said")
+            yield Static("", id="said", markup=False)
             yield Footer(show_command_palette=False)
 
     def on_mount(self) -> None:

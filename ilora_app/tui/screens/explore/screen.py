@@ -8,6 +8,7 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container, Vertical
+from textual.markup import escape
 from textual.timer import Timer
 from textual.widgets import Input
 
@@ -125,8 +126,8 @@ class ExploreScreen(Place):
                 self.scene.why = event
                 self._draw()
             case RequestFailed() if event.request in (self.asked, self.asked_why):
-                self.query_one(RankingList).border_subtitle = f"✕ {event.title}"
-                self.notify(f"{event.title}\n{event.hint}", severity="error")
+                self.query_one(RankingList).border_subtitle = escape(f"✕ {event.title}")
+                self.notify(f"{event.title}\n{event.hint}", severity="error", markup=False)
 
     def _hear_beside(self, event: Event) -> None:
         if isinstance(event, WarmedUp):
@@ -199,7 +200,7 @@ class ExploreScreen(Place):
         times = dict(zip(scene.user.items, scene.user.times, strict=False)) if scene.user else {}
         added = frozenset(scene.history) - frozenset(scene.original) if not scene.own else frozenset()
         history.show(world, scene.history, times, added, scene.why, cursor)
-        history.border_title, history.border_subtitle = self._history_titles()
+        history.border_title, history.border_subtitle = map(escape, self._history_titles())
         gate = self.query_one(GatePanel)
         base = scene.base.gate if scene.base else None
         trail = [row.gate for row in scene.trail if row.gate] if self.replaying else []
@@ -210,8 +211,8 @@ class ExploreScreen(Place):
         gate.border_subtitle = self._gate_subtitle()
         ranking = self.query_one(RankingList)
         ranking.show(world, scene, self._other(), None)
-        ranking.border_title = self._ranking_title()
-        ranking.border_subtitle = self._verdict()
+        ranking.border_title = escape(self._ranking_title())
+        ranking.border_subtitle = escape(self._verdict())
         self._draw_life()
         keys = (scene.edited, self.replaying, scene.user is None)
         if keys != self._keys:  # making the footer anew is the dearest thing here
@@ -326,7 +327,7 @@ class ExploreScreen(Place):
     @on(Rows.Highlighted, "#history")
     def _item_highlighted(self) -> None:
         history = self.query_one(HistoryList)
-        history.border_title, history.border_subtitle = self._history_titles()
+        history.border_title, history.border_subtitle = map(escape, self._history_titles())
 
     def action_search_users(self) -> None:
         """Opens the search field above the users."""
@@ -447,7 +448,7 @@ class ExploreScreen(Place):
         question = self.scene.question()
         self.asked_why = self.desk.main.ask(Why, question=question, item=item, candidates=ranked.items)
         history = self.query_one(HistoryList)
-        history.border_subtitle = f"why {self.desk.world.title(item)} …"
+        history.border_subtitle = escape(f"why {self.desk.world.title(item)} …")
 
     # --- replay -----------------------------------------------------------------------------------------
 
