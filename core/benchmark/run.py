@@ -16,7 +16,7 @@ from core.benchmark import budget, estimates
 from core.benchmark.testing import CHUNK, rank_cases, unique
 from core.config.checks import check
 from core.config.settings import RunConfig, without_news
-from core.data.card_files import lasting_name, load_card
+from core.data.card_files import load_card
 from core.data.loading import load_task_data
 from core.data.types import Dataset, Samples
 from core.errors import InputError, Interrupted, ResultError
@@ -90,10 +90,8 @@ def method_config(config: RunConfig, method: str) -> dict[str, Any]:
     kept = {part: record[part] for part in METHODS[method].reads if part in record}
     if "adapter" in kept and "gate" not in kept:
         del kept["adapter"]["experts"], kept["training"]["gate_rate_multiplier"]
-    card = load_card(config.data.dataset)
-    kept["data"]["dataset"] = card.name  # also where the card was given by its path
     if "encoder" in kept:
-        kept["encoder"]["max_history"] = card.rules.max_history
+        kept["encoder"]["max_history"] = load_card(config.data.dataset).rules.max_history
     if METHODS[method].is_encoder:
         del kept["encoder"]["kind"]
     if "model" in kept:
@@ -140,8 +138,6 @@ def run_benchmark(plan: Plan, emit: Emit = silent, should_stop: ShouldStop = nev
     """
     started = time.monotonic()
     prepare_out(plan.out)
-    data = replace(plan.config.data, dataset=lasting_name(plan.config.data.dataset))
-    plan = replace(plan, config=replace(plan.config, data=data))
     if any_needs_llm(plan.methods):
         from core.lm.loading import settle_precision
 

@@ -49,7 +49,21 @@ def test_by_path_or_by_name_it_is_the_same_configuration(
 ) -> None:
     asked = ("--methods", "popularity", "--preset", "quick", "--out", tmp_path / "runs")
     run(capsys, "bench", "--dataset", card, *asked)
-    (tiny_home / "cards" / "tiny.toml").write_text(card.read_text(encoding="utf-8"), encoding="utf-8")
+    kept = tiny_home / "cards" / "tiny.toml"
+    assert kept.read_text(encoding="utf-8") == card.read_text(encoding="utf-8")
     run(capsys, "bench", "--dataset", "tiny", *asked)
     (result,) = load_results(tmp_path / "runs")[0]
     assert result.config["data"]["dataset"] == "tiny"
+
+
+def test_a_card_never_takes_the_place_of_another_of_its_name(
+    card: Path, tiny_home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = tiny_home / "cards" / "tiny.toml"
+    kept.write_text(card.read_text(encoding="utf-8").replace('"Tiny"', '"Mine"'), encoding="utf-8")
+    mine = kept.read_text(encoding="utf-8")
+    with pytest.raises(SystemExit) as ended:
+        main(["bench", "--dataset", str(card), "--methods", "popularity", "--out", str(tmp_path / "runs")])
+    assert ended.value.code == 2
+    assert "there is another dataset 'tiny'" in capsys.readouterr().err
+    assert kept.read_text(encoding="utf-8") == mine
