@@ -52,7 +52,7 @@ class Method:
     colours: tuple[str, str] | None = None
     """Its colour on a light and on a dark page; without one it borrows another method's for good."""
     short: str = ""
-    """The label for a column of four characters, where the label's first letters would not do."""
+    """The label at the head of a narrow column, where its first letters would not do."""
     by_default: bool = False
     """Whether `bench` runs it where no methods are named."""
     ticked: bool = False
@@ -70,7 +70,7 @@ class Method:
     @property
     def column(self) -> str:
         """Its name at the head of a narrow column."""
-        return self.short or self.label
+        return self.short or (self.label if len(self.label) <= 6 else f"{self.label[:5]}.")
 
     @property
     def is_encoder(self) -> bool:
@@ -104,7 +104,7 @@ METHODS: dict[str, Method] = {
             COUNTING,
             "core.recommenders.popularity:Popularity",
             colours=("#6b7280", "#9ca3af"),
-            short="Pop",
+            short="Pop.",
             by_default=True,
             ticked=True,
         ),
@@ -149,7 +149,6 @@ METHODS: dict[str, Method] = {
             keeps_model=True,
             reported="SASRec",
             colours=("#0f766e", "#2dd4bf"),
-            short="SAS",
             by_default=True,
             ticked=True,
             opens=1,

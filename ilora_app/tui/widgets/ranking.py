@@ -6,7 +6,6 @@ from typing import Any, ClassVar
 
 from textual.binding import Binding, BindingType
 
-from core.methods import record_of
 from core.serving.protocol import CATALOGUE
 from ilora_app.tui.drawing.bars import bar, fit, movement
 from ilora_app.tui.state.explore_state import Scene
@@ -49,7 +48,15 @@ class RankingList(Rows):
         self.world = World()
         self.scene = Scene(self.world)
         self.other = ""
-        self.stale = False
+
+    @property
+    def stale(self) -> bool:
+        """Whether this answers an earlier question: all of it is dimmed then."""
+        return self.has_class("-stale")
+
+    @stale.setter
+    def stale(self, stale: bool) -> None:
+        self.set_class(stale, "-stale")
 
     def show(self, world: World, scene: Scene, other: str, cursor: int | None = None) -> None:
         """Another ranking; `other` names the second run's method, nothing without one."""
@@ -66,11 +73,12 @@ class RankingList(Rows):
         ranked = self.scene.ranked
         if ranked is None:
             return []
-        found = [(fit(record_of(self.other).column, 6, True), "beside")] if self.other else []
+        found = [(fit(record_of(self.other).column, 7, True), "beside")] if self.other else []
         if self.scene.source == CATALOGUE and width < ROOMY:  # the two scores come first
             return found
+        shown = (ranked.method, self.other)  # one column for a method that also stands beside
         return found + [
-            (fit(record_of(name).column[:4], 4, True), name) for name in ranked.ranks if name != ranked.method
+            (fit(record_of(name).column, 7, True), name) for name in ranked.ranks if name not in shown
         ]
 
     def _widths(self, width: int) -> tuple[int, int, int, bool]:
@@ -102,7 +110,7 @@ class RankingList(Rows):
         moved_ink = "good" if moved.startswith("▲") else "bad" if moved.startswith("▼") else "accent"
         year = self.world.year(item)
         name = f"{self.world.title(item)}" + (f" {year}" if year and title > 30 else "")
-        ink = "dim" if self.stale else "bright" if is_target else ""
+        ink = "bright" if is_target else ""
         cells: list[Cell] = [
             (fit(str(index + 1), 3, True), "dim"),
             (f" {TARGET if is_target else ' '} ", "accent"),
