@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 from textual.binding import Binding, BindingType
 
+from core.methods import record_of
 from core.serving.protocol import CATALOGUE
 from ilora_app.tui.drawing.bars import bar, fit, movement
 from ilora_app.tui.state.explore_state import Scene
@@ -77,9 +78,8 @@ class RankingList(Rows):
         if self.scene.source == CATALOGUE and width < ROOMY:  # the two scores come first
             return found
         shown = (ranked.method, self.other)  # one column for a method that also stands beside
-        return found + [
-            (fit(record_of(name).column, 7, True), name) for name in ranked.ranks if name not in shown
-        ]
+        beside = [name for name in ranked.ranks if name not in shown]
+        return found + [(fit(record_of(name).column, 7, True), name) for name in beside]
 
     def _widths(self, width: int) -> tuple[int, int, int, bool]:
         """Cells for the title, the movement and the bar, and whether the encoder's score is shown."""
