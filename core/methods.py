@@ -1,8 +1,9 @@
-"""The methods: their order, their kinds, and the settings that decide what each of them yields."""
+"""The methods: one record each, from which every other place takes what it needs to know of a method."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from core.config.chat import ChatConfig
@@ -11,69 +12,279 @@ from core.errors import InputError
 if TYPE_CHECKING:
     from core.config.settings import RunConfig
 
-METHODS = {
-    "popularity": "core.recommenders.popularity:Popularity",
-    "chat": "core.recommenders.chat:Chat",
-    "gru4rec": "core.recommenders.encoders:GRU4RecRecommender",
-    "caser": "core.recommenders.encoders:CaserRecommender",
-    "sasrec": "core.recommenders.encoders:SASRecRecommender",
-    "morec": "core.recommenders.encoders:MoRecRecommender",
-    "zero-shot": "core.recommenders.zero_shot:ZeroShot",
-    "tallrec": "core.recommenders.adapter:Tallrec",
-    "llara": "core.recommenders.adapter:Llara",
-    "lora": "core.recommenders.adapter:Lora",
-    "ilora": "core.recommenders.adapter:Ilora",
+COUNTING, ENCODER, PROMPTED, ADAPTER, REMOTE = "counting", "encoder", "prompted", "adapter", "remote"
+UNKNOWN = "unknown"
+KINDS = {
+    COUNTING: "computed from the training sequences in next to no time",
+    ENCODER: "a sequence encoder, trained by gradients",
+    PROMPTED: "the language model as it comes",
+    ADAPTER: "the language model with a trained adapter",
+    REMOTE: "another machine's model, asked over the network, for money perhaps",
+    UNKNOWN: "a method of another version of this program",
 }
-"""Method -> where its class lives, in the benchmark's order: cheap first, the encoder before its users.
+"""What a method is, in words; a kind decides how its time is estimated and how it is asked."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """Everything that the program knows about a method before it is imported."""
+
+    name: str
+    """What is typed, and what stands in files."""
+    label: str
+    """The name as the field writes it."""
+    kind: str
+    """One of `KINDS`."""
+    implementation: str
+    """Where its class lives: `module:Class`, a `Recommender`."""
+    reads: tuple[str, ...] = ("data",)
+    """The parts of a run's config that decide its result."""
+    own_training: Mapping[str, Any] = field(default_factory=dict)
+    """What the method is by definition, whatever a run's training settings say; the budget is the run's."""
+    trains: bool = False
+    """Whether fitting takes optimizer steps."""
+    keeps_model: bool = False
+    """Whether its training is worth a run folder; then it can `save` and `load`."""
+    about: str = "A sequential recommender without an adapter."
+    """One sentence for model cards; `{encoder}` and `{experts}` stand for the run's."""
+    reported: str = ""
+    """The paper's name for it, as dataset cards write it; empty where the paper has no such method."""
+    colours: tuple[str, str] | None = None
+    """Its colour on a light and on a dark page; without one it borrows another method's for good."""
+    short: str = ""
+    """The label at the head of a narrow column, where its first letters would not do."""
+    by_default: bool = False
+    """Whether `bench` runs it where no methods are named."""
+    ticked: bool = False
+    """Whether the training screen proposes it."""
+    opens: int = 0
+    """Where no run is named, the newest run of the method with the highest number is opened; 0: of none."""
+    counterpart: str = ""
+    """The method that differs from it in the gate alone."""
+
+    @property
+    def needs_llm(self) -> bool:
+        """Whether it loads the language model."""
+        return "model" in self.reads
+
+    @property
+    def column(self) -> str:
+        """Its name at the head of a narrow column."""
+        return self.short or (self.label if len(self.label) <= 6 else f"{self.label[:5]}.")
+
+    @property
+    def is_encoder(self) -> bool:
+        """Whether it is a sequence encoder of its own, whichever kind the gate reads."""
+        return self.kind == ENCODER
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether it asks another machine: then it runs only where somebody gave an address."""
+        return self.kind == REMOTE
+
+    @property
+    def has_adapter(self) -> bool:
+        """Whether it trains low-rank factors on the language model."""
+        return "adapter" in self.reads
+
+    @property
+    def has_gate(self) -> bool:
+        """Whether a gate weighs experts for every sequence."""
+        return "gate" in self.reads
+
+
+_ADAPTED = ("data", "model", "encoder", "adapter", "training", "answering")
+
+METHODS: dict[str, Method] = {
+    method.name: method
+    for method in (
+        Method(
+            "popularity",
+            "Popularity",
+            COUNTING,
+            "core.recommenders.popularity:Popularity",
+            colours=("#6b7280", "#9ca3af"),
+            short="Pop.",
+            by_default=True,
+            ticked=True,
+        ),
+        Method(
+            "chat",
+            "Chat model",
+            REMOTE,
+            "core.recommenders.chat:Chat",
+            reads=("data", "chat", "answering"),
+            reported="GPT-4, zero-shot",
+            colours=("#86198f", "#e879f9"),
+        ),
+        Method(
+            "gru4rec",
+            "GRU4Rec",
+            ENCODER,
+            "core.recommenders.encoders:GRU4RecRecommender",
+            reads=("data", "encoder"),
+            trains=True,
+            keeps_model=True,
+            reported="GRU4Rec",
+            colours=("#a16207", "#eab308"),
+        ),
+        Method(
+            "caser",
+            "Caser",
+            ENCODER,
+            "core.recommenders.encoders:CaserRecommender",
+            reads=("data", "encoder"),
+            trains=True,
+            keeps_model=True,
+            reported="Caser",
+            colours=("#be185d", "#f472b6"),
+        ),
+        Method(
+            "sasrec",
+            "SASRec",
+            ENCODER,
+            "core.recommenders.encoders:SASRecRecommender",
+            reads=("data", "encoder"),
+            trains=True,
+            keeps_model=True,
+            reported="SASRec",
+            colours=("#0f766e", "#2dd4bf"),
+            by_default=True,
+            ticked=True,
+            opens=1,
+        ),
+        Method(
+            "morec",
+            "MoRec",
+            ENCODER,
+            "core.recommenders.encoders:MoRecRecommender",
+            reads=("data", "model", "encoder"),
+            trains=True,
+            keeps_model=True,
+            reported="MoRec",
+            colours=("#15803d", "#4ade80"),
+        ),
+        Method(
+            "zero-shot",
+            "LLM zero-shot",
+            PROMPTED,
+            "core.recommenders.zero_shot:ZeroShot",
+            reads=("data", "model", "answering"),
+            reported="Llama2-7B, zero-shot",
+            colours=("#7c3aed", "#a78bfa"),
+            by_default=True,
+        ),
+        Method(
+            "tallrec",
+            "TALLRec",
+            ADAPTER,
+            "core.recommenders.adapter:Tallrec",
+            reads=("data", "model", "adapter", "training", "answering"),
+            own_training={"objective": "language-model", "item_slots": False, "curriculum": False},
+            trains=True,
+            keeps_model=True,
+            about="A LoRA that writes the next title after a prompt of text alone (arXiv 2305.00447).",
+            reported="TALLRec",
+            colours=("#0e7490", "#22d3ee"),
+        ),
+        Method(
+            "llara",
+            "LLaRA",
+            ADAPTER,
+            "core.recommenders.adapter:Llara",
+            reads=_ADAPTED,
+            own_training={"objective": "language-model", "item_slots": True, "curriculum": True},
+            trains=True,
+            keeps_model=True,
+            about="A LoRA that writes the next title, learnt from text-only to hybrid prompts with the item "
+            "vectors of a frozen {encoder} (arXiv 2312.02445).",
+            reported="LLaRA (SASRec)",
+            colours=("#4338ca", "#818cf8"),
+        ),
+        Method(
+            "lora",
+            "LoRA",
+            ADAPTER,
+            "core.recommenders.adapter:Lora",
+            reads=_ADAPTED,
+            trains=True,
+            keeps_model=True,
+            about="A LoRA for next-item recommendation, with item slots fed by a frozen {encoder}: one "
+            "adapter for everybody.",
+            reported="LLaRA (SASRec)",  # the paper's uniform LoRA with a hybrid prompt
+            colours=("#1d4ed8", "#60a5fa"),
+            by_default=True,
+            ticked=True,
+            opens=2,
+            counterpart="ilora",
+        ),
+        Method(
+            "ilora",
+            "iLoRA",
+            ADAPTER,
+            "core.recommenders.adapter:Ilora",
+            reads=("data", "model", "encoder", "adapter", "gate", "training", "answering"),
+            trains=True,
+            keeps_model=True,
+            about="An instance-wise LoRA (arXiv 2408.10159): a gate reads the user's history through a "
+            "frozen {encoder} and weighs {experts} low-rank experts for that one sequence.",
+            reported="iLoRA",
+            colours=("#c2410c", "#fb923c"),
+            by_default=True,
+            ticked=True,
+            opens=3,
+            counterpart="lora",
+        ),
+    )
+}
+"""Name -> record, in the benchmark's order: cheap first, the encoder before its users.
 
 The chat model comes early: an address or key that is wrong shows before anything is trained.
 """
 
-REMOTE_METHODS = ("chat",)
-"""Methods that ask another machine, for money perhaps: they run only where somebody gave an address."""
 
-LOCAL_METHODS = tuple(method for method in METHODS if method not in REMOTE_METHODS)
-"""Methods that need nothing but this machine."""
+def method_names(which: Callable[[Method], bool]) -> tuple[str, ...]:
+    """Names of the methods for which this holds, in the benchmark's order."""
+    return tuple(name for name, method in METHODS.items() if which(method))
 
-ENCODER_METHODS = ("gru4rec", "caser", "sasrec", "morec")
-"""Methods that are a sequence encoder, whichever kind the gate reads."""
 
-LLM_METHODS = ("morec", "zero-shot", "tallrec", "llara", "lora", "ilora")
-"""Methods that load the language model."""
+def local_methods() -> tuple[str, ...]:
+    """Names of the methods that need nothing but this machine."""
+    return method_names(lambda method: not method.is_remote)
 
-CONFIG_PARTS: dict[str, tuple[str, ...]] = {
-    "popularity": ("data",),
-    "chat": ("data", "chat", "answering"),
-    "gru4rec": ("data", "encoder"),
-    "caser": ("data", "encoder"),
-    "sasrec": ("data", "encoder"),
-    "morec": ("data", "model", "encoder"),
-    "zero-shot": ("data", "model", "answering"),
-    "tallrec": ("data", "model", "adapter", "training", "answering"),
-    "llara": ("data", "model", "encoder", "adapter", "training", "answering"),
-    "lora": ("data", "model", "encoder", "adapter", "training", "answering"),
-    "ilora": ("data", "model", "encoder", "adapter", "gate", "training", "answering"),
-}
-"""The parts of a run's config that decide a method's result."""
 
-OWN_TRAINING: dict[str, dict[str, Any]] = {
-    "tallrec": {"objective": "language-model", "item_slots": False, "curriculum": False},
-    "llara": {"objective": "language-model", "item_slots": True, "curriculum": True},
-}
-"""What a method is by definition, whatever a run's training settings say; the budget is the run's."""
+def preferred_methods() -> tuple[str, ...]:
+    """Names of the methods whose newest run is opened where no run is named, the first choice first."""
+    names = method_names(lambda method: method.opens > 0)
+    return tuple(sorted(names, key=lambda name: -METHODS[name].opens))
+
+
+def any_needs_llm(methods: Iterable[str]) -> bool:
+    """Whether one of these methods loads the language model."""
+    return any(record_of(name).needs_llm for name in methods)
+
+
+def any_remote(methods: Iterable[str]) -> bool:
+    """Whether one of these methods asks another machine."""
+    return any(record_of(name).is_remote for name in methods)
+
+
+def record_of(name: str) -> Method:
+    """The record of a method; of one that only another version's files know, no more than its name."""
+    return METHODS.get(name) or Method(name, name, UNKNOWN, "")
 
 
 def settle(config: RunConfig, method: str) -> RunConfig:
     """A run's settings as they hold for one method."""
-    if method in REMOTE_METHODS:
+    record = METHODS[method]
+    if record.is_remote:
         training = replace(config.training, objective="language-model", encoder_prior=False)
         return replace(config, training=training, answering=replace(config.answering, protocol="generate"))
     if config.chat != ChatConfig():
         config = replace(config, chat=ChatConfig())
-    own = OWN_TRAINING.get(method)
-    if own is None:
+    if not record.own_training:
         return config
-    return replace(config, training=replace(config.training, encoder_prior=False, **own))
+    return replace(config, training=replace(config.training, encoder_prior=False, **record.own_training))
 
 
 def check_method(name: str) -> None:

@@ -23,10 +23,11 @@ from core.errors import InputError, ResultError
 from core.events import Emit, Notice, ShouldStop, never, silent
 from core.ilora.experts import Profile, one_sidedness
 from core.ilora.model import AdaptedModel
+from core.methods import record_of
 from core.recommenders.base import Task
 from core.runs.store import RunInfo, list_runs, read_run, result_of
 from core.serving.opening import open_session
-from core.serving.session import Session, release_years
+from core.serving.session import Session
 
 CLUSTERS = 8
 WINDOWS = 32
@@ -117,7 +118,7 @@ def find_partner(info: RunInfo) -> RunInfo | None:
 
     Of several, the one whose settings differ least, the newest first; None where there is none.
     """
-    other = {"ilora": "lora", "lora": "ilora"}.get(info.method)
+    other = record_of(info.method).counterpart
     runs, _ = list_runs(info.path.parent.parent)
     found = [
         run
@@ -259,7 +260,7 @@ def _experts(session: Session) -> ExpertUse | None:
         return None
     omega = weights.reshape(len(weights), -1, weights.shape[-1]).mean(axis=1).astype(np.float64)
     _, histories = session.newest_histories()
-    profiles = session.profiles(release_years(session.dataset))
+    profiles = session.profiles()
     largest = np.bincount(omega.argmax(axis=1), minlength=omega.shape[1]) / len(omega)
     experts = []
     for k, profile in enumerate(profiles):
@@ -316,7 +317,7 @@ def _gains(
     info: RunInfo, partner: RunInfo, metric: str, measures: dict[str, dict[str, float]], emit: Emit
 ) -> tuple[Gain, ...]:
     """The gain of the gated run over the other; empty where a result is not on disk."""
-    ours, theirs = (partner, info) if info.method == "lora" else (info, partner)
+    ours, theirs = (info, partner) if record_of(info.method).has_gate else (partner, info)
     try:
         return tuple(gains(result_of(ours.path), result_of(theirs.path), metric, measures))
     except ResultError as error:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from core.evaluation.metrics import per_case
+from core.evaluation.metrics import METRICS, per_case
 from core.results.format import Result
 from core.results.pairing import paired_ranks
 
@@ -50,8 +50,9 @@ def per_user(ours: Result, theirs: Result, metric: str) -> dict[str, float]:
     """
     places, ranks = paired_ranks((ours, theirs))
     more, less = per_case(ranks[0], metric), per_case(ranks[1], metric)
+    gained = more - less if METRICS[metric].higher_is_better else less - more
     found: dict[str, list[float]] = {}
-    for (user, _), value in zip(places, more - less, strict=True):
+    for (user, _), value in zip(places, gained, strict=True):
         found.setdefault(user, []).append(float(value))
     return {user: float(np.mean(of_user)) for user, of_user in found.items()}
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from core.config.settings import TUNING_GRID, RunConfig
 from core.data.samples import last_positions, longest_history
 from core.data.types import Samples
-from core.methods import ENCODER_METHODS, LLM_METHODS, REMOTE_METHODS, settle
+from core.methods import COUNTING, METHODS, PROMPTED, settle
 from core.recommenders.zero_shot import ZeroShot
 
 PEAK_EPOCH = 22
@@ -78,23 +78,24 @@ def cost(
         seed: of the training.
         longest: whether an encoder trains all epochs that it may; else as many as it is likely to.
     """
-    if method == "popularity":
+    record = METHODS[method]
+    if record.kind == COUNTING:
         return []
     config = settle(config, method)
     cases = test_cases(samples)
-    if method in REMOTE_METHODS:
+    if record.is_remote:
         return [Stage("test", method, cases * CHAT_CASE, cases, "chat")]
-    stages = [Stage("load", method, measured.load, pace="load")] if method in LLM_METHODS else []
-    if method == "morec":
+    stages = [Stage("load", method, measured.load, pace="load")] if record.needs_llm else []
+    if record.is_encoder and record.needs_llm:
         reading = measured.items * measured.vector
         stages.append(Stage("read", method, reading, measured.items, "read", "vectors"))
-    if method in ENCODER_METHODS:
+    if record.is_encoder:
         return [*stages, _encoder(measured, config, method, samples, seed, longest)]
-    key = "zero-shot" if method == "zero-shot" else config.training.objective
+    key = "zero-shot" if record.kind == PROMPTED else config.training.objective
     writes = config.answering.protocol != "rank"
     asked = (measured.answer if writes else measured.rank)[key] * cases
     test = Stage("test", method, asked, cases, f"{'answer' if writes else 'rank'} {key}")
-    if method == "zero-shot":
+    if record.kind == PROMPTED:
         if writes:
             return [*stages, test]
         tried = min(ZeroShot.VALIDATION_CASES, len(samples.validation))

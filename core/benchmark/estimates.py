@@ -14,7 +14,6 @@ import torch
 from core.benchmark.costs import Measured, Stage, plan_stages, total
 from core.benchmark.layers import FrozenLayers, Rows, best, spread
 from core.config.settings import EncoderConfig, ModelConfig, RunConfig
-from core.data.card_files import load_card
 from core.data.types import Dataset, Samples
 from core.encoders.base import Encoder, new_encoder
 from core.encoders.job import EncoderJob
@@ -24,7 +23,7 @@ from core.lm.loading import settle_precision
 from core.lm.prompts import MAX_TITLE_TOKENS, one_line
 from core.lm.shape import load_seconds, model_settings, settings_folder, weights
 from core.lm.title_vectors import DEPTH
-from core.methods import CONFIG_PARTS, ENCODER_METHODS, LLM_METHODS, settle
+from core.methods import METHODS, any_needs_llm, settle
 from core.training.optimizers import make_optimizer
 
 CHARACTERS = 3.4
@@ -57,9 +56,9 @@ def measured(config: RunConfig, methods: Iterable[str], dataset: Dataset, sample
     """
     methods = sorted(set(methods))
     items = len(dataset.catalogue)
-    kinds = {method for method in methods if method in ENCODER_METHODS}
-    kinds |= {config.encoder.kind for method in methods if "adapter" in CONFIG_PARTS[method]}
-    language = _Language(config, methods, dataset, samples) if set(methods) & set(LLM_METHODS) else None
+    kinds = {method for method in methods if METHODS[method].is_encoder}
+    kinds |= {config.encoder.kind for method in methods if METHODS[method].has_adapter}
+    language = _Language(config, methods, dataset, samples) if any_needs_llm(methods) else None
     width = int(model_settings(config.model)["hidden_size"]) if "morec" in kinds else 0
     span = dataset.rules.max_history
     encoder = replace(config.encoder, kind="sasrec", tune=False, epochs=1, steps=0, patience=1)
@@ -100,13 +99,15 @@ class _Language:
         self.adapted = min(self.depth, self.adapter.layers or self.depth)
         self.at_once = config.training.micro_batch_size if torch.cuda.is_available() else 1
         self.training = config.training
-        with_adapter = [settle(config, method) for method in methods if "adapter" in CONFIG_PARTS[method]]
+        with_adapter = [settle(config, method) for method in methods if METHODS[method].has_adapter]
         self.objectives = sorted({one.training.objective for one in with_adapter})
 
     def added_to(self, found: Measured) -> Measured:
         """The same with what the language model takes."""
         times: dict[str, Times] = {}
-        if {"zero-shot", "morec"} & set(self.methods) or "language-model" in self.objectives:
+        records = [METHODS[method] for method in self.methods]
+        as_it_comes = any(record.needs_llm and not record.has_adapter for record in records)
+        if as_it_comes or "language-model" in self.objectives:
             times["zero-shot"] = self._timed("plain", self._plain)
         if "listwise" in self.objectives:
             times["listwise"] = self._timed("listwise", self._listwise)
@@ -179,7 +180,7 @@ class _Language:
 
 def row_lengths(config: RunConfig, dataset: Dataset, samples: Samples) -> Rows:
     """How long the rows of this dataset's cases are for this model's tokenizer."""
-    prompts = load_card(dataset.name).prompts
+    prompts = dataset.card.prompts
     cases = [case for of_set in samples.test.values() for case in of_set] or list(samples.validation)
     shown = [item for case in cases for item in (*case.history, *case.candidates)]
     names = list(dict.fromkeys(shown)) or list(range(min(100, len(dataset.catalogue))))

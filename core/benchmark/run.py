@@ -35,15 +35,7 @@ from core.events import (
     never,
     silent,
 )
-from core.methods import (
-    CONFIG_PARTS,
-    ENCODER_METHODS,
-    LLM_METHODS,
-    METHODS,
-    REMOTE_METHODS,
-    check_method,
-    settle,
-)
+from core.methods import METHODS, any_needs_llm, any_remote, check_method, settle
 from core.recommenders.base import FitReport, Recommender, Task
 from core.recommenders.chat_client import check_ready
 from core.recommenders.popularity import item_counts
@@ -53,7 +45,7 @@ from core.results.checking import config_sha256
 from core.results.format import Case, Parameters, Result, intervals, means, measure
 from core.results.naming import RunKey
 from core.results.store import load_result, result_path, save_result
-from core.runs.store import SAVED_METHODS, run_folder, save_run
+from core.runs.store import run_folder, save_run
 from core.stages import Watch
 from core.training import parallel
 
@@ -80,7 +72,7 @@ class Plan:
         check(bool(self.seeds), "no seeds", "give --seeds 1 or more")
         for method in self.methods:
             check_method(method)
-        if set(self.methods) & set(REMOTE_METHODS):
+        if any_remote(self.methods):
             check_ready(self.config.chat)
 
     @property
@@ -99,12 +91,12 @@ def method_config(config: RunConfig, method: str) -> dict[str, Any]:
         InputError: there is no such dataset.
     """
     record = lasting(settle(config, method))
-    kept = {part: record[part] for part in CONFIG_PARTS[method] if part in record}
+    kept = {part: record[part] for part in METHODS[method].reads if part in record}
     if "adapter" in kept and "gate" not in kept:
         del kept["adapter"]["experts"], kept["training"]["gate_rate_multiplier"]
     if "encoder" in kept:
         kept["encoder"]["max_history"] = load_card(config.data.dataset).rules.max_history
-    if method in ENCODER_METHODS:
+    if METHODS[method].is_encoder:
         del kept["encoder"]["kind"]
     if "chat" in kept:
         del kept["chat"]["price_in"], kept["chat"]["price_out"]  # same answers at any price
@@ -150,7 +142,7 @@ def run_benchmark(plan: Plan, emit: Emit = silent, should_stop: ShouldStop = nev
     prepare_out(plan.out)
     from core.lm.loading import settle_precision
 
-    tell = emit if set(plan.methods) & set(LLM_METHODS) else silent
+    tell = emit if any_needs_llm(plan.methods) else silent
     plan = replace(plan, config=replace(plan.config, model=settle_precision(plan.config.model, tell)))
     with parallel.main_first():
         dataset, samples = load_task_data(plan.config.data, emit)
@@ -167,7 +159,7 @@ def run_benchmark(plan: Plan, emit: Emit = silent, should_stop: ShouldStop = nev
     emit = clock
     for note in _note_on_users(samples):
         emit(Notice(note))
-    if any(method in LLM_METHODS for method, _ in left):
+    if any_needs_llm(method for method, _ in left):
         from core.lm.checking import try_model
         from core.lm.sharding import check_spread
 
@@ -221,8 +213,7 @@ def _save_facts(plan: Plan, dataset: Dataset, samples: Samples) -> None:
     """Keeps what reports need to know of the cases, once for each set of them."""
     if facts_path(plan.out, samples.dataset, samples.split, samples.sha256).exists():
         return
-    counts = item_counts(Task(dataset, samples, plan.config, 0, plan.out))
-    save_facts(facts_of(dataset, samples, counts), samples, plan.out)
+    save_facts(facts_of(dataset, samples, item_counts(dataset, samples)), samples, plan.out)
 
 
 def _key(plan: Plan, samples: Samples, method: str, seed: int) -> RunKey:
@@ -285,7 +276,7 @@ def _keep(plan: Plan, task: Task, recommender: Recommender, result: Result) -> N
     """Writes what was learnt and what it is worth; checkpoints may go then."""
     method = recommender.name
     key = _key(plan, task.samples, method, task.seed)
-    if method in SAVED_METHODS:
+    if METHODS[method].keeps_model:
         folder = save_run(recommender, task, run_folder(plan.out, *key), result)
         task.emit(Saved("model", str(folder)))
     _save_experts(recommender, task.samples, plan.out, result_path(plan.out, *key))
@@ -316,8 +307,8 @@ def _result(
     test_seconds: float,
     memory: hardware.PeakMemory,
 ) -> Result:
-    config, has_llm = task.config, method in LLM_METHODS
-    adapted = "training" in CONFIG_PARTS[method]
+    config, has_llm = task.config, METHODS[method].needs_llm
+    adapted = "training" in METHODS[method].reads
     metrics = measure(cases)
     scored = len({case.place for case in cases})
     for name, values in metrics.items():
@@ -375,9 +366,9 @@ def _note_on_users(samples: Samples) -> list[str]:
 
 def _model(config: RunConfig, method: str) -> str | None:
     """The language model behind a method, wherever it runs."""
-    if method in REMOTE_METHODS:
+    if METHODS[method].is_remote:
         return config.chat.model
-    return config.model.name if method in LLM_METHODS else None
+    return config.model.name if METHODS[method].needs_llm else None
 
 
 def _notes_on_processes(has_llm: bool) -> list[str]:
@@ -392,7 +383,7 @@ def _notes_on_processes(has_llm: bool) -> list[str]:
 
 def _model_version(plan: Plan, method: str) -> dict[str, str]:
     """Of a hub model the commit that was used, which a branch's name does not tell."""
-    if method not in LLM_METHODS:
+    if not METHODS[method].needs_llm:
         return {}
     from core.lm.loading import resolved_commit
 

@@ -13,6 +13,7 @@ from core.config.checks import DATASET_NAME
 from core.data.cards import DatasetCard
 from core.data.tables import EXAMPLE
 from core.errors import AssetError, DataError, InputError
+from core.files import atomic_write
 
 
 def list_cards() -> list[str]:
@@ -46,6 +47,26 @@ def load_card(name_or_path: str | Path) -> DatasetCard:
             "give its files by url, or add them with ilora-app data add",
         )
     return card
+
+
+def named_card(name_or_path: str) -> str:
+    """The name of a dataset; a card given by its path is first kept among the user's own.
+
+    Settings and results hold names only, so that a run can be opened from anywhere.
+
+    Raises:
+        InputError: there is no such dataset, or another one of that name.
+        DataError: the card breaks its contract.
+    """
+    if re.fullmatch(DATASET_NAME, name_or_path):
+        return name_or_path
+    card = load_card(name_or_path)
+    if card.name in list_cards():
+        if load_card(card.name) != card:
+            raise InputError(f"there is another dataset '{card.name}'", "give the card another name")
+    else:
+        atomic_write(own_cards() / f"{card.name}.toml", _find(name_or_path).read_text(encoding="utf-8"))
+    return card.name
 
 
 def known_cards() -> tuple[list[DatasetCard], list[str]]:

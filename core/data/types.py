@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from core.data.cards import Rules
+from core.data.cards import DatasetCard, Rules
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,10 @@ class Catalogue:
     """Display title, unique per item, never empty."""
     tags: tuple[tuple[str, ...], ...]
     """Genres or tags; empty where the source has none."""
+    years: tuple[str, ...]
+    """Four digits, such as 1995; empty where the source has none."""
+    plain_titles: tuple[str, ...]
+    """Titles without a year and without what makes them unique: two items may share one."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -41,15 +45,28 @@ class UserSequence:
 class Dataset:
     """A dataset ready to be split: catalogue and sequences, after the card's rules."""
 
-    name: str
-    title: str
+    card: DatasetCard
+    """Where it came from, and how it is split and talked about."""
     catalogue: Catalogue
     sequences: Mapping[str, UserSequence]
     """User id -> sequence, in the order of the users' first appearance in a sorted list of ids."""
-    rules: Rules
-    """The card's rules; the only place that says how long a history is."""
     published: Mapping[str, str] = field(default_factory=dict)
     """User id -> `validation` or `test`, where the source publishes its own division."""
+
+    @property
+    def name(self) -> str:
+        """The card's short name."""
+        return self.card.name
+
+    @property
+    def title(self) -> str:
+        """The card's full name."""
+        return self.card.title
+
+    @property
+    def rules(self) -> Rules:
+        """The card's rules; the only place that says how long a history is."""
+        return self.card.rules
 
 
 @dataclass(frozen=True)

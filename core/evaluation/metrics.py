@@ -2,28 +2,69 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from core.errors import ModelError
-from core.evaluation.statistics import Estimate, bootstrap_all, bootstrap_ratio
+from core.evaluation.statistics import Comparison, Estimate, Users, bootstrap_all, bootstrap_ratio, compare
 
 Floats = npt.NDArray[np.floating]
 Ranks = npt.NDArray[np.int64]
 
-METRICS = ("HR@1", "HR@5", "NDCG@10", "MRR")
-"""Names of all metrics, in the order they are shown; each is between 0 and 1, higher is better."""
+HEADLINE, TIE_BREAK = "HR@1", "MRR"
+"""The metric that decides which method of a table is best, and the one that decides where it is equal."""
 
-ANSWER_METRICS = (
-    "HR@1",
-    "HR@1 of valid",
-    "ValidRatio",
-    "HR@1 of valid (substring)",
-    "ValidRatio (substring)",
-)
-"""Names of all metrics of a method that answers in words; "of valid" is over the valid answers only."""
+
+@dataclass(frozen=True)
+class Metric:
+    """A figure of each single case; a test set's figure is the mean over its cases."""
+
+    name: str
+    """What it is called in files and at the head of columns."""
+    of: Callable[[Floats], Floats]
+    """From the targets' ranks, 1 = best, to values between 0 and 1, in the same shape."""
+    higher_is_better: bool = True
+    needs_ranking: bool = True
+    """Whether it asks where exactly the target was placed; who answers in words says only first or not."""
+
+
+def hit_ratio(k: int) -> Callable[[Floats], Floats]:
+    """1 where the target is among the first k (paper §4.1)."""
+    return lambda ranks: (ranks <= k).astype(np.float64)
+
+
+def discounted_gain(k: int) -> Callable[[Floats], Floats]:
+    """1 / log2(1 + rank) within the first k: with one relevant item the ideal gain is 1."""
+    return lambda ranks: (ranks <= k) / np.log2(1.0 + ranks)
+
+
+METRICS: dict[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        Metric("HR@1", hit_ratio(1), needs_ranking=False),
+        Metric("HR@5", hit_ratio(5)),
+        Metric("NDCG@10", discounted_gain(10)),
+        Metric("MRR", lambda ranks: 1.0 / ranks),
+    )
+}
+"""Name -> metric, in the order they are shown; everything that measures or shows asks here."""
+
+VALID_RATIO = "ValidRatio"
+_OF_ANSWERS = ("HR@1 of valid", VALID_RATIO, "HR@1 of valid (substring)", "ValidRatio (substring)")
+
+
+def answer_metrics() -> tuple[str, ...]:
+    """Names of all metrics of a method that answers in words; "of valid" is over the valid answers only."""
+    return (*(name for name, metric in METRICS.items() if not metric.needs_ranking), *_OF_ANSWERS)
+
+
+def in_order(found: Iterable[str]) -> list[str]:
+    """Names of metrics, each once, in the order they are shown: those of single cases first."""
+    names = set(found)
+    return [*(name for name in METRICS if name in names), *sorted(names - set(METRICS))]
 
 
 def ranks_from_scores(scores: Floats, target_index: npt.NDArray[np.integer]) -> Ranks:
@@ -64,42 +105,40 @@ def ranks_from_scores(scores: Floats, target_index: npt.NDArray[np.integer]) -> 
 def per_case(ranks: npt.NDArray[np.integer], metric: str) -> npt.NDArray[np.float64]:
     """One metric for each case, from ranks (n,); the metric of a set is the mean over its cases.
 
-    HR@k is 1 where the target is among the first k (paper §4.1), NDCG@10 is 1 / log2(1 + rank) within
-    the first ten (one relevant item, so the ideal gain is 1), MRR is 1 / rank.
-
     Raises:
         ValueError: an unknown metric, or a rank below 1.
     """
     places = np.asarray(ranks, dtype=np.float64)
     if places.size and places.min() < 1:
         raise ValueError("ranks start at 1")
-    if metric == "HR@1":
-        return (places <= 1).astype(np.float64)
-    if metric == "HR@5":
-        return (places <= 5).astype(np.float64)
-    if metric == "NDCG@10":
-        return (places <= 10) / np.log2(1.0 + places)
-    if metric == "MRR":
-        return 1.0 / places
-    raise ValueError(f"unknown metric {metric!r}; known: {', '.join(METRICS)}")
+    if metric not in METRICS:
+        raise ValueError(f"unknown metric {metric!r}; known: {', '.join(METRICS)}")
+    return np.asarray(METRICS[metric].of(places), dtype=np.float64)
+
+
+def compare_by(metric: str, a: npt.ArrayLike, b: npt.ArrayLike, users: Users) -> Comparison:
+    """`compare` of two methods' values of a metric; positive numbers favour `a`, whatever its direction."""
+    return compare(a, b, users) if METRICS[metric].higher_is_better else compare(b, a, users)
 
 
 def estimate_answers(
-    hits: Floats, valid: Floats, substring_hit: Floats, substring_valid: Floats, users: Sequence[str]
+    ranks: Ranks, valid: Floats, substring_hit: Floats, substring_valid: Floats, users: Sequence[str]
 ) -> dict[str, Estimate]:
-    """Metrics of answers in words, with intervals; all arguments (seeds, n) of 0 and 1 but the users (n,).
+    """Metrics of answers in words, with intervals; all arguments are (seeds, n), but the users (n,).
+
+    The ranks are 1 where the answer is the target, the others are 0 or 1.
 
     HR@1 and ValidRatio are over all cases (paper §4.1). What is "of valid" divides by the valid answers, and
     is left out where there are none; "(substring)" is the official code's rule for what is valid.
     """
-    found = bootstrap_all(
-        {"HR@1": hits, "ValidRatio": valid, "ValidRatio (substring)": substring_valid}, users
-    )
+    plain = {name: per_case(ranks, name) for name, metric in METRICS.items() if not metric.needs_ranking}
+    found = bootstrap_all({**plain, VALID_RATIO: valid, "ValidRatio (substring)": substring_valid}, users)
+    hits = per_case(ranks, "HR@1")
     ratios = {"HR@1 of valid": (hits, valid), "HR@1 of valid (substring)": (substring_hit, substring_valid)}
     for name, (part, whole) in ratios.items():
         if whole.any():
             found[name] = bootstrap_ratio(part, whole, users)
-    return {name: found[name] for name in ANSWER_METRICS if name in found}
+    return {name: found[name] for name in answer_metrics() if name in found}
 
 
 def summarize(ranks: npt.NDArray[np.integer]) -> dict[str, float]:

@@ -16,7 +16,6 @@ from torch import Tensor
 
 from core.config.checks import sha256_of
 from core.config.saved import lasting
-from core.data.card_files import load_card
 from core.data.samples import draw_candidates
 from core.encoders.base import Encoder
 from core.encoders.job import score_samples, target_columns
@@ -27,7 +26,7 @@ from core.hardware import release_memory
 from core.ilora.model import AdaptedModel
 from core.lm.checking import load_checked
 from core.lm.likelihood import AT_TEST, AnswerRanker, Wording
-from core.methods import settle
+from core.methods import METHODS, settle
 from core.recommenders.base import FitReport, Recommender, Task
 from core.recommenders.batching import (
     answer_in_batches,
@@ -159,16 +158,12 @@ def checkpoint_folder(task: Task, method: str) -> Path:
 class AdapterRecommender(Recommender):
     """What LoRA and iLoRA share: everything but the gate."""
 
-    uses_llm = True
-    gated = False
-
     def build(self, task: Task, encoder: Encoder) -> AdaptedModel:
         """The untrained model of a task around a trained encoder."""
-        card = load_card(task.dataset.name)
-        watch = task.watch(self.name)
+        card, watch = task.dataset.card, task.watch(self.name)
         llm = load_checked(task.config.model, watch)
-        titles = task.dataset.catalogue.titles
-        return AdaptedModel(llm, encoder, titles, card.prompts, task.config, self.gated, task.seed, watch)
+        titles, gated = task.dataset.catalogue.titles, METHODS[self.name].has_gate
+        return AdaptedModel(llm, encoder, titles, card.prompts, task.config, gated, task.seed, watch)
 
     def fit(self, task: Task) -> FitReport:
         """Trains adapter, projector and head; validation chooses among the checkpoints."""
@@ -280,7 +275,6 @@ class Ilora(AdapterRecommender):
     """Instance-wise LoRA: the gate weighs K experts for every sequence (paper §3)."""
 
     name = "ilora"
-    gated = True
 
 
 class Tallrec(AdapterRecommender):

@@ -62,7 +62,7 @@ class Recommender(ABC):
     """A method of the benchmark."""
 
     name: ClassVar[str]
-    uses_llm: ClassVar[bool] = False
+    """Its key in `core.methods.METHODS`, where everything else is said about it."""
     after_batch: Callable[[int], None] | None = None
     """Told, while `score` and `answers` work, after how many histories more; it may raise `Interrupted`."""
 

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from core.data.card_files import load_card
 from core.errors import Interrupted
 from core.evaluation.answer_matching import Answer, read_answer
 from core.evaluation.metrics import Scores
@@ -42,7 +41,7 @@ class Chat(Recommender):
         """Connects, and says what will be asked and what it may cost, before anything is."""
         self.task, self.config = task, task.config.chat
         self.titles = [one_line(title) for title in task.dataset.catalogue.titles]
-        self.template = load_card(task.dataset.name).prompts.answer_templates[0]
+        self.template = task.dataset.card.prompts.answer_templates[0]
         self.server = ChatServer(self.config, read_key(), task.should_stop)
         self.prompts = {
             self.prompt(case.history, case.candidates): case.candidates

@@ -120,7 +120,7 @@ def train_encoder(task: Task, recipe: Recipe, config: EncoderConfig) -> tuple[En
             return model, _read_encoder(path, model)
         except (ModelError, OSError, SafetensorError, RuntimeError, ValueError, KeyError, TypeError) as error:
             task.emit(Notice(f"{path} is damaged ({error}); training the encoder again", "warning"))
-    job = EncoderJob(model, training_sequences(task), samples.validation, task.seed)
+    job = EncoderJob(model, training_sequences(task.dataset, samples), samples.validation, task.seed)
     epoch = max(1, -(-len(job) // config.batch_size))
     schedule = Schedule(
         steps=min(epoch * config.epochs, config.steps or epoch * config.epochs),
@@ -253,7 +253,6 @@ class MoRecRecommender(EncoderRecommender):
     """MoRec as a method: the language model reads every title once, and is not needed to answer."""
 
     name = "morec"
-    uses_llm = True
 
     def recipe(self, task: Task) -> Recipe:
         """Reads the titles."""

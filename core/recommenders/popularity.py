@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from core.data.samples import last_positions
+from core.data.types import Dataset, Samples
 from core.evaluation.metrics import Scores
 from core.recommenders.base import FitReport, Recommender, Task
 
@@ -18,7 +19,7 @@ class Popularity(Recommender):
 
     def fit(self, task: Task) -> FitReport:
         """Counts the targets and histories of the training samples, every interaction once."""
-        self.counts = item_counts(task)
+        self.counts = item_counts(task.dataset, task.samples)
         return FitReport()
 
     def score(self, histories: Sequence[Sequence[int]], candidates: Sequence[Sequence[int]]) -> Scores:
@@ -27,15 +28,15 @@ class Popularity(Recommender):
         return self.counts[np.asarray(candidates, dtype=np.int64)]
 
 
-def item_counts(task: Task) -> Scores:
+def item_counts(dataset: Dataset, samples: Samples) -> Scores:
     """How often each item occurs in the training part of the sequences, (items,)."""
-    counts = np.zeros(len(task.dataset.catalogue), dtype=np.float32)
-    for items in training_sequences(task):
+    counts = np.zeros(len(dataset.catalogue), dtype=np.float32)
+    for items in training_sequences(dataset, samples):
         np.add.at(counts, items, 1)
     return counts
 
 
-def training_sequences(task: Task) -> list[np.ndarray]:
+def training_sequences(dataset: Dataset, samples: Samples) -> list[np.ndarray]:
     """Each training user's items up to the last position that training may see, oldest first."""
-    last = last_positions(task.samples.train)
-    return [task.dataset.sequences[user].items[: end + 1] for user, end in last.items()]
+    last = last_positions(samples.train)
+    return [dataset.sequences[user].items[: end + 1] for user, end in last.items()]

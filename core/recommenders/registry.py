@@ -18,6 +18,6 @@ def method_class(name: str) -> type[Recommender]:
         InputError: there is no such method.
     """
     check_method(name)
-    module, kind = METHODS[name].split(":")
+    module, kind = METHODS[name].implementation.split(":")
     found: type[Recommender] = getattr(import_module(module), kind)
     return found

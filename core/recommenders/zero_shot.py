@@ -8,7 +8,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from core.data.card_files import load_card
 from core.evaluation.answer_matching import Answer
 from core.evaluation.metrics import Scores, summarize
 from core.events import Notice
@@ -35,7 +34,6 @@ class ZeroShot(Recommender):
     """
 
     name = "zero-shot"
-    uses_llm = True
     VALIDATION_CASES = 48
     BATCH = 4
 
@@ -46,7 +44,7 @@ class ZeroShot(Recommender):
         prompt = AnswerPrompt(
             self.llm.tokenizer,
             task.dataset.catalogue.titles,
-            load_card(task.dataset.name).prompts.answer_templates,
+            task.dataset.card.prompts.answer_templates,
         )
         spread_layers(self.llm)
         packed = self.llm.reading.packed

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from core.data.reading.titles import split_year
 from core.data.types import Catalogue, Dataset, Samples
 from core.errors import DataError, ResultError
 from core.files import LARGEST_RESULT, atomic_write
@@ -57,11 +56,8 @@ def facts_of(dataset: Dataset, samples: Samples, counts: npt.NDArray[np.floating
 
 
 def shared_titles(catalogue: Catalogue) -> npt.NDArray[np.bool_]:
-    """(items,) whether an item's title, without what was added to make it unique, belongs to others too."""
-    plain = [
-        split_year(title.removesuffix(f" [{item}]"))[0].casefold()
-        for title, item in zip(catalogue.titles, catalogue.ids, strict=True)
-    ]
+    """(items,) whether an item's plain title belongs to others too, capitals or not."""
+    plain = [title.casefold() for title in catalogue.plain_titles]
     counts = Counter(plain)
     return np.array([counts[title] > 1 for title in plain])
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from core.errors import DataError, ResultError
-from core.evaluation.metrics import ANSWER_METRICS, METRICS
+from core.evaluation.metrics import HEADLINE, METRICS, VALID_RATIO, answer_metrics
 from core.records import Upgrade, json_of, upgraded
 
 if TYPE_CHECKING:
@@ -73,8 +73,8 @@ def check_whole(result: Result, name: str) -> None:
     if twice := [case for case, times in asked.items() if times > 1]:
         raise ResultError(f"{name}: case {twice[0]} appears more than once", RERUN)
     for test_set, values in result.metrics.items():
-        known = ANSWER_METRICS if "ValidRatio" in values else METRICS
-        if "HR@1" not in values:
-            raise ResultError(f"{name}: metrics.{test_set} lacks HR@1", RERUN)
+        known = answer_metrics() if VALID_RATIO in values else tuple(METRICS)
+        if HEADLINE not in values:
+            raise ResultError(f"{name}: metrics.{test_set} lacks {HEADLINE}", RERUN)
         if unknown := [metric for metric in values if metric not in known]:
             raise ResultError(f"{name}: metrics.{test_set} has unknown {unknown[0]}", _UPDATE)

@@ -238,7 +238,7 @@ def estimate(runs: Sequence[Sequence[Case]]) -> dict[str, Estimate]:
         name: np.array([[float(getattr(answer, name)) for answer in row] for row in answers])
         for name in ("valid", "substring_valid", "substring_hit")
     }
-    return estimate_answers(per_case(ranks, "HR@1"), **flags, users=users)
+    return estimate_answers(ranks, **flags, users=users)
 
 
 def recompute(result: Result) -> dict[str, dict[str, MetricValue]]:

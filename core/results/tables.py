@@ -15,9 +15,9 @@ import numpy.typing as npt
 
 from core.config.saved import older_value
 from core.errors import ResultError
-from core.evaluation.metrics import METRICS, per_case
-from core.evaluation.statistics import Comparison, Estimate, compare, compare_all, holm
-from core.methods import REMOTE_METHODS
+from core.evaluation.metrics import HEADLINE, METRICS, TIE_BREAK, compare_by, per_case
+from core.evaluation.statistics import Comparison, Estimate, compare_all, holm
+from core.methods import METHODS, record_of
 from core.results.format import Case, Result, estimate
 from core.results.pairing import cases_of, paired_ranks
 
@@ -131,7 +131,8 @@ class Pair:
         if row is self.a:
             return self
         a, b = self.b, self.a
-        found = compare(a.values(*self.asked), b.values(*self.asked), a.users(self.asked[0]))
+        test_set, metric = self.asked
+        found = compare_by(metric, a.values(*self.asked), b.values(*self.asked), a.users(test_set))
         return Pair(a, b, self.asked, found, self.p_holm)
 
 
@@ -156,22 +157,25 @@ class Table:
         """When its newest result was made."""
         return max(row.created for row in self.rows)
 
-    def compare(self, a: Row, b: Row, test_set: str, metric: str = "HR@1") -> Comparison:
+    def compare(self, a: Row, b: Row, test_set: str, metric: str = HEADLINE) -> Comparison:
         """Paired comparison of two rows on the same cases; positive numbers favour `a`."""
-        return compare(a.values(test_set, metric), b.values(test_set, metric), a.users(test_set))
+        return compare_by(metric, a.values(test_set, metric), b.values(test_set, metric), a.users(test_set))
 
-    def pairs(self, test_set: str, metric: str = "HR@1") -> list[Pair]:
+    def pairs(self, test_set: str, metric: str = HEADLINE) -> list[Pair]:
         """Every two rows that have the metric, the better one first; Holm corrects over them all."""
         rows = [row for row in self.rows if metric in row.metrics[test_set]]
         if len(rows) < 2:
             return []
+        # The first of two has the larger figure, whichever is better.
         rows.sort(key=lambda row: -row.metrics[test_set][metric].value)
         found = compare_all([row.values(test_set, metric) for row in rows], rows[0].users(test_set))
         adjusted = holm([comparison.p for comparison in found.values()])
-        return [
-            Pair(rows[i], rows[j], (test_set, metric), comparison, p)
-            for ((i, j), comparison), p in zip(found.items(), adjusted, strict=True)
-        ]
+        larger_first = METRICS[metric].higher_is_better
+        made = []
+        for ((i, j), comparison), p in zip(found.items(), adjusted, strict=True):
+            better, other = (rows[i], rows[j]) if larger_first else (rows[j], rows[i])
+            made.append(Pair(better, other, (test_set, metric), comparison, p))
+        return made
 
     def best(self, test_set: str) -> Row:
         """The row with the highest HR@1 (MRR where equal)."""
@@ -204,6 +208,12 @@ class Table:
         ours.sort(key=lambda row: (row.label == method, row.created))
         pairs = ((row, self.reference(row, reference)) for row in reversed(ours))
         return next(((row, other) for row, other in pairs if other is not None), None)
+
+    def gated_pair(self) -> tuple[Row, Row] | None:
+        """The row of a gated method and that of its counterpart without a gate, run the same way."""
+        gated = (method for method in METHODS.values() if method.has_gate and method.counterpart)
+        pairs = (self.pair(method.name, method.counterpart) for method in gated)
+        return next((pair for pair in pairs if pair is not None), None)
 
     def extra_over_lora(self, row: Row) -> float | None:
         """The adapter's parameters beyond those of plain LoRA, in %; None for rows without an adapter.
@@ -258,7 +268,7 @@ def _labels(firsts: Sequence[Result]) -> list[str]:
         rivals = [_description(other) for other in firsts if other.method == result.method]
         own = _description(result)
         differing = [part for place, part in enumerate(own) if len({other[place] for other in rivals}) > 1]
-        if result.method in REMOTE_METHODS and (result.model or "none") not in differing:
+        if record_of(result.method).is_remote and (result.model or "none") not in differing:
             differing.append(result.model or "none")  # it is not the model that the other rows share
         names = [part.rstrip("/\\").replace("\\", "/").rsplit("/", 1)[-1] for part in differing]
         labels.append(f"{result.method} ({', '.join(names)})" if names else result.method)
@@ -340,7 +350,7 @@ def _distance(row: Row, other: Row) -> int:
 
 def _strength(row: Row, test_set: str) -> tuple[float, float]:
     found = row.metrics[test_set]
-    return found["HR@1"].value, found["MRR"].value if "MRR" in found else 0.0
+    return found[HEADLINE].value, found[TIE_BREAK].value if TIE_BREAK in found else 0.0
 
 
 def _weight(test_set: str) -> tuple[int, str]:

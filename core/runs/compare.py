@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from core.evaluation.metrics import METRICS, per_case
-from core.evaluation.statistics import Comparison, compare
+from core.evaluation.metrics import METRICS, compare_by, per_case
+from core.evaluation.statistics import Comparison
 from core.results.format import Result
 from core.results.pairing import paired_ranks
 from core.runs.store import RunInfo
@@ -34,7 +34,7 @@ def compare_runs(a: Result, b: Result) -> dict[str, dict[str, Comparison]]:
         places, (ours, theirs) = paired_ranks((a, b), test_set)
         users = [user for user, _ in places]
         found[test_set] = {
-            metric: compare(per_case(ours, metric)[None], per_case(theirs, metric)[None], users)
+            metric: compare_by(metric, per_case(ours, metric)[None], per_case(theirs, metric)[None], users)
             for metric in METRICS
         }
     return found

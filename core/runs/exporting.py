@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.assets.known import base_model
-from core.data.card_files import load_card
 from core.data.samples import history_of
 from core.data.types import Dataset
 from core.errors import InputError
@@ -112,7 +111,7 @@ def _history(dataset: Dataset, user: str, position: int | None) -> tuple[int, tu
     position = last if position is None else position
     if not 1 <= position <= last:
         raise InputError(f"user {user} has no position {position} to predict", f"choose from 1 to {last}")
-    return position, history_of(sequence, position, load_card(dataset.name).rules)
+    return position, history_of(sequence, position, dataset.card.rules)
 
 
 def size_in_words(exported: Exported) -> str:
@@ -137,7 +136,7 @@ def _card(run: OpenRun, exported: Exported) -> str:
     return user_card(
         method=run.info.method,
         config=config,
-        dataset=load_card(run.dataset.name),
+        dataset=run.dataset.card,
         user=exported.user,
         history=[titles[item] for item in exported.history],
         omega=omega_in_words(exported.omega, config.gate.scope),

@@ -9,26 +9,16 @@ from collections.abc import Sequence
 from core.assets.known import MODELS, base_model
 from core.config.settings import RunConfig
 from core.data.cards import DatasetCard
-from core.methods import CONFIG_PARTS
+from core.methods import record_of
 from core.results.format import MetricValue, Result
 from core.safe_text import markdown
-
-TITLES = {
-    "ilora": "iLoRA",
-    "lora": "LoRA",
-    "tallrec": "TALLRec",
-    "llara": "LLaRA",
-    "sasrec": "SASRec",
-    "gru4rec": "GRU4Rec",
-    "caser": "Caser",
-    "morec": "MoRec",
-}
 
 
 def run_card(result: Result, config: RunConfig, dataset: DatasetCard) -> str:
     """The card of a run folder: what it is, its figures, its settings, how to load it, under which terms."""
-    adapted, has_llm = (part in CONFIG_PARTS[result.method] for part in ("adapter", "model"))
-    title = f"# {TITLES.get(result.method, result.method)} on {markdown(dataset.title)}"
+    method = record_of(result.method)
+    adapted, has_llm = method.has_adapter, method.needs_llm
+    title = f"# {method.label} on {markdown(dataset.title)}"
     parts = [
         front_matter(result.method, config, dataset) if adapted else "",
         title,
@@ -61,7 +51,7 @@ def user_card(
         omega: the gate's weights, in words.
         size: rank and what cutting it lost, in words.
     """
-    name = TITLES.get(method, method)
+    name = record_of(method).label
     if user is None:
         title = f"# The {name} adapter trained on {markdown(dataset.title)}, as a plain LoRA"
         what = f"The whole adapter as every user would get it from a uniform gate. {size}"
@@ -129,16 +119,9 @@ def _link(words: str, address: str) -> str:
 
 
 def _what(result: Result, config: RunConfig, dataset: DatasetCard) -> str:
-    kind = {
-        "ilora": "An instance-wise LoRA (arXiv 2408.10159): a gate reads the user's history through a frozen "
-        f"{TITLES[config.encoder.kind]} and weighs {config.adapter.experts} low-rank experts for that one "
-        "sequence.",
-        "lora": "A LoRA for next-item recommendation, with item slots fed by a frozen "
-        f"{TITLES[config.encoder.kind]}: one adapter for everybody.",
-        "tallrec": "A LoRA that writes the next title after a prompt of text alone (arXiv 2305.00447).",
-        "llara": "A LoRA that writes the next title, learnt from text-only to hybrid prompts with the "
-        f"item vectors of a frozen {TITLES[config.encoder.kind]} (arXiv 2312.02445).",
-    }.get(result.method, "A sequential recommender without an adapter.")
+    kind = record_of(result.method).about.format(
+        encoder=record_of(config.encoder.kind).label, experts=config.adapter.experts
+    )
     trained = f"Trained on {markdown(dataset.title)} ({result.split} split, seed {result.seed})"
     return f"{kind} {trained} by ilora-app, {result.created}."
 
@@ -176,7 +159,7 @@ def _figure(value: MetricValue | None) -> str:
 def _settings(result: Result, config: RunConfig) -> str:
     adapter, size = config.adapter, result.parameters
     layers = "all layers" if adapter.layers == 0 else f"the upper {adapter.layers} layers"
-    gate = f", {adapter.experts} experts" if result.method == "ilora" else ""
+    gate = f", {adapter.experts} experts" if record_of(result.method).has_gate else ""
     base, targets = markdown(config.model.name), markdown(", ".join(adapter.targets))
     return (
         "## Settings\n\n"
@@ -190,12 +173,13 @@ def _settings(result: Result, config: RunConfig) -> str:
 
 
 def _loading(result: Result, config: RunConfig) -> str:
+    gated = record_of(result.method).has_gate
     plain = (
         "the gate is then missing, so that everybody gets what a **uniform gate** gives: a plain LoRA"
-        if result.method == "ilora"
+        if gated
         else "the LoRA alone"
     )
-    extra = "gate, projector" if result.method == "ilora" else "projector"
+    extra = "gate, projector" if gated else "projector"
     return (
         "## Load it\n\n"
         "As it was trained, from this folder alone (copied or moved as you like):\n\n"

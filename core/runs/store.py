@@ -14,13 +14,12 @@ from typing import Any
 from core.config import run_file
 from core.config.checks import DATASET_NAME
 from core.config.settings import RunConfig
-from core.data.card_files import load_card
 from core.data.loading import load_task_data
 from core.data.types import Dataset, Samples
 from core.errors import DataError, InputError, ResultError
 from core.events import Emit, Notice, ShouldStop, never, silent
 from core.files import TEMPORARY_MARK, atomic_path, sha256_of_file
-from core.methods import LLM_METHODS
+from core.methods import method_names, record_of
 from core.recommenders.base import Recommender, Task
 from core.recommenders.registry import method_class
 from core.records import build, json_of, read_text
@@ -37,8 +36,6 @@ DEMO = Path(__file__).parents[1] / "demo"
 """The run folder that comes with the program: an iLoRA for MovieLens, trained with a longer budget."""
 DEMO_NAME = "demo"
 """What stands for that folder wherever a run is asked for."""
-SAVED_METHODS = ("gru4rec", "caser", "sasrec", "morec", "tallrec", "llara", "lora", "ilora")
-"""Methods whose training is worth keeping."""
 
 
 @dataclass(frozen=True)
@@ -81,8 +78,9 @@ class _RunCard:
         for name, rule in rules.items():
             if not re.fullmatch(rule, getattr(self, name)):
                 raise DataError(f"{name} is {getattr(self, name)[:60]!r}", "a run names things plainly")
-        if self.method not in SAVED_METHODS:
-            raise DataError(f"unknown method {self.method[:60]!r}", f"known: {', '.join(SAVED_METHODS)}")
+        if not record_of(self.method).keeps_model:
+            kept = method_names(lambda method: method.keeps_model)
+            raise DataError(f"unknown method {self.method[:60]!r}", f"known: {', '.join(kept)}")
         try:
             datetime.fromisoformat(self.created)
         except ValueError as error:
@@ -135,7 +133,7 @@ def save_run(recommender: Recommender, task: Task, path: Path, result: Result) -
         texts = {
             RESULT: result.to_json(),
             run_file.NAME: run_file.run_file_text(task.config, recommender.name, task.seed, result.preset),
-            MODEL_CARD: run_card(result, task.config, load_card(task.dataset.name)),
+            MODEL_CARD: run_card(result, task.config, task.dataset.card),
         }
         for name, text in texts.items():
             (temporary / name).write_text(text, encoding="utf-8")
@@ -267,7 +265,7 @@ def _check_files(info: RunInfo) -> None:
 
 def _config_here(info: RunInfo, precision: str, emit: Emit) -> RunConfig:
     """A run's settings in the precision of this machine, or in the one asked for."""
-    if info.method not in LLM_METHODS:
+    if not record_of(info.method).needs_llm:
         return info.config
     from core.lm.loading import settle_precision
 

@@ -12,7 +12,7 @@ from core.config.settings import DataConfig, RunConfig
 from core.data.card_files import load_card
 from core.data.loading import load_task_data
 from core.data.types import Dataset, Samples
-from core.methods import LLM_METHODS
+from core.methods import any_needs_llm
 from core.serving.protocol import Estimate, Estimated
 
 
@@ -92,7 +92,7 @@ def _memory(config: RunConfig, methods: Sequence[str], out: Path) -> tuple[int, 
     ]
     if measured:
         return max(measured), "measured in earlier runs"
-    if not set(methods) & set(LLM_METHODS):
+    if not any_needs_llm(methods):
         return WORKSPACE // 2, "estimated; no language model"
     name = config.model.name
     folder = home() / "models" / f"{name}-safetensors" if config.model.is_embedded else Path(name)

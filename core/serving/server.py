@@ -13,7 +13,7 @@ from core.assets import cache, fetching, known
 from core.data.card_files import known_cards, load_card
 from core.errors import DataError, IloraError, InputError, ResultError
 from core.events import Emit, Notice, never
-from core.methods import LLM_METHODS
+from core.methods import record_of
 from core.records import plain
 from core.runs.store import DEMO, list_runs, read_run, result_of
 from core.serving.estimating import estimate
@@ -144,7 +144,7 @@ class WarmEngine:
                 "samples_sha256": run.samples_sha256,
                 "metrics": run.metrics,
                 "demo": run.path == DEMO,
-                "model": run.config.model.name if run.method in LLM_METHODS else None,
+                "model": run.config.model.name if record_of(run.method).needs_llm else None,
             }
             for run in runs
         ]
@@ -174,8 +174,6 @@ class WarmEngine:
 
     def _introduce(self, number: int, session: Session, started: float) -> None:
         """Says what was opened: the run, its catalogue, its users, what the gate does with them."""
-        from core.serving.session import release_years
-
         info, dataset = session.info, session.dataset
         users, weights = session.gates()
         self.emit(
@@ -187,7 +185,7 @@ class WarmEngine:
                 title=dataset.title,
                 split=session.samples.split,
                 seed=info.seed if info else 0,
-                model=info.config.model.name if info and session.recommender.uses_llm else None,
+                model=info.config.model.name if info and record_of(info.method).needs_llm else None,
                 experts=0 if weights is None else weights.shape[1],
                 min_history=dataset.rules.min_history,
                 max_history=dataset.rules.max_history,
@@ -197,11 +195,12 @@ class WarmEngine:
                 seconds=monotonic() - started,
             )
         )
-        catalogue, years = dataset.catalogue, release_years(dataset)
+        catalogue = dataset.catalogue
         for at in range(0, len(catalogue), PIECE):
             part = slice(at, at + PIECE)
             tags = [list(of_item) for of_item in catalogue.tags[part]]
-            self.emit(ItemsListed(number, at, list(catalogue.titles[part]), years[part], tags))
+            texts = list(catalogue.titles[part]), list(catalogue.years[part])
+            self.emit(ItemsListed(number, at, *texts, tags))
         records: list[UserListed] = [
             {
                 "user": user,
@@ -213,7 +212,7 @@ class WarmEngine:
         ]
         for at in range(0, len(records), PIECE):
             self.emit(UsersListed(number, at, records[at : at + PIECE]))
-        profiles: list[ExpertListed] = [plain(profile) for profile in session.profiles(years)]
+        profiles: list[ExpertListed] = [plain(profile) for profile in session.profiles()]
         sides = [round(side, 5) for side in session.one_sided()]
         self.emit(GatesListed(number, users, sides, profiles))
 

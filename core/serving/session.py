@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from core.assets import cache
-from core.config.settings import RunConfig
-from core.data.card_files import load_card
-from core.data.reading.interactions import read_catalogue
-from core.data.reading.titles import split_year
 from core.data.samples import draw_candidates
 from core.data.types import Dataset, Samples, UserSequence
 from core.encoders.base import Encoder
@@ -27,7 +20,7 @@ from core.errors import InputError, Interrupted
 from core.evaluation.metrics import Scores
 from core.ilora.experts import Profile, describe_experts, one_sidedness
 from core.ilora.gate import PushedGate
-from core.recommenders.base import Recommender, Task
+from core.recommenders.base import Recommender
 from core.recommenders.popularity import item_counts
 from core.runs.store import RunInfo
 from core.serving.protocol import BENCHMARK, CATALOGUE, SOURCES, Explained, Question, Ranked
@@ -70,7 +63,7 @@ class Session:
     ) -> None:
         self.dataset, self.samples, self.info = dataset, samples, info
         self.recommender, self.encoder = recommender, encoder
-        self.counts: Scores = item_counts(Task(dataset, samples, RunConfig(), 0, Path()))
+        self.counts: Scores = item_counts(dataset, samples)
         self.parts = user_parts(samples)
         self.watch = UNWATCHED
         """Told how far work over all users is, and may stop it."""
@@ -260,13 +253,14 @@ class Session:
         found: list[float] = np.reshape(sides, omega.shape[:2]).mean(axis=1).tolist()
         return found
 
-    def profiles(self, years: Sequence[str]) -> list[Profile]:
+    def profiles(self) -> list[Profile]:
         """Each expert in words, from all users' newest histories; empty without a gate."""
         _, weights = self.gates()
         if weights is None:
             return []
         _, histories = self.newest_histories()
-        return describe_experts(weights, histories, self.dataset.catalogue.tags, years)
+        catalogue = self.dataset.catalogue
+        return describe_experts(weights, histories, catalogue.tags, catalogue.years)
 
     def newest_histories(self) -> tuple[list[str], list[tuple[int, ...]]]:
         """Every user with a target, and the history before the last one."""
@@ -356,24 +350,6 @@ class Session:
 
 
 # --- facts -----------------------------------------------------------------------------------------------
-
-
-def release_years(dataset: Dataset) -> list[str]:
-    """The year of each catalogue item, empty where the source has none.
-
-    The catalogue's titles go without their year; it is read again from the source's own titles.
-    """
-    card = load_card(dataset.name)
-    stored = cache.find(card.asset)
-    if stored is None:
-        return [""] * len(dataset.catalogue)
-    source = next(source for source in card.sources if source.name == stored.source)
-    rules = dataclasses.replace(card.titles, style="as-is")
-    raw = read_catalogue(source, stored.files, rules)
-    years = {}
-    for item, title in zip(raw.ids, raw.titles, strict=True):
-        years[item] = split_year(title.removesuffix(f" [{item}]"))[1]
-    return [years.get(item, "") for item in dataset.catalogue.ids]
 
 
 def user_parts(samples: Samples) -> dict[str, str]:

@@ -19,7 +19,7 @@ def analyze(
     ] = None,
     clusters: Annotated[int, typer.Option(help="Groups of users.")] = 8,
     windows: Annotated[int, typer.Option(help="Training windows per group behind a gradient.")] = 32,
-    metric: Annotated[str, typer.Option(help="What a user gains: HR@1, HR@5, NDCG@10 or MRR.")] = "MRR",
+    metric: Annotated[str, typer.Option(help="What a user gains: a leaderboard metric, as HR@1.")] = "MRR",
     precision: Precision = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
 ) -> None:
@@ -36,7 +36,7 @@ def analyze(
     from ilora_app.render.console import SafeConsole
     from ilora_app.render.progress import ProgressView
 
-    check_choice(metric, METRICS, "metric")
+    check_choice(metric, tuple(METRICS), "metric")
     settings = Settings(clusters, windows, metric)
     with ProgressView(SafeConsole(stderr=True)) as view, stoppable() as should_stop:
         found = look_into(run, against, settings, view, should_stop, precision)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from core.config.bounds import MINUTES, SEEDS
+from core.methods import METHODS, any_remote, local_methods, method_names
 from ilora_app.cli.choosing import DEFAULT_OUT
 from ilora_app.cli.options import chat_settings, choose_preset, run_config, sweep_settings, with_run_options
 from ilora_app.cli.running import kept_command, run_plans
@@ -18,7 +19,7 @@ from ilora_app.cli.saying import say
 if TYPE_CHECKING:
     from core.config.settings import RunConfig
 
-DEFAULT_METHODS = "popularity,sasrec,zero-shot,lora,ilora"
+DEFAULT_METHODS = ",".join(method_names(lambda method: method.by_default))
 
 
 @with_run_options
@@ -108,7 +109,7 @@ def bench(
         from ilora_app.cli.results import report_folder
         from ilora_app.render.leaderboard import print_leaderboards
 
-        cards = {result.dataset: load_card(result.dataset) for result in results}
+        cards = {card.name: card for card in (load_card(plan.config.data.dataset) for plan in plans)}
         print_leaderboards(group_tables(results), cards)
         page = next(path for path in report_folder(out) if path.suffix == ".html")
         say(f"report: {page}", err=True)
@@ -123,11 +124,9 @@ def _datasets(name: str | None) -> list[str | None]:
 
 def _methods(names: str, chat_url: str | None) -> tuple[str, ...]:
     """The methods of a comma-separated list; `all` is every one, the chat model if it has an address."""
-    from core.methods import LOCAL_METHODS, METHODS
-
     listed = tuple(name.strip() for name in names.split(",") if name.strip())
     if listed == ("all",):
-        return tuple(METHODS) if chat_url else LOCAL_METHODS
+        return tuple(METHODS) if chat_url else local_methods()
     return listed
 
 
@@ -138,9 +137,8 @@ def _chat(methods: tuple[str, ...], url: str | None, model: str | None, price: s
         InputError: it is described but not asked for.
     """
     from core.errors import InputError
-    from core.methods import REMOTE_METHODS
 
-    if set(methods) & set(REMOTE_METHODS):
+    if any_remote(methods):
         return chat_settings(url, model, price)
     for option, value in (("--chat-model", model), ("--chat-price", price)):
         if value is not None:

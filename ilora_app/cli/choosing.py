@@ -12,8 +12,6 @@ if TYPE_CHECKING:
 
 DEFAULT_OUT = Path("runs")
 """Where runs go unless somebody says otherwise; only there does the demo stand in for the first one."""
-PREFERRED = ("ilora", "lora", "sasrec")
-"""Of which methods the newest run is taken where none is named."""
 
 
 def choose_run(name: str | Path | None, out: Path) -> RunInfo:
@@ -53,10 +51,11 @@ def newest_run(out: Path) -> RunInfo:
         ResultError: there is none of them.
     """
     from core.errors import ResultError
+    from core.methods import preferred_methods
     from core.runs.store import DEMO, read_run
 
     runs = readable_runs(out)
-    for method in PREFERRED:
+    for method in preferred_methods():
         for run in runs:
             if run.method == method:
                 return run

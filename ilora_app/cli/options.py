@@ -130,12 +130,21 @@ def with_run_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def given_settings(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """The options that were given, by part and field of a run's config."""
+    """The options that were given, by part and field of a run's config; a card's path becomes its name.
+
+    Raises:
+        InputError: there is no such dataset, or another one of that name.
+        DataError: the dataset's card breaks its contract.
+    """
     parts: dict[str, dict[str, Any]] = {}
     for option in RUN_OPTIONS:
         if values[option.name] is not None:
             part, field = option.place.split(".")
             parts.setdefault(part, {})[field] = values[option.name]
+    if dataset := parts.get("data", {}).get("dataset"):
+        from core.data.card_files import named_card
+
+        parts["data"]["dataset"] = named_card(dataset)
     return parts
 
 

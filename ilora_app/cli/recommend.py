@@ -72,12 +72,11 @@ def _answer(
     Raises:
         InputError: there is no such user or position.
     """
-    from core.data.card_files import load_card
     from core.data.samples import history_of
     from core.errors import InputError
     from core.serving.protocol import Question
 
-    sequence, rules = session.sequence(user), load_card(info.dataset).rules
+    sequence, rules = session.sequence(user), session.dataset.card.rules
     last = len(sequence.items) - 1
     position = last if position is None else position
     if not 1 <= position <= last:

@@ -220,7 +220,7 @@ def _print_pairs(tables: list[Table], names: tuple[str, str] | None, metric: str
 def _check_metric(table: Table, metric: str) -> None:
     """Raises `InputError` unless every test set has the metric."""
     from core.config.checks import check_choice
-    from ilora_app.render.sheets import metric_names
+    from ilora_app.render.columns import metric_names
 
     for test_set in table.sets:
         check_choice(metric, tuple(metric_names(table, test_set)), "metric")

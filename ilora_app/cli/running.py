@@ -79,13 +79,13 @@ def run_plans(
 def _find_models(plans: Sequence[Plan], as_json: bool) -> None:
     """Fetches every model of an ablation before anything is trained, so that none turns out missing later."""
     from core.lm.checking import try_model
-    from core.methods import LLM_METHODS
+    from core.methods import any_needs_llm
     from core.stages import Watch
     from core.training import parallel
     from ilora_app.cli.stopping import stoppable
     from ilora_app.render.progress import ProgressView
 
-    models = dict.fromkeys(plan.config.model for plan in plans if set(plan.methods) & set(LLM_METHODS))
+    models = dict.fromkeys(plan.config.model for plan in plans if any_needs_llm(plan.methods))
     with (
         _failure_told(as_json and parallel.is_main()),
         parallel.main_first(),

@@ -130,7 +130,7 @@ def remove(
 
 
 def _record(run: RunInfo) -> dict[str, Any]:
-    from core.methods import LLM_METHODS
+    from core.methods import record_of
     from core.runs.store import folder_bytes
 
     return {
@@ -140,7 +140,7 @@ def _record(run: RunInfo) -> dict[str, Any]:
         "split": run.split,
         "method": run.method,
         "seed": run.seed,
-        "model": run.config.model.name if run.method in LLM_METHODS else None,
+        "model": run.config.model.name if record_of(run.method).needs_llm else None,
         "created": run.created,
         "samples_sha256": run.samples_sha256,
         "metrics": run.metrics,

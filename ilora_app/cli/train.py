@@ -67,8 +67,8 @@ def train(
     from core.results.tables import group_tables
     from ilora_app.render.leaderboard import print_leaderboards
 
-    dataset = plan.config.data.dataset
-    print_leaderboards(group_tables(results), {dataset: load_card(dataset)})
+    card = load_card(plan.config.data.dataset)
+    print_leaderboards(group_tables(results), {card.name: card})
     _say(folder, plan.methods[0], address)
 
 
@@ -95,15 +95,15 @@ def _plan(
     from core.config.run_file import resolve
     from core.data.loading import check_max_history
     from core.errors import InputError
-    from core.methods import check_method
-    from core.runs.store import SAVED_METHODS
+    from core.methods import METHODS, check_method, method_names
 
     method = method or file.method or "ilora"
     check_method(method)
-    if method not in SAVED_METHODS:
+    if not METHODS[method].keeps_model:
+        kept = method_names(lambda method: method.keeps_model)
         raise InputError(
             f"{method} has no training to keep",
-            f"ilora-app bench --methods {method} measures it; train one of: {', '.join(SAVED_METHODS)}",
+            f"ilora-app bench --methods {method} measures it; train one of: {', '.join(kept)}",
         )
     seed = seed if seed is not None else file.seed or 0
     SEED.check(seed)
@@ -120,11 +120,11 @@ def _plan(
 
 def _say(folder: Path, method: str, address: str | None) -> None:
     """Where the run is, and what can be done with it."""
-    from core.methods import CONFIG_PARTS
+    from core.methods import METHODS
 
     say(f"run: {folder}")
     if address:
         say(f"hub: {address}")
     say(f"  ilora-app evaluate {shlex.quote(str(folder))}")
-    if "adapter" in CONFIG_PARTS[method]:
+    if METHODS[method].has_adapter:
         say(f"  ilora-app export {shlex.quote(str(folder))} --user ID --out DIR")

@@ -10,23 +10,11 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from core.methods import METHODS
 from core.safe_text import html as escape
 from ilora_app.render import figures
 
 WIDTH = 760
-_COLOURS = {
-    "ilora": ("#c2410c", "#fb923c"),
-    "lora": ("#1d4ed8", "#60a5fa"),
-    "sasrec": ("#0f766e", "#2dd4bf"),
-    "popularity": ("#6b7280", "#9ca3af"),
-    "zero-shot": ("#7c3aed", "#a78bfa"),
-    "gru4rec": ("#a16207", "#eab308"),
-    "caser": ("#be185d", "#f472b6"),
-    "morec": ("#15803d", "#4ade80"),
-    "tallrec": ("#0e7490", "#22d3ee"),
-    "llara": ("#4338ca", "#818cf8"),
-}
-"""Method -> its colour on a light and on a dark page."""
 _THEMES = (
     {"ink": "#1f2328", "dim": "#656d76", "grid": "#e3e6ea", "page": "#ffffff"},
     {"ink": "#e6edf3", "dim": "#9198a1", "grid": "#30363d", "page": "#0d1117"},
@@ -37,7 +25,7 @@ def styles() -> str:
     """The style sheet of all plots, for a page's head or for a plot that stands alone."""
 
     def variables(theme: int) -> str:
-        names = {**_THEMES[theme], **{f"m-{name}": pair[theme] for name, pair in _COLOURS.items()}}
+        names = {**_THEMES[theme], **{f"m-{name}": pair[theme] for name, pair in _colours().items()}}
         return "".join(f"--{name}:{value};" for name, value in names.items())
 
     return (
@@ -55,9 +43,15 @@ def styles() -> str:
 
 def colour(method: str) -> str:
     """The colour of a method as a CSS value; a method without its own gets one of the others' for good."""
-    names = list(_COLOURS)
-    known = method if method in _COLOURS else names[sum(map(ord, method)) % len(names)]
+    colours = _colours()
+    names = list(colours)
+    known = method if method in colours else names[sum(map(ord, method)) % len(names)]
     return f"var(--m-{known})"
+
+
+def _colours() -> dict[str, tuple[str, str]]:
+    """Method -> its colour on a light and on a dark page."""
+    return {name: method.colours for name, method in METHODS.items() if method.colours}
 
 
 # --- the canvas --------------------------------------------------------------------------------------------

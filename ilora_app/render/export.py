@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
-import math
 from collections.abc import Sequence
 from typing import Any
 
+from core.evaluation.metrics import HEADLINE
 from core.evaluation.statistics import Comparison, Estimate
 from core.results.tables import Row, Table
 from core.safe_text import csv_cell
+from ilora_app.render import columns
 from ilora_app.render.reported import ReportedRow, reported_for
 
 
@@ -27,6 +28,7 @@ def table_record(table: Table, reported: Sequence[ReportedRow] = ()) -> dict[str
             test_set: {"n": n, "users": len(set(table.rows[0].users(test_set)))}
             for test_set, n in table.sets.items()
         },
+        "metrics": columns.described(table),
         "rows": [
             {
                 **_row_record(table, row, reported),
@@ -70,14 +72,8 @@ def _row_record(table: Table, row: Row, reported: Sequence[ReportedRow]) -> dict
     run, published = row.first, reported_for(row.method, reported)
     names = {name: None for other in row.runs for name in other.timings}
     return {
-        "method": row.method,
         "label": row.label,
-        "objective": run.objective,
-        "protocol": run.protocol,
-        "model": run.model,
-        "quantization": run.quantization,
-        "precision": run.precision,
-        "preset": run.preset,
+        **{column.key: column.value(table, row) for column in columns.IDENTITY},
         "config_sha256": run.config_sha256,
         "seeds": list(row.seeds),
         "metrics": {
@@ -93,19 +89,19 @@ def _row_record(table: Table, row: Row, reported: Sequence[ReportedRow]) -> dict
 
 
 def _estimate_record(found: Estimate) -> dict[str, Any]:
-    return {key: _plain(value) for key, value in dataclasses.asdict(found).items()}
+    return {key: columns.plain(value) for key, value in dataclasses.asdict(found).items()}
 
 
 def _gain_records(table: Table) -> dict[str, Any] | None:
-    """iLoRA against LoRA by HR@1, per test set; None without such a pair."""
-    pair = table.pair("ilora", "lora")
+    """iLoRA against LoRA by the headline metric, per test set; None without such a pair."""
+    pair = table.gated_pair()
     if pair is None:
         return None
     found: dict[str, Comparison] = {test_set: table.compare(*pair, test_set) for test_set in table.sets}
     return {
         "rows": [row.label for row in pair],
         **{
-            test_set: {key: _plain(value) for key, value in dataclasses.asdict(comparison).items()}
+            test_set: {key: columns.plain(value) for key, value in dataclasses.asdict(comparison).items()}
             for test_set, comparison in found.items()
         },
     }
@@ -114,27 +110,12 @@ def _gain_records(table: Table) -> dict[str, Any] | None:
 def _flat(table: Table, row: Row, test_set: str, reported: Sequence[ReportedRow]) -> dict[str, Any]:
     """One line of the CSV."""
     record = _row_record(table, row, reported)
-    hits = row.metrics[test_set]["HR@1"]
+    hits = row.metrics[test_set][HEADLINE]
     line: dict[str, Any] = {"dataset": table.dataset, "split": table.split, "set": test_set}
-    line |= {
-        key: record[key]
-        for key in ("method", "objective", "protocol", "model", "quantization", "precision", "preset")
-    }
+    line |= {column.key: column.value(table, row) for column in columns.IDENTITY}
     line |= {"config_sha256": record["config_sha256"], "samples_sha256": table.samples_sha256}
     line |= {"seeds": " ".join(map(str, row.seeds)), "n": hits.n, "users": hits.users}
-    for metric, found in row.metrics[test_set].items():
-        line |= {
-            metric: found.value,
-            f"{metric} low": _plain(found.low),
-            f"{metric} high": _plain(found.high),
-        }
-    line |= record["parameters"]
-    line["extra_over_lora_percent"] = record["extra_over_lora_percent"]
-    line |= {name: row.timing(name) for name in ("train_seconds", "samples_per_second", "ms_per_user")}
-    line["peak_memory_bytes"] = row.peak_memory_bytes
+    line |= columns.flat_metrics(row.metrics[test_set])
+    line |= {column.key: column.value(table, row) for column in columns.COSTS}
     line["hit_ratio_at_1_reported"] = record["hit_ratio_at_1_reported"]
     return line
-
-
-def _plain(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -4,22 +4,10 @@ from __future__ import annotations
 
 import math
 
+from core.methods import record_of
+
 NONE = "–"
 """Stands where a method has no such figure."""
-
-_METHODS = {
-    "popularity": "Popularity",
-    "chat": "Chat model",
-    "gru4rec": "GRU4Rec",
-    "caser": "Caser",
-    "sasrec": "SASRec",
-    "zero-shot": "LLM zero-shot",
-    "lora": "LoRA",
-    "ilora": "iLoRA",
-    "tallrec": "TALLRec",
-    "llara": "LLaRA",
-    "morec": "MoRec",
-}
 
 _STAGES = {
     "fetch": "fetching the model",
@@ -50,7 +38,7 @@ def stage_steps(stage: str, step: int, total: int) -> str:
 def method_name(label: str) -> str:
     """A method's name as the field writes it; whatever follows the first word is kept."""
     key, space, rest = label.partition(" ")
-    return _METHODS.get(key, key) + space + rest
+    return record_of(key).label + space + rest
 
 
 def share(value: float | None, digits: int = 3) -> str:

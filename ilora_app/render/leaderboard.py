@@ -15,9 +15,10 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from core.data.cards import DatasetCard
-from core.methods import REMOTE_METHODS
+from core.evaluation.metrics import HEADLINE
+from core.methods import record_of
 from core.results.tables import Row, Table
-from ilora_app.render import figures
+from ilora_app.render import columns, figures
 from ilora_app.render.console import SafeConsole
 from ilora_app.render.reported import ReportedRow, reported_for, unmatched
 
@@ -27,9 +28,6 @@ WIDE = 120
 SETS = {"spread": "several positions of each test user", "last": "each test user's last item"}
 """What the test sets ask."""
 
-
-BEST, LEVEL = "★", "≈"
-"""Signs beside a row, so that colour is never the only carrier."""
 
 _ASCII = str.maketrans("★≈–·±", "*~--+")
 
@@ -90,7 +88,7 @@ class Leaderboard:
 
     def headline(self, test_set: str) -> Text | None:
         """One line: iLoRA over LoRA by HR@1, with what it rests on; None without such a pair."""
-        pair = self.table.pair("ilora", "lora")
+        pair = self.table.gated_pair()
         if pair is None:
             return None
         found = self.table.compare(*pair, test_set)
@@ -111,7 +109,7 @@ class Leaderboard:
 
     def extra(self) -> Text | None:
         """One line: what iLoRA's gate adds to LoRA's parameters; None without such a pair."""
-        pair = self.table.pair("ilora", "lora")
+        pair = self.table.gated_pair()
         percent = self.table.extra_over_lora(pair[0]) if pair else None
         if percent is None:
             return None
@@ -122,7 +120,7 @@ class Leaderboard:
         runs = [row.first for row in self.table.rows]
         settings = [
             {run.preset for run in runs} - {None},
-            {run.model for run in runs if run.method not in REMOTE_METHODS} - {None},
+            {run.model for run in runs if not record_of(run.method).is_remote} - {None},
             {run.quantization for run in runs} - {None},
             {run.precision for run in runs} - {None},
             {run.objective for run in runs} - {None},
@@ -135,22 +133,18 @@ class Leaderboard:
         )
 
     def _set_heading(self, test_set: str) -> Text:
-        estimate = self.table.rows[0].metrics[test_set]["HR@1"]
+        estimate = self.table.rows[0].metrics[test_set][HEADLINE]
         basis = f"{figures.plural(estimate.n, 'case')} of {figures.plural(estimate.users, 'user')}"
         what = f", {SETS[test_set]}" if test_set in SETS else ""
         return Text(f"Test set {test_set}", style="bold").append(f" · {basis}{what}", style="not bold")
 
     def _names(self, test_set: str | None = None) -> Column:
         """The methods; marked where a test set decides who is best."""
-        best = self.table.best(test_set) if test_set else None
-        level = self.table.level_with_best(test_set) if test_set else []
+        signs = columns.sign(self.table, test_set) if test_set else None
 
         def cell(row: Row) -> Grid:
-            sign, style = " ", ""
-            if row is best:
-                sign, style = BEST, "bold green"
-            elif any(row is other for other in level):
-                sign, style = LEVEL, "green"
+            sign = (signs(row) if signs else "") or " "
+            style = {columns.BEST: "bold green", columns.LEVEL: "green"}.get(sign, "")
             named = Grid.grid(padding=(0, 1, 0, 0))
             named.add_row(Text(sign, style), Text(figures.method_name(row.label), style, overflow="fold"))
             return named
@@ -161,26 +155,21 @@ class Leaderboard:
         """Quality on one test set."""
 
         def hits(row: Row) -> Text:
-            found = row.metrics[test_set]["HR@1"]
+            found = row.metrics[test_set][HEADLINE]
             value = Text(figures.share(found.value), style="bold")
             return value.append(f" {figures.interval(found.low, found.high)}".rstrip(), style="not bold")
 
-        def seeds(row: Row) -> str:
-            spread = row.metrics[test_set]["HR@1"].seed_std
-            return str(len(row.seeds)) + ("" if math.isnan(spread) else f" ±{figures.share(spread, 2)}")
-
         def mean(metric: str) -> Column:
-            return Column(metric, lambda row: figures.share(_value(row, test_set, metric)))
+            return Column(metric, lambda row: columns.mean(row, test_set, metric))
 
-        columns = [
-            Column("HR@1 [95 %]", hits, left=True),
-            mean("HR@5"),
-            mean("NDCG@10"),
-            mean("MRR"),
-            Column("n", lambda row: str(row.metrics[test_set]["HR@1"].n)),
-            Column("Seeds", seeds),
+        made = [
+            Column(f"{HEADLINE} [95 %]", hits, left=True),
+            *(mean(metric) for metric in columns.ranking_columns()),
+            Column("n", lambda row: columns.cases(row, test_set)),
+            Column("Seeds", lambda row: columns.seeds(row, test_set)),
         ]
-        return [*columns, Column("HR@1 reported\n(paper)", self._published)] if self.reported else columns
+        head = columns.REPORTED.replace(" (", "\n(")
+        return [*made, Column(head, self._published)] if self.reported else made
 
     def _answering(self) -> list[Row]:
         """The rows that were asked to write their answer."""
@@ -191,24 +180,20 @@ class Leaderboard:
 
         def measured(head: str, metric: str, counted: bool = False) -> Column:
             def cell(row: Row) -> str:
-                found = row.metrics[test_set].get(metric)
-                if found is None:
-                    return figures.NONE
-                n = f" ({found.n})" if counted else ""
-                return f"{figures.share(found.value)} {figures.interval(found.low, found.high)}".rstrip() + n
+                return columns.estimate(row.metrics[test_set].get(metric), counted)
 
             return Column(head, cell, left=True)
 
         def by_substring(row: Row) -> str:
             names = ("ValidRatio (substring)", "HR@1 of valid (substring)")
-            return ", ".join(figures.share(_value(row, test_set, name)) for name in names)
+            return ", ".join(columns.mean(row, test_set, name) for name in names)
 
-        columns = [
+        made = [
             measured("Valid\n[95 %]", "ValidRatio"),
             measured("HR@1 of valid\n[95 %] (n)", "HR@1 of valid", counted=True),
             Column("Substring:\nvalid, HR@1", by_substring, left=True),
         ]
-        return [*columns, Column("Valid\n(paper)", self._published_valid)] if self.reported else columns
+        return [*made, Column("Valid\n(paper)", self._published_valid)] if self.reported else made
 
     def _published_valid(self, row: Row) -> Text:
         found = reported_for(row.method, self.reported)
@@ -221,52 +206,44 @@ class Leaderboard:
     def _costs(self) -> list[Column]:
         """What a method takes to train, to hold and to ask."""
 
-        def extra(row: Row) -> str:
-            percent = self.table.extra_over_lora(row)
-            return figures.NONE if percent is None else f"{percent:+.2g} %" if percent else "0 %"
+        def cell(column: columns.Column) -> Callable[[Row], str]:
+            return lambda row: column.text(column.value(self.table, row))
 
-        return [
-            Column("Trained\nparams", lambda row: figures.count(row.first.parameters.trainable)),
-            Column("Over\nLoRA", extra),
-            Column("Train\ntime", lambda row: figures.duration(row.timing("train_seconds") or None)),
-            Column("Samples\n/s", lambda row: figures.rate(row.timing("samples_per_second") or None)),
-            Column("ms /\nuser", lambda row: figures.rate(row.timing("ms_per_user"))),
-            Column("Peak\nmemory", lambda row: figures.size(row.peak_memory_bytes)),
-        ]
+        return [Column(column.head, cell(column)) for column in columns.shown(columns.COSTS)]
 
     def _grid(
         self,
-        columns: Sequence[Column],
+        shown: Sequence[Column],
         console: Console,
         options: ConsoleOptions,
         rows: Sequence[Row] | None = None,
     ) -> Grid:
         """The rows (all unless told) as a table, airy where the width allows it."""
-        shown = self.table.rows if rows is None else rows
-        airy = self._spaced(columns, shown, 1)
+        listed = self.table.rows if rows is None else rows
+        airy = self._spaced(shown, listed, 1)
         unbound = options.update(width=1_000)
         if Measurement.get(console, unbound, airy).maximum <= options.max_width:
             return airy
-        return self._spaced(columns, shown, 0)
+        return self._spaced(shown, listed, 0)
 
-    def _spaced(self, columns: Sequence[Column], rows: Sequence[Row], gap: int) -> Grid:
+    def _spaced(self, shown: Sequence[Column], rows: Sequence[Row], gap: int) -> Grid:
         grid = Grid(
             box=box.SIMPLE_HEAD, padding=(0, gap, 0, 0), pad_edge=False, show_edge=False, header_style=""
         )
-        for column in columns:
+        for column in shown:
             justify: Any = "left" if column.left else "right"
             grid.add_column(
                 column.head, justify=justify, no_wrap=not column.folds, overflow="fold", vertical="bottom"
             )
         for row in rows:
-            grid.add_row(*(column.cell(row) for column in columns))
+            grid.add_row(*(column.cell(row) for column in shown))
         return grid
 
     def _legend(self) -> Grid:
         """What the signs and brackets mean, one entry each."""
         entries = [
-            (BEST, "highest HR@1"),
-            (LEVEL, "cannot be told apart from it (paired sign-flip test by user, Holm, p >= .05)"),
+            (columns.BEST, f"highest {HEADLINE}"),
+            (columns.LEVEL, "cannot be told apart from it (paired sign-flip test by user, Holm, p >= .05)"),
             ("[ ]", "95 % interval: users resampled, each with all their cases"),
             ("±", "standard deviation between training seeds"),
             ("%", "iLoRA over LoRA: relative difference in HR@1 on the same cases"),
@@ -292,12 +269,6 @@ class Leaderboard:
         )
         also = f" Also reported: {rest}." if rest else ""
         return [("paper", f"{note}{also} Source: {sources}")]
-
-
-def _value(row: Row, test_set: str, metric: str) -> float | None:
-    """A metric's mean, or None where the row has no such metric."""
-    found = row.metrics[test_set].get(metric)
-    return None if found is None else found.value
 
 
 def print_leaderboards(tables: Sequence[Table], cards: Mapping[str, DatasetCard | None]) -> None:

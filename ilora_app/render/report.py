@@ -13,7 +13,7 @@ import numpy as np
 from core import safe_text
 from core.data.cards import DatasetCard
 from core.errors import DataError, ResultError
-from core.evaluation.metrics import METRICS
+from core.evaluation.metrics import HEADLINE, METRICS, VALID_RATIO
 from core.files import atomic_write
 from core.ilora.experts import one_sidedness
 from core.records import json_of, read_text
@@ -22,16 +22,14 @@ from core.results.case_facts import CaseFacts, Place
 from core.results.format import Result
 from core.results.merging import experts_for, facts_for
 from core.results.tables import Table
-from ilora_app.render import analysis, analysis_charts, charts, figures, sheets
+from ilora_app.render import analysis, analysis_charts, charts, columns, figures, sheets
 from ilora_app.render.blocks import Block, Code, Heading, More, Plot, Section, Words
 from ilora_app.render.export import tables_csv
 from ilora_app.render.leaderboard import SETS, Leaderboard
 from ilora_app.render.reported import ReportedRow, reported_for, unmatched
 from ilora_app.render.sheets import Sheet
 
-CURVE_METRIC = "HR@1"
-PANELS = (*METRICS, "ValidRatio")
-"""Metrics that are drawn, where a table has them."""
+CURVE_METRIC = HEADLINE
 
 
 def sections(
@@ -122,12 +120,12 @@ def _labels(table: Table) -> list[tuple[str, str]]:
 
 
 def _by_method(table: Table, test_set: str, reported: Sequence[ReportedRow]) -> Plot:
-    panels = []
-    for metric in (name for name in PANELS if name in sheets.metric_names(table, test_set)):
+    drawn, panels = {*METRICS, VALID_RATIO}, []
+    for metric in (name for name in columns.metric_names(table, test_set) if name in drawn):
         marks = []
         for row in table.rows:
             found = row.metrics[test_set].get(metric)
-            published = reported_for(row.method, reported) if metric == "HR@1" else None
+            published = reported_for(row.method, reported) if metric == HEADLINE else None
             paper = published.hit_ratio_at_1 if published else None
             marks.append(
                 charts.Mark(found.value, found.low, found.high, paper) if found else charts.Mark(None)
@@ -147,7 +145,7 @@ def _published(table: Table, reported: Sequence[ReportedRow]) -> Iterator[Block]
     if rest:
         words = "; ".join(f"{row.method} {figures.share(row.hit_ratio_at_1)}" for row in rest)
         sources = "; ".join(dict.fromkeys(row.source for row in reported))
-        yield Words(f"Also reported, not measured here (HR@1): {words}. Source: {sources}")
+        yield Words(f"Also reported, not measured here ({HEADLINE}): {words}. Source: {sources}")
 
 
 def _over_time(table: Table) -> Iterator[Block]:
@@ -277,7 +275,7 @@ def _where(table: Table, facts: Mapping[Place, CaseFacts] | None) -> Iterator[Bl
         found = groups(facts, table.rows[0].places[test_set])
         for dimension in DIMENSIONS:
             division = sheets.division(table, test_set, found, dimension)
-            for metric in sheets.metric_names(table, test_set):
+            for metric in columns.metric_names(table, test_set):
                 sheet = division.sheet(table, test_set, metric)
                 if test_set == deciding and metric == CURVE_METRIC:
                     yield _division_plot(table, division, sheet)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
+from core.methods import record_of
+
 
 class ReportedRow(Protocol):
     """A published figure, as a dataset card holds it."""
@@ -26,24 +28,9 @@ class ReportedRow(Protocol):
         """Where it was published."""
 
 
-COUNTERPARTS = {
-    "ilora": "iLoRA",
-    "lora": "LLaRA (SASRec)",
-    "sasrec": "SASRec",
-    "gru4rec": "GRU4Rec",
-    "caser": "Caser",
-    "zero-shot": "Llama2-7B, zero-shot",
-    "chat": "GPT-4, zero-shot",
-    "tallrec": "TALLRec",
-    "llara": "LLaRA (SASRec)",
-    "morec": "MoRec",
-}
-"""Our method -> the paper's name for it. The paper's uniform LoRA with a hybrid prompt is LLaRA."""
-
-
 def reported_for(method: str, reported: Sequence[ReportedRow]) -> ReportedRow | None:
     """The published row of one of our methods; None where nothing was published."""
-    name = COUNTERPARTS.get(method, "")
+    name = record_of(method).reported
     return next((row for row in reported if row.method.casefold() == name.casefold()), None)
 
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from core import safe_text
-from core.evaluation.metrics import METRICS
+from core.evaluation.metrics import HEADLINE
 from core.evaluation.statistics import Estimate
 from core.results.breakdown import DIMENSIONS, Group, by_group
 from core.results.tables import Pair, Row, Table
-from ilora_app.render import figures
+from ilora_app.render import columns, figures
 from ilora_app.render.reported import ReportedRow, reported_for
 
 ALPHA = 0.05
@@ -32,31 +31,27 @@ class Sheet:
     """Rows that stand out."""
 
 
-def metric_names(table: Table, test_set: str) -> list[str]:
-    """Every metric that some row has, in the order they are shown."""
-    found = {metric for row in table.rows for metric in row.metrics[test_set]}
-    return [*(metric for metric in METRICS if metric in found), *sorted(found - set(METRICS))]
-
-
 def scores(table: Table, test_set: str, reported: Sequence[ReportedRow] = ()) -> Sheet:
     """Quality of every row on one test set; a metric that a row does not have is a dash."""
-    metrics = metric_names(table, test_set)
-    best = table.best(test_set)
-    level = table.level_with_best(test_set)
+    metrics = columns.metric_names(table, test_set)
+    sign, best = columns.sign(table, test_set), table.best(test_set)
     rows = []
     for row in table.rows:
         found = row.metrics[test_set]
-        sign = "★ " if row is best else "≈ " if any(row is other for other in level) else ""
-        cells = [sign + name(row), *(estimate(found.get(metric)) for metric in metrics)]
-        cells += [str(next(iter(found.values())).n), seeds(row, test_set)]
+        cells = [
+            f"{sign(row)} {name(row)}".lstrip(),
+            *(columns.estimate(found.get(metric)) for metric in metrics),
+        ]
+        cells += [columns.cases(row, test_set), columns.seeds(row, test_set)]
         if reported:
             published = reported_for(row.method, reported)
             cells.append(figures.share(published.hit_ratio_at_1 if published else None))
         rows.append(tuple(cells))
-    heads = ["Method", *metrics, "n", "Seeds", *(["HR@1 reported (paper)"] if reported else [])]
+    heads = ["Method", *metrics, "n", "Seeds", *([columns.REPORTED] if reported else [])]
     return Sheet(
         title=f"Quality on {test_set}",
-        note="★ highest HR@1; ≈ cannot be told apart from it (paired test by user, Holm); [ ] 95 % interval",
+        note=f"{columns.BEST} highest {HEADLINE}; {columns.LEVEL} cannot be told apart from it (paired test "
+        "by user, Holm); [ ] 95 % interval",
         columns=tuple(heads),
         rows=tuple(rows),
         strong=frozenset(place for place, row in enumerate(table.rows) if row is best),
@@ -65,24 +60,11 @@ def scores(table: Table, test_set: str, reported: Sequence[ReportedRow] = ()) ->
 
 def costs(table: Table) -> Sheet:
     """What each row takes to train, to hold and to ask."""
-
-    def extra(row: Row) -> str:
-        percent = table.extra_over_lora(row)
-        return figures.NONE if percent is None else f"{percent:+.2g} %" if percent else "0 %"
-
+    shown = columns.shown(columns.COSTS)
     rows = tuple(
-        (
-            name(row),
-            figures.count(row.first.parameters.trainable),
-            extra(row),
-            figures.duration(row.timing("train_seconds") or None),
-            figures.rate(row.timing("samples_per_second") or None),
-            figures.rate(row.timing("ms_per_user")),
-            figures.size(row.peak_memory_bytes),
-        )
-        for row in table.rows
+        (name(row), *(column.text(column.value(table, row)) for column in shown)) for row in table.rows
     )
-    heads = ("Method", "Trained", "Over LoRA", "Train time", "Samples/s", "ms/user", "Peak memory")
+    heads = ("Method", *(column.title for column in shown))
     return Sheet("Parameters, time and memory", heads, rows)
 
 
@@ -98,7 +80,7 @@ class Division:
     def sheet(self, table: Table, test_set: str, metric: str) -> Sheet:
         """One metric of every row in every group."""
         rows = tuple(
-            (name(row), *(estimate(of_group[place].get(metric)) for of_group in self.found))
+            (name(row), *(columns.estimate(of_group[place].get(metric)) for of_group in self.found))
             for place, row in enumerate(table.rows)
         )
         heads = tuple(f"{group.name}\nn {len(group)}" for group in self.groups)
@@ -145,20 +127,6 @@ def pair_rows(pairs: Sequence[Pair], test_set: str, metric: str, of: int | None 
 def name(row: Row) -> str:
     """How the row's method is written."""
     return figures.method_name(row.label)
-
-
-def estimate(found: Estimate | None) -> str:
-    """A mean with its interval: .568 [.51, .63]."""
-    if found is None:
-        return figures.NONE
-    return f"{figures.share(found.value)} {figures.interval(found.low, found.high)}".rstrip()
-
-
-def seeds(row: Row, test_set: str) -> str:
-    """The number of training seeds, and how far apart their HR@1 are."""
-    hits = row.metrics[test_set].get("HR@1")
-    spread = math.nan if hits is None else hits.seed_std
-    return str(len(row.seeds)) + ("" if math.isnan(spread) else f" ±{figures.share(spread, 2)}")
 
 
 def markdown(sheet: Sheet, level: int = 3) -> str:

@@ -12,7 +12,7 @@ from core.benchmark.costs import Measured, cost, plan_stages, seconds, total
 from core.benchmark.estimates import measured
 from core.config.presets import preset_config, with_overrides
 from core.data.types import Sample, Samples
-from core.methods import LLM_METHODS
+from core.methods import method_names
 from tests import tiny
 
 RECORDED = json.loads((Path(__file__).parent / "recorded_costs.json").read_text(encoding="utf-8"))
@@ -59,7 +59,7 @@ def test_every_record_names_its_processor_and_every_default_method() -> None:
 
 
 @pytest.mark.usefixtures("tiny_home")
-@pytest.mark.parametrize("method", sorted(LLM_METHODS))
+@pytest.mark.parametrize("method", sorted(method_names(lambda method: method.needs_llm)))
 def test_a_bigger_model_is_told_more_time(method: str, tmp_path: Path) -> None:
     def thought(width: int, layers: int) -> float:
         folder = tmp_path / f"{width}x{layers}"

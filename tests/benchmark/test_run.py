@@ -19,12 +19,16 @@ from core.config.settings import TUNING_GRID, RunConfig
 from core.errors import InputError, Interrupted, ModelError, ResultError
 from core.evaluation.answer_matching import read_answer
 from core.events import Event, Finished, MethodFinished, Notice, PlanMade, Saved, Stopped
-from core.methods import ENCODER_METHODS, LLM_METHODS, LOCAL_METHODS, METHODS
+from core.methods import METHODS, local_methods, method_names
 from core.recommenders.base import FitReport, Recommender, Task
 from core.results.case_facts import load_experts, load_facts
 from core.results.store import load_results, result_path
 from core.runs.store import list_runs, open_run
 from tests import tiny
+
+LOCAL_METHODS = local_methods()
+LLM_METHODS = method_names(lambda method: method.needs_llm)
+ENCODER_METHODS = method_names(lambda method: method.is_encoder)
 
 pytestmark = pytest.mark.usefixtures("tiny_home")
 

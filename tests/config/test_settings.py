@@ -23,7 +23,7 @@ from core.config.settings import (
     TrainingConfig,
 )
 from core.errors import InputError
-from core.methods import CONFIG_PARTS
+from core.methods import METHODS
 
 KINDS = (
     AdapterConfig,
@@ -154,7 +154,7 @@ def test_lora_and_ilora_are_given_the_same_settings_by_every_preset() -> None:
     parts = {field.name for field in dataclasses.fields(RunConfig)}
     assert parts == {"data", "model", "encoder", "adapter", "gate", "training", "answering", "chat"}
     own = {"adapter", "gate", "training"}
-    assert set(CONFIG_PARTS["lora"]) | {"gate"} == set(CONFIG_PARTS["ilora"]) == parts - {"chat"} >= own
+    assert set(METHODS["lora"].reads) | {"gate"} == set(METHODS["ilora"].reads) == parts - {"chat"} >= own
 
 
 def test_the_paper_preset_has_the_papers_hyper_parameters() -> None:

@@ -174,17 +174,17 @@ def task(tiny_home: Path, tmp_path: Path) -> Task:
 
 def test_training_sequences_are_of_training_users_only(task: Task) -> None:
     held_out = {"3", "9", "15", "21", "4", "10", "16"}
-    sequences = training_sequences(task)
+    sequences = training_sequences(task.dataset, task.samples)
     own = [s.items.tolist() for user, s in task.dataset.sequences.items() if user not in held_out]
     assert sorted(sequence.tolist() for sequence in sequences) == sorted(own)
-    assert item_counts(task).sum() == sum(map(len, own))
+    assert item_counts(task.dataset, task.samples).sum() == sum(map(len, own))
 
 
 def test_leave_one_out_trains_on_nothing_that_is_asked_later(tiny_home: Path, tmp_path: Path) -> None:
     config = tiny.config()
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, split="leave-one-out"))
     task = tiny.task(config, tmp_path)
-    sequences = dict(zip(task.dataset.sequences, training_sequences(task), strict=True))
+    sequences = dict(zip(task.dataset.sequences, training_sequences(task.dataset, task.samples), strict=True))
     for user, sequence in task.dataset.sequences.items():
         assert sequences[user].tolist() == sequence.items[:-2].tolist()
 
@@ -201,7 +201,7 @@ def pieces_as_defined(sequences: list[np.ndarray], window: int, seed: int, epoch
 
 
 def test_every_item_is_predicted_in_every_epoch_once_with_histories_of_every_length(task: Task) -> None:
-    sequences = training_sequences(task)
+    sequences = training_sequences(task.dataset, task.samples)
     job = EncoderJob(encoder(), sequences, task.samples.validation, seed=5)
     lengths = set()
     for epoch in range(30):
@@ -220,7 +220,7 @@ def test_every_item_is_predicted_in_every_epoch_once_with_histories_of_every_len
 @every_kind
 def test_the_loss_is_the_mean_over_predictions_whoever_shares_the_batch(kind: str, task: Task) -> None:
     model = encoder(kind, dropout=0.0)
-    job = EncoderJob(model, training_sequences(task), task.samples.validation, seed=0)
+    job = EncoderJob(model, training_sequences(task.dataset, task.samples), task.samples.validation, seed=0)
     alone = []
     for sample in range(12):
         with job.loss([sample], 3) as (loss, _):

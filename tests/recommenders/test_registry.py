@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from transformers import AutoModelForCausalLM
 
+from core.config.settings import RunConfig
 from core.errors import InputError
-from core.methods import CONFIG_PARTS, LLM_METHODS, LOCAL_METHODS, METHODS, check_method
+from core.methods import METHODS, check_method, local_methods
 from core.recommenders.registry import method_class
 from tests import tiny
 
 
-@pytest.mark.parametrize("method", LOCAL_METHODS)
+@pytest.mark.parametrize("method", local_methods())
 def test_scores_are_finite_one_per_candidate_and_follow_their_order(
-    method: str, tiny_home: Path, tmp_path: Path, tiny_model: Path
+    method: str, tiny_home: Path, tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    loaded: list[Any] = []
+    load = AutoModelForCausalLM.from_pretrained
+    monkeypatch.setattr(
+        AutoModelForCausalLM, "from_pretrained", lambda *of, **how: loaded.append(of) or load(*of, **how)
+    )
     task = tiny.task(tiny.config(tiny_model, samples=4), tmp_path)
     recommender = method_class(method)()
     recommender.fit(task)
     assert recommender.name == method
-    assert recommender.uses_llm == (method in LLM_METHODS)
+    assert bool(loaded) == METHODS[method].needs_llm
     histories, candidates = tiny.histories(3, longest=10), tiny.candidates(3)
     scores = recommender.score(histories, candidates)
     assert scores.shape == (3, 20)
@@ -31,16 +40,19 @@ def test_scores_are_finite_one_per_candidate_and_follow_their_order(
     assert np.isfinite(scores).all()
     if method not in ("zero-shot", "tallrec", "llara"):  # prompts that list the candidates in their order
         reversed_scores = recommender.score(histories, tiny.rows(candidates, range(19, -1, -1)))
-        tolerance = 0.05 if "adapter" in CONFIG_PARTS[method] else 1e-5  # 16-bit sums in another order
+        tolerance = 0.05 if METHODS[method].has_adapter else 1e-5  # 16-bit sums in another order
         np.testing.assert_allclose(reversed_scores[:, ::-1], scores, atol=tolerance)
     omega = recommender.expert_weights(histories)
-    assert (omega is not None) == (method == "ilora")
+    assert (omega is not None) == METHODS[method].has_gate == (method == "ilora")
 
 
 def test_every_method_names_the_settings_that_decide_its_result() -> None:
-    assert set(CONFIG_PARTS) == set(METHODS)
-    assert all("data" in parts for parts in CONFIG_PARTS.values())
-    assert all("model" in CONFIG_PARTS[method] for method in LLM_METHODS)
+    parts = {field.name for field in dataclasses.fields(RunConfig)}
+    assert all("data" in method.reads for method in METHODS.values())
+    assert all(parts.issuperset(method.reads) for method in METHODS.values())
+    assert {name for name, method in METHODS.items() if method.needs_llm} == {
+        "morec", "zero-shot", "tallrec", "llara", "lora", "ilora",
+    }  # fmt: skip
 
 
 def test_an_unknown_method_is_named_with_the_choices() -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from core.data.cards import TITLE_STYLES, Titles
+from core.data.reading.interactions import parse_catalogue
+from core.data.tables import ItemsTable
 from core.data.types import Catalogue, Samples
 from core.errors import ResultError
 from core.results.case_facts import (
@@ -19,16 +22,21 @@ from core.results.case_facts import (
 )
 
 
-def catalogue(*titles: str) -> Catalogue:
-    return Catalogue(tuple(str(i) for i in range(len(titles))), titles, ((),) * len(titles))
+def catalogue(*titles: str, style: str) -> Catalogue:
+    lines = "".join(f"{item}|{title}\n" for item, title in enumerate(titles))
+    table = ItemsTable("films.txt", id=0, title=1, separator="|")
+    return parse_catalogue(lines.encode(), table, Titles(style=style))
 
 
 def samples_of(sha256: str) -> Samples:
     return Samples("movielens", "paper", 0, (), (), {}, sha256)
 
 
-def test_titles_made_unique_by_year_or_id_are_shared_titles():
-    made = catalogue("Heat (1995)", "Heat (1972)", "Chains [2]", "chains [3]", "Alone", "Alone Again")
+@pytest.mark.parametrize("style", TITLE_STYLES)
+def test_titles_made_unique_by_year_or_id_are_shared_titles(style):
+    made = catalogue("Heat (1995)", "Heat (1972)", "Chains", "chains", "Alone", "Alone Again", style=style)
+    assert made.titles == ("Heat (1995)", "Heat (1972)", "Chains [2]", "chains [3]", "Alone", "Alone Again")
+    assert made.years == ("1995", "1972", "", "", "", "")
     assert shared_titles(made).tolist() == [True, True, True, True, False, False]
 
 

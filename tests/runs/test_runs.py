@@ -14,10 +14,11 @@ import pytest
 from core.config.settings import ModelConfig
 from core.data.card_files import load_card
 from core.errors import IloraError, ModelError, ResultError
+from core.methods import method_names
 from core.recommenders.base import Recommender
 from core.recommenders.registry import method_class
 from core.runs.model_card import front_matter
-from core.runs.store import SAVED_METHODS, list_runs, open_run, read_run, result_of, run_folder, save_run
+from core.runs.store import list_runs, open_run, read_run, result_of, run_folder, save_run
 from tests import made_up, tiny
 
 pytestmark = pytest.mark.usefixtures("tiny_home")
@@ -36,7 +37,7 @@ def saved(tmp_path: Path, tiny_model: Path, request: pytest.FixtureRequest) -> S
     return save_run(recommender, task, path, dataclasses.replace(RESULT, method=method)), recommender
 
 
-@pytest.mark.parametrize("saved", SAVED_METHODS, indirect=True)
+@pytest.mark.parametrize("saved", method_names(lambda method: method.keeps_model), indirect=True)
 def test_an_opened_run_scores_as_before(saved: Saved) -> None:
     path, recommender = saved
     opened = open_run(path)

@@ -291,7 +291,7 @@ def test_every_user_has_a_gate_and_every_expert_a_profile(session: Session) -> N
     assert weights is not None
     assert len(users) == len(weights)
     np.testing.assert_allclose(weights.sum(axis=1), 1, atol=1e-5)
-    profiles = session.profiles([""] * len(session.dataset.catalogue))
+    profiles = session.profiles()
     assert len(profiles) == weights.shape[1]
     assert all(profile.words for profile in profiles)
 

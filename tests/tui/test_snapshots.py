@@ -43,7 +43,9 @@ def characters(svg: str) -> list[str]:
 async def test_the_picture_is_as_it_was(
     drive: Drive, monkeypatch: pytest.MonkeyPatch, key: str, size: tuple[int, int]
 ) -> None:
-    monkeypatch.setattr(train, "LOCAL_METHODS", ("popularity", "sasrec", "zero-shot", "lora", "ilora"))
+    monkeypatch.setattr(
+        train, "local_methods", lambda: ("popularity", "sasrec", "zero-shot", "lora", "ilora")
+    )
 
     async def keep(screen: ResultsScreen) -> None:
         screen.take(0, RESULTS.read_text(encoding="utf-8"), "")

@@ -114,12 +114,16 @@ def parse_catalogue(content: bytes, table: ItemsTable, rules: TitleRules) -> Cat
     rows = _first_rows(plain_ids(ids), raw, fail)
     ids, raw, tags = list(rows), [raw[row] for row in rows.values()], [tags[row] for row in rows.values()]
     names, years = _names(raw, ids, rules)
+    plain = [titles.split_year(name)[0] for name in names]
     order = sorted(range(len(ids)), key=lambda index: natural_key(ids[index]))
-    shown = titles.make_unique(names, years, ids)
+    apart = [""] * len(ids) if rules.style == "as-is" else years  # there the year is in the name still
+    shown = titles.make_unique(names, apart, ids)
     return Catalogue(
         ids=tuple(ids[index] for index in order),
         titles=tuple(shown[index] for index in order),
         tags=tuple(tags[index] for index in order),
+        years=tuple(years[index] for index in order),
+        plain_titles=tuple(plain[index] for index in order),
     )
 
 
@@ -221,7 +225,7 @@ def build_dataset(
             seen=frozenset(items[start:end].tolist()),
         )
         start = end
-    return Dataset(card.name, card.title, catalogue, sequences, card.rules, published or {})
+    return Dataset(card, catalogue, sequences, published or {})
 
 
 def natural_key(identifier: str) -> tuple[int, int, str]:
@@ -252,16 +256,16 @@ def _first_times(
 
 
 def _names(raw: Sequence[str], ids: Sequence[str], rules: TitleRules) -> tuple[list[str], list[str]]:
-    """Repaired titles and years; both as they are, and no years, under the style `as-is`."""
+    """Repaired titles, and years; under the style `as-is` a title keeps its year."""
     names, years = [], []
     for title, item in zip(raw, ids, strict=True):
         text = html.unescape(title) if rules.entities else title
-        name, year = " ".join(_DIRECTION.sub("", text).split()), ""
+        name = " ".join(_DIRECTION.sub("", text).split())
+        bare, year = titles.split_year(name)
         if not name or name in rules.unknown:
-            name = rules.unknown_name.format(id=item)
+            name, year = rules.unknown_name.format(id=item), ""
         elif rules.style == "trailing-article":
-            name, year = titles.split_year(name)
-            name = titles.restore_article(name)
+            name = titles.restore_article(bare)
         names.append(name)
         years.append(year)
     return names, years

@@ -17,12 +17,10 @@ from core.safe_text import plain_values
 from ilora_app.render.figures import NONE, duration, share
 from ilora_app.tui.drawing.bars import fit, interval_bar
 from ilora_app.tui.screens.main_screen import Place
-from ilora_app.tui.state.leaderboard_rows import SORTS, Line, arrange, lines_of
+from ilora_app.tui.state.leaderboard_rows import OTHER_SORTS, Line, Metric, arrange, lines_of, metrics_of
 from ilora_app.tui.widgets.rows import Cell, Rows
 
 LEGEND = "★ best  ≈ not to be told apart  ¶ reported"
-METRIC_COLUMNS = (("HR@5", 6), ("NDCG@10", 8), ("MRR", 6))
-"""Beside HR@1, with their widths."""
 
 
 class Board(Rows):
@@ -47,15 +45,18 @@ class Board(Rows):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.lines: list[Line] = []
+        self.metrics: list[tuple[str, int]] = []
+        """Columns beside HR@1, with their widths."""
 
-    def show(self, lines: list[Line]) -> None:
+    def show(self, lines: list[Line], metrics: list[Metric]) -> None:
         """Other lines."""
         self.lines = lines
+        self.metrics = [(metric.name, max(6, len(metric.name) + 1)) for metric in metrics[1:]]
         self.renew(len(lines))
 
     def _widths(self, width: int) -> tuple[int, int, bool]:
         wide = width >= 104
-        room = width - 3 - 6 - 20 - 9 - (28 if wide else 0)
+        room = width - 3 - 6 - sum(wide for _, wide in self.metrics) - 9 - (28 if wide else 0)
         longest = max((cell_len(line.label) for line in self.lines), default=14)
         label = min(longest + 1, max(14, room // 2))
         return label, max(8, min(44, room - label)), wide
@@ -65,7 +66,7 @@ class Board(Rows):
         label, gauge, wide = self._widths(width - 1)
         rest = f"{fit('preset', 9)}{fit('seeds', 6, True)}{fit('trained', 10, True)}" if wide else ""
         scale = fit(fit("0", gauge // 2) + "½", gauge - 1) + "1"
-        columns = "".join(fit(name, room, True) for name, room in (*METRIC_COLUMNS, ("n", 7)))
+        columns = "".join(fit(name, room, True) for name, room in (*self.metrics, ("n", 7)))
         return fit(f"    {fit('method', label)}{fit('HR@1', 6)}{scale}{columns} {rest}", width)
 
     def cells(self, index: int, width: int) -> list[Cell]:
@@ -82,7 +83,7 @@ class Board(Rows):
             (fit(share(hits.get("value")), 6), "bright"),
             (drawn, "dim" if line.reported else "first"),
         ]
-        for metric, room in METRIC_COLUMNS:
+        for metric, room in self.metrics:
             cells.append((fit(share(line.metrics.get(metric, {}).get("value")), room, True), ""))
         n = hits.get("n")
         cells.append((fit(f"{n:,}" if n else NONE, 7, True) + " ", "dim"))
@@ -104,7 +105,8 @@ class ResultsScreen(Place):
         self.lines: list[Line] = []
         self.problems: list[str] = []
         self.gains: list[str] = []
-        self.sort, self.dataset, self.test_set = SORTS[0], "", ""
+        self.metrics: list[Metric] = []
+        self.sort, self.dataset, self.test_set = "", "", ""
         self.reported = True
         self.state = "reading the results …"
 
@@ -147,6 +149,9 @@ class ResultsScreen(Place):
             return
         record: dict[str, Any] = plain_values(json.loads(said))
         self.lines, self.problems = lines_of(record), record["problems"]
+        self.metrics = metrics_of(record)
+        if self.sort not in self._sorts():
+            self.sort = self._sorts()[0]
         self.gains = [_gain(table) for table in record["tables"]]
         sets = list(dict.fromkeys(line.test_set for line in self.lines))
         if self.test_set not in sets:
@@ -157,11 +162,14 @@ class ResultsScreen(Place):
     def _draw(self) -> None:
         board = self.query_one(Board)
         board.empty = self.state
-        board.show(arrange(self.lines, self.test_set, self.dataset, self.sort, self.reported))
+        rising = any(metric.name == self.sort and not metric.higher_is_better for metric in self.metrics)
+        lines = arrange(self.lines, self.test_set, self.dataset, self.sort, self.reported, rising)
+        board.show(lines, self.metrics)
         where = self.dataset or "all datasets"
         board.border_title = f"Results · {where} · test set {self.test_set or '–'}"
         hidden = "" if self.reported else " · reported rows hidden: v"
-        board.border_subtitle = f"{LEGEND} · by {self.sort}{hidden}"
+        by = f" · by {self.sort}{hidden}" if self.sort else ""
+        board.border_subtitle = f"{LEGEND}{by}"
         self._detail()
 
     @on(Rows.Highlighted, "#board")
@@ -203,8 +211,13 @@ class ResultsScreen(Place):
 
     def action_sort(self) -> None:
         """By the next column."""
-        self.sort = SORTS[(SORTS.index(self.sort) + 1) % len(SORTS)]
+        sorts = self._sorts()
+        self.sort = sorts[(sorts.index(self.sort) + 1) % len(sorts)] if self.sort in sorts else sorts[0]
         self._draw()
+
+    def _sorts(self) -> list[str]:
+        """What the lines can be sorted by, the deciding metric first."""
+        return [*(metric.name for metric in self.metrics), *OTHER_SORTS]
 
     def action_filter(self) -> None:
         """The next dataset, or all."""

@@ -17,7 +17,7 @@ from textual.timer import Timer
 from textual.widgets import Static
 
 from core.events import Event
-from core.methods import LOCAL_METHODS
+from core.methods import METHODS, local_methods
 from core.serving.protocol import Estimate, Estimated, RequestFailed, Surveyed
 from ilora_app.render.figures import method_name
 from ilora_app.tui.drawing.bars import bar
@@ -25,7 +25,7 @@ from ilora_app.tui.engine.jobs import Job, Log, last_job, start_job
 from ilora_app.tui.screens.dialogs.ask import Ask
 from ilora_app.tui.screens.dialogs.name import Name
 from ilora_app.tui.screens.main_screen import Place
-from ilora_app.tui.state.app_state import EMBEDDED, MAIN, QUICK_METHODS
+from ilora_app.tui.state.app_state import EMBEDDED, MAIN
 from ilora_app.tui.state.progress import Progress
 from ilora_app.tui.state.training_plan import WRONG, consent, cost_table
 from ilora_app.tui.widgets.curves import CurvePlot
@@ -77,8 +77,8 @@ class TrainScreen(Place):
             Setting("samples", "samples", (PRESETS_OWN, "96", "480", "960"), free=True),
             Setting("seeds", "seeds", ("1", "3", "5")),
             *(
-                Setting(f"method-{name}", method_name(name), on=name in QUICK_METHODS)
-                for name in LOCAL_METHODS
+                Setting(f"method-{name}", method_name(name), on=METHODS[name].ticked)
+                for name in local_methods()
             ),
         ]
         with Container(id="train"):

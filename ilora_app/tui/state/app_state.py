@@ -11,6 +11,7 @@ from typing import Any
 from textual.message import Message
 
 from core.events import Event, Fetching, Notice, StageStarted, StepLogged
+from core.methods import METHODS, method_names, preferred_methods, record_of
 from core.serving.protocol import (
     AssetListed,
     Estimate,
@@ -34,7 +35,6 @@ from ilora_app.tui.engine.client import Engine
 from ilora_app.tui.state.run_data import World
 
 EMBEDDED = "smollm2-135m-instruct"
-QUICK_METHODS = ("popularity", "sasrec", "lora", "ilora")
 MAIN, BESIDE = "main", "beside"
 ENGINES = (MAIN, BESIDE)
 Post = Callable[[Message], Any]
@@ -136,7 +136,7 @@ class Desk:
         mine = self.record(self.run)
         if mine is None or self.survey is None:
             return None
-        wanted = "lora" if mine["method"] == "ilora" else "ilora"
+        wanted = record_of(mine["method"]).counterpart or preferred_methods()[0]
         return next(
             (
                 str(run["path"])
@@ -221,7 +221,9 @@ class Desk:
 
     def _ask_quick(self) -> None:
         asked = {"preset": "quick", "dataset": self.dataset, "model": EMBEDDED, "seeds": 1}
-        self._quick = self.main.ask(Estimate, methods=list(QUICK_METHODS), out=str(self.out), **asked)
+        self._quick = self.main.ask(
+            Estimate, methods=list(method_names(lambda method: method.ticked)), out=str(self.out), **asked
+        )
 
     def offer(self) -> str:
         """What to do where there is no trained run yet; nothing where there is one."""
@@ -250,9 +252,9 @@ class Desk:
     def _newest(self) -> str | None:
         """The newest iLoRA run; before there is one the demo, and where there is none any other run."""
         runs = [run for run in (self.survey.runs if self.survey else []) if run["dataset"] == self.dataset]
-        order = {"ilora": 0, "lora": 2}
+        demo_at = min(METHODS[name].opens for name in preferred_methods() if METHODS[name].has_gate) - 0.5
         # Stable: newest first within a method.
-        runs.sort(key=lambda run: 1 if run.get("demo") else order.get(run["method"], 3))
+        runs.sort(key=lambda run: -(demo_at if run.get("demo") else record_of(run["method"]).opens))
         return str(runs[0]["path"]) if runs else None
 
     def died(self, engine: str, last_words: str) -> None:

@@ -9,7 +9,27 @@ from typing import Any
 from core.results.naming import RunKey
 from ilora_app.render.figures import method_name
 
-SORTS = ("HR@1", "HR@5", "NDCG@10", "MRR", "method", "time")
+OTHER_SORTS = ("method", "time")
+"""What lines can be sorted by beside the metrics."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric as the table's record describes it."""
+
+    name: str
+    higher_is_better: bool
+
+
+def metrics_of(record: dict[str, Any]) -> list[Metric]:
+    """The metrics of all tables in what `ilora-app results --json` prints, in the order they are shown."""
+    found = {
+        metric["name"]: Metric(metric["name"], metric["higher_is_better"])
+        for table in record["tables"]
+        for metric in table["metrics"]
+        if metric["per_case"]
+    }
+    return list(found.values())
 
 
 @dataclass(frozen=True)
@@ -96,8 +116,10 @@ def _reported(table: dict[str, Any], row: dict[str, Any], test_set: str) -> Line
     )
 
 
-def arrange(lines: list[Line], test_set: str, dataset: str, sort: str, reported: bool) -> list[Line]:
-    """The lines to show, in order; `dataset` empty for all."""
+def arrange(
+    lines: list[Line], test_set: str, dataset: str, sort: str, reported: bool, rising: bool = False
+) -> list[Line]:
+    """The lines to show, in order; `dataset` empty for all, `rising` where less of a metric is better."""
     shown = [
         line
         for line in lines
@@ -107,4 +129,7 @@ def arrange(lines: list[Line], test_set: str, dataset: str, sort: str, reported:
         return sorted(shown, key=lambda line: line.label.casefold())
     if sort == "time":
         return sorted(shown, key=lambda line: line.train_seconds or float("inf"))
-    return sorted(shown, key=lambda line: -line.value(sort))
+    known = [line for line in shown if sort in line.metrics]
+    return sorted(known, key=lambda line: line.value(sort) if rising else -line.value(sort)) + [
+        line for line in shown if sort not in line.metrics
+    ]

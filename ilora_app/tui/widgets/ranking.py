@@ -6,8 +6,8 @@ from typing import Any, ClassVar
 
 from textual.binding import Binding, BindingType
 
+from core.methods import record_of
 from core.serving.protocol import CATALOGUE
-from ilora_app.render.figures import method_name
 from ilora_app.tui.drawing.bars import bar, fit, movement
 from ilora_app.tui.state.explore_state import Scene
 from ilora_app.tui.state.run_data import World
@@ -15,16 +15,8 @@ from ilora_app.tui.widgets.rows import Cell, Rows
 
 TARGET = "◎"
 """Marks what the user really chose next."""
-SHORT = {"popularity": "Pop."}
-"""Heads of columns that stand for longer names."""
 ROOMY = 56
 """Cells from which on all columns have room."""
-
-
-def short_name(method: str) -> str:
-    """A method's name as the head of a narrow column."""
-    name = method_name(method)
-    return SHORT.get(method, name if len(name) <= 6 else name[:5] + ".")
 
 
 class RankingList(Rows):
@@ -82,11 +74,12 @@ class RankingList(Rows):
         ranked = self.scene.ranked
         if ranked is None:
             return []
-        found = [(fit(short_name(self.other), 7, True), "beside")] if self.other else []
+        found = [(fit(record_of(self.other).column, 7, True), "beside")] if self.other else []
         if self.scene.source == CATALOGUE and width < ROOMY:  # the two scores come first
             return found
         shown = (ranked.method, self.other)  # one column for a method that also stands beside
-        return found + [(fit(short_name(name), 7, True), name) for name in ranked.ranks if name not in shown]
+        beside = [name for name in ranked.ranks if name not in shown]
+        return found + [(fit(record_of(name).column, 7, True), name) for name in beside]
 
     def _widths(self, width: int) -> tuple[int, int, int, bool]:
         """Cells for the title, the movement and the bar, and whether the encoder's score is shown."""
