@@ -84,7 +84,10 @@ def test_the_engine_names_no_terminal_even_inside_functions() -> None:
 
 
 FLOORS = (
-    ("errors", "events", "files", "hardware", "safe_text"),
+    ("errors", "files", "hardware", "kinds", "safe_text"),
+    ("records",),
+    ("events",),
+    ("stages",),
     ("assets", "config", "evaluation"),
     ("data", "methods", "training"),
     ("encoders", "lm", "results"),
@@ -196,6 +199,15 @@ def test_help_lists_every_command_and_no_help_imports_anything_heavy() -> None:
         assert "Usage" in said, command
         if command != "engine":
             assert command in text, command
+
+
+def test_the_version_is_written_down_once() -> None:
+    import ilora_app
+
+    said = run("from ilora_app.cli import main; main(['--version'])")
+    assert said.split() == ["ilora-app", ilora_app.__version__]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert "version" not in project
 
 
 def test_no_arguments_show_help() -> None:

@@ -8,11 +8,12 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
 from core.errors import IloraError, Interrupted
+from ilora_app import __version__
 from ilora_app.cli import (
     analyze,
     bench,
@@ -32,11 +33,29 @@ from ilora_app.cli.saying import prepare_streams, say
 
 app = typer.Typer(
     name="ilora-app",
-    help="Instance-wise LoRA for recommendation: benchmark it, train it, and watch its gate.",
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        say(f"ilora-app {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _for_all_commands(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version.", is_eager=True, callback=_say_version),
+    ] = False,
+) -> None:
+    """Instance-wise LoRA for recommendation: benchmark it, train it, and watch its gate."""
+    del version  # its callback has said it
+
+
 app.command("analyze")(analyze.analyze)
 app.command("bench")(bench.bench)
 app.add_typer(data.app, name="data")

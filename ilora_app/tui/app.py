@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import os
 from collections.abc import Callable, Iterable
-from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,6 +17,7 @@ from core.events import Event
 from ilora_app.tui.drawing.themes import THEMES, next_theme
 from ilora_app.tui.engine.client import Engine
 from ilora_app.tui.engine.messages import EngineDied, EngineMumbled, EngineSaid
+from ilora_app.tui.leaving import end_when_told
 from ilora_app.tui.screens.main_screen import Place, lazily, load
 from ilora_app.tui.state.app_state import MAIN, Desk, Post, Stage
 from ilora_app.tui.widgets.topbar import PLACES
@@ -48,8 +47,10 @@ class IloraTui(App[None]):
         Binding("question_mark", "help", "Help", key_display="?"),
         Binding("s", "export", "Save as SVG", show=False),
         Binding("t", "next_theme", "Theme", show=False),
+        Binding("F", "first_run", "Fetch", show=False, tooltip="fetch what is missing here"),
         Binding("ctrl+r", "restart", "Restart engine", show=False),
-        Binding("q,ctrl+q", "leave", "Quit", show=False),
+        Binding("q,ctrl+q", "leave", "Quit", key_display="q"),
+        Binding("ctrl+c", "how_to_quit", "Copy", show=False, system=True),
     ]
 
     def __init__(
@@ -71,6 +72,7 @@ class IloraTui(App[None]):
 
     def on_mount(self) -> None:
         """The engine starts once the first screen is painted."""
+        end_when_told(self)
         gc.set_threshold(700, 10, 10_000)  # collecting everything would hold the screen for 100 ms
         self.call_after_refresh(self.run_worker, self.desk.start, exit_on_error=True, group="engine")
 
@@ -148,16 +150,9 @@ class IloraTui(App[None]):
 
     def action_export(self) -> None:
         """The screen as SVG: a file here, a download in a browser."""
-        name = f"ilora-{self.current_mode}-{datetime.now():%Y%m%d-%H%M%S}.svg"
-        if self.is_web:
-            self.deliver_screenshot(filename=name)
-            return
-        try:
-            path = self.save_screenshot(filename=name, path=str(Path.cwd()))
-        except OSError as error:
-            self.notify(f"{error.strerror}: {Path.cwd()}", title="not saved", severity="error")
-            return
-        self.notify(os.path.relpath(path), title="saved")
+        from ilora_app.tui.commands import export
+
+        export(self)
 
     def action_next_theme(self) -> None:
         """Dark, light, high contrast."""
@@ -173,6 +168,12 @@ class IloraTui(App[None]):
 
         if self.desk.missing and not isinstance(self.screen, FirstRun):
             self.push_screen(FirstRun())
+
+    def action_how_to_quit(self) -> None:
+        """Copies what is selected, as terminals do; otherwise says which key quits."""
+        from ilora_app.tui.leaving import say_how
+
+        say_how(self)
 
     async def action_leave(self) -> None:
         """Quits; a training in progress is asked about first."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
+from datetime import datetime
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from textual.app import SystemCommand
@@ -32,7 +35,11 @@ def commands_of(app: IloraTui, screen: Screen[Any]) -> Iterable[SystemCommand]:
         yield SystemCommand(
             f"Theme: {name}", "key t takes the next", partial(setattr, app, "theme", theme.name)
         )
-    yield SystemCommand("Save the screen as SVG", "key s", partial(app.call_after_refresh, app.action_export))
+    yield SystemCommand(
+        "Export: save the screen as a picture (SVG)",
+        "key s",
+        partial(app.call_after_refresh, app.action_export),
+    )
     yield SystemCommand("Restart the engine", "key ctrl+r · edits are kept", app.action_restart)
     yield SystemCommand("Help for the pane in focus", "key ?", app.action_help)
     yield SystemCommand("Quit", "key q", app.action_leave)
@@ -67,3 +74,17 @@ def _allowed(screen: Screen[Any], node: DOMNode, binding: Binding) -> bool:
     name = binding.action.partition("(")[0]
     asked = screen if name.startswith("screen.") else node
     return bool(asked.check_action(name.removeprefix("screen."), ()))
+
+
+def export(app: IloraTui) -> None:
+    """Saves the screen as SVG: a file here, a download in a browser."""
+    name = f"ilora-{app.current_mode}-{datetime.now():%Y%m%d-%H%M%S}.svg"
+    if app.is_web:
+        app.deliver_screenshot(filename=name)
+        return
+    try:
+        path = app.save_screenshot(filename=name, path=str(Path.cwd()))
+    except OSError as error:
+        app.notify(f"{error.strerror}: {Path.cwd()}", title="not saved", severity="error")
+        return
+    app.notify(os.path.relpath(path), title="saved")

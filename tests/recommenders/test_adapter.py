@@ -14,7 +14,7 @@ from torch import Tensor
 
 from core.config.settings import RunConfig
 from core.errors import Interrupted
-from core.events import Event, Notice, Saved
+from core.events import Event, Notice, Saved, StepLogged
 from core.ilora.model import AdaptedModel
 from core.lm.likelihood import Wording
 from core.recommenders.adapter import AdapterJob
@@ -133,6 +133,23 @@ def test_a_fit_stopped_several_times_ends_bit_by_bit_as_one_left_alone(
         assert torch.equal(tensor, whole.model.encoder.state_dict()[name]), name
 
 
+def stop_at(step: int, method: str, task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trains a method until this step is done, then stops it."""
+    monkeypatch.setattr("core.training.loop.LOG_SECONDS", 0.0)  # every step is told
+    reached: list[Event] = []
+
+    def emit(event: Event) -> None:
+        if isinstance(event, StepLogged) and (event.method, event.stage, event.step) == (
+            method,
+            "train",
+            step,
+        ):
+            reached.append(event)
+
+    with pytest.raises(Interrupted):
+        fitted(method, dataclasses.replace(task, emit=emit, should_stop=lambda: bool(reached)))
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -143,14 +160,12 @@ def test_a_fit_stopped_several_times_ends_bit_by_bit_as_one_left_alone(
     ids=lambda change: next(iter(change)),
 )
 def test_other_settings_do_not_go_on_from_a_stopped_runs_checkpoint(
-    tmp_path: Path, tiny_model: Path, change: dict[str, Any]
+    tmp_path: Path, tiny_model: Path, change: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Or the result would be labelled with settings that most of its training did not have."""
     task = tiny.task(settings(tiny_model), tmp_path)
     fitted("sasrec", task)
-    asked = iter([False] * 3)
-    with pytest.raises(Interrupted):
-        fitted("lora", dataclasses.replace(task, should_stop=lambda: next(asked, True)))
+    stop_at(3, "lora", task, monkeypatch)
     events: list[Event] = []
     fitted("lora", dataclasses.replace(task, config=settings(tiny_model, **change), emit=events.append))
     assert not [event for event in events if isinstance(event, Notice) and "going on" in event.text]
@@ -159,13 +174,11 @@ def test_other_settings_do_not_go_on_from_a_stopped_runs_checkpoint(
 
 
 def test_a_run_that_had_too_little_memory_goes_on_with_a_smaller_micro_batch(
-    tmp_path: Path, tiny_model: Path
+    tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     task = tiny.task(settings(tiny_model), tmp_path)
     fitted("sasrec", task)
-    asked = iter([False] * 3)
-    with pytest.raises(Interrupted):
-        fitted("lora", dataclasses.replace(task, should_stop=lambda: next(asked, True)))
+    stop_at(3, "lora", task, monkeypatch)
     events: list[Event] = []
     smaller = settings(tiny_model, micro_batch_size=1, checkpointing=True)
     fitted("lora", dataclasses.replace(task, config=smaller, emit=events.append))

@@ -21,6 +21,7 @@ from core.lm.prompts import MAX_TITLE_TOKENS
 from core.lm.title_vectors import title_vectors
 from core.recommenders.encoders import ENCODER_FILE
 from core.recommenders.registry import method_class
+from core.stages import Watch
 from tests import tiny
 
 pytestmark = pytest.mark.usefixtures("tiny_home")
@@ -54,7 +55,7 @@ def test_titles_are_read_once_and_again_where_the_file_is_damaged(
         assert torch.equal(vectors(), first)
     store.write_bytes(b"half a file")
     events: list[Event] = []
-    assert torch.equal(vectors(emit=events.append), first)
+    assert torch.equal(vectors(watch=Watch(events.append)), first)
     assert [event.text for event in events if isinstance(event, Notice) and "is damaged" in event.text]
     assert torch.equal(vectors(), first)
 
