@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 
-from core.hardware import PeakMemory
+from core.hardware import PeakMemory, group_memory, is_out_of_memory
 from core.lm.loading import pick_device
 
 
@@ -41,3 +45,62 @@ def test_a_gpu_is_used_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> No
         monkeypatch.setattr(torch.cuda, "is_available", lambda present=present: present)
         monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
         assert pick_device().type == expected
+
+
+# --- limits of memory ----------------------------------------------------------------------------------------
+
+GIB = 2**30
+
+
+def group(folder: Path, limit: str, used: int, names: tuple[str, str, str], cached: int = 0) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / names[0]).write_text(f"{limit}\n")
+    (folder / names[1]).write_text(f"{used}\n")
+    (folder / "memory.stat").write_text(f"anon 5\n{names[2]} {cached}\n")
+
+
+V2 = ("memory.max", "memory.current", "inactive_file")
+V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+
+
+def test_the_tightest_of_nested_groups_is_the_limit(tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    own.write_text("0::/user/job\n")
+    group(tmp_path / "user" / "job", "max", 1, V2)
+    assert group_memory(own, tmp_path) is None
+    group(tmp_path / "user", str(3 * GIB), 2 * GIB, V2, cached=GIB)
+    assert group_memory(own, tmp_path) == 2 * GIB
+    group(tmp_path / "user" / "job", str(GIB), 100, V2)
+    assert group_memory(own, tmp_path) == GIB - 100
+
+
+def test_groups_of_the_first_version_are_heeded(tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    own.write_text("7:cpu,cpuacct:/elsewhere\n4:memory:/job\n")
+    group(tmp_path / "memory" / "job", str(4 * GIB), GIB, V1)
+    assert group_memory(own, tmp_path) == 3 * GIB
+
+
+def test_a_container_sees_its_own_group_at_the_top(tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    own.write_text("0::/../../outside\n")
+    group(tmp_path, str(2 * GIB), GIB, V2)
+    assert group_memory(own, tmp_path) == GIB
+    assert group_memory(tmp_path / "none", tmp_path) == GIB
+
+
+def test_a_limit_of_address_space_is_heeded() -> None:
+    code = (
+        "import resource; from core.hardware import address_space; from core.lm.loading import free_memory; "
+        f"resource.setrlimit(resource.RLIMIT_AS, ({64 * GIB}, {64 * GIB})); "
+        f"assert 0 < address_space() < {64 * GIB}; assert free_memory() <= address_space()"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[1])
+
+
+def test_memory_that_ran_out_is_told_from_other_errors() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**55)
+    assert is_out_of_memory(caught.value)
+    assert is_out_of_memory(MemoryError())
+    assert not is_out_of_memory(RuntimeError("shapes do not fit"))

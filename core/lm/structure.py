@@ -72,7 +72,7 @@ def choose_targets(decoder: nn.Module, asked: Sequence[str], default: Sequence[s
         return list(asked)
     if tuple(asked) != tuple(default):
         raise ModelError(
-            f"the model has no linear layer named {', '.join(absent)}",
+            f"the model has no layer named {', '.join(absent)}",
             f"its layers hold {', '.join(names)}" if names else KINDS_HINT,
         )
     if not names:

@@ -70,7 +70,7 @@ def run_view(view: nn.Module, hidden: Tensor, **given: Any) -> Tensor:
     """
     span = vars(view)["span"]
     with ExitStack() as stack:
-        if span.start:
+        if span.start and len(layer_list(view)[1]):
             stack.enter_context(_entering(view, hidden))
         left = [] if span.norm else stack.enter_context(_leaving(view))
         states: Tensor = view(inputs_embeds=hidden, use_cache=False, **given).last_hidden_state

@@ -18,6 +18,7 @@ from core.errors import ModelError
 from core.ilora.folding import save_updates
 from core.ilora.layers import ADAPTER
 from core.ilora.model import AdaptedModel
+from core.lm import checking
 from core.lm.checking import check_kind, find_reading, load_checked, try_model
 from core.lm.decoder import decoder_view
 from core.lm.likelihood import AnswerRanker
@@ -148,8 +149,6 @@ def test_what_cannot_be_adapted_is_refused_from_its_settings_before_its_weights_
 
 
 def test_a_fault_in_the_split_alone_makes_the_model_run_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    from core.lm import checking
-
     llm = tiny.as_language_model(families.make(families.WORK["granite"]()))
 
     def twice(view: Any, hidden: torch.Tensor, packed: Any) -> torch.Tensor:
