@@ -29,7 +29,6 @@ from core.data.card_files import load_card
 from core.data.loading import load_task_data
 from core.data.types import Dataset, Sample
 from core.encoders.sasrec import SASRec
-from core.events import silent
 from core.hardware import describe
 from core.ilora.model import AdaptedModel
 from core.lm.loading import load_llm
@@ -40,7 +39,7 @@ Way = Callable[[Sequence[Sample]], None]
 def build(config: RunConfig, dataset: Dataset, encoder: SASRec) -> AdaptedModel:
     """An untrained iLoRA whose adapter and gate are random, the same for every objective."""
     prompts = load_card(dataset.name).prompts
-    llm = load_llm(config.model, silent)
+    llm = load_llm(config.model)
     model = AdaptedModel(llm, encoder, dataset.catalogue.titles, prompts, config, True, 0)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():

@@ -65,7 +65,7 @@ class PlainPeft:
     """LoRA by peft around transformers' model, with a linear head; what `Stepper` trains."""
 
     def __init__(self, config: RunConfig, prompt: ListwisePrompt) -> None:
-        self.prompt, self.llm = prompt, load_llm(config.model, silent)
+        self.prompt, self.llm = prompt, load_llm(config.model)
         lower = self.llm.depth - config.adapter.layers if config.adapter.layers else 0
         self.decoder: Any = self.llm.decoder
         self.model = attach_adapter(self.llm, config.adapter, lower)

@@ -47,7 +47,6 @@ from core.config.presets import preset_config, with_overrides
 from core.config.settings import RunConfig
 from core.data.loading import load_task_data
 from core.data.types import Dataset, Samples
-from core.events import silent
 from core.hardware import describe
 from core.ilora.model import AdaptedModel
 from core.lm.decoder import decoder_view
@@ -60,7 +59,7 @@ Timed = Callable[[Any], object]
 
 def plain_forward(config: RunConfig, model: AdaptedModel) -> Timed:
     """The frozen layers alone, causal, on rows of the model's shape; a language model of its own."""
-    llm = load_llm(config.model, silent)
+    llm = load_llm(config.model)
     view = decoder_view(llm.decoder, model.cut, llm.depth, norm=True)
 
     @torch.no_grad()

@@ -33,7 +33,6 @@ from core.data.loading import load_task_data
 from core.data.samples import CANDIDATES, draw_candidates
 from core.data.types import Dataset, Sample, Samples
 from core.encoders.sasrec import SASRec
-from core.events import silent
 from core.hardware import describe
 from core.ilora.model import AdaptedModel
 from core.lm.loading import load_llm
@@ -82,7 +81,7 @@ def untrained_encoder(config: RunConfig, dataset: Dataset) -> SASRec:
 def adapted(config: RunConfig, dataset: Dataset, gated: bool) -> AdaptedModel:
     """An untrained LoRA or iLoRA around an untrained encoder, the same for both."""
     encoder = untrained_encoder(config, dataset)
-    llm, prompts = load_llm(config.model, silent), load_card(dataset.name).prompts
+    llm, prompts = load_llm(config.model), load_card(dataset.name).prompts
     return AdaptedModel(llm, encoder, dataset.catalogue.titles, prompts, config, gated, 0)
 
 

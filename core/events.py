@@ -5,12 +5,11 @@ Engine functions take `emit: Emit` and `should_stop: ShouldStop`; they never pri
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from core.records import line_of, message_of
 from core.safe_text import plain_values
 
 
@@ -28,27 +27,21 @@ class Event:
 
     def to_json(self) -> str:
         """This event as one line of JSON, its class name under `event`."""
-        return json.dumps({"event": self.name, **dataclasses.asdict(self)}, ensure_ascii=False)
+        return line_of(self, "event")
 
     @staticmethod
     def from_json(line: str) -> Event:
         """The event written by `to_json`, its texts without what would act on a screen.
 
         Raises:
-            ValueError: the line is not JSON, or names no known event, or has other fields.
+            DataError: the line is not JSON, or names no known event, or has other fields or types.
         """
-        try:
-            record = plain_values(json.loads(line))
-        except RecursionError as error:
-            raise ValueError(f"not an event: {line[:200]}") from error
-        name = record.pop("event", None) if isinstance(record, dict) else None
-        if not isinstance(name, str) or name not in Event._registry:
-            raise ValueError(f"not an event: {line[:200]}")
-        kind = Event._registry[name]
-        try:
-            return kind(**record)
-        except TypeError as error:
-            raise ValueError(f"not a {kind.__name__}: {error}") from error
+        return message_of(line, "event", Event._registry, plain_values)
+
+    @staticmethod
+    def kinds() -> dict[str, type[Event]]:
+        """Every event by its name, as far as their modules are imported."""
+        return dict(Event._registry)
 
 
 @dataclass(frozen=True)
@@ -88,7 +81,10 @@ class PlanMade(Event):
 
 @dataclass(frozen=True)
 class StageStarted(Event):
-    """A method entered a stage: `load`, `train`, `validate`, `test`."""
+    """A method entered a stage: `fetch`, `convert`, `load`, `read`, `train`, `validate`, `test`, `gates`.
+
+    Of the first three the steps are seconds, of the others what the stage goes through.
+    """
 
     method: str
     seed: int
@@ -155,6 +151,15 @@ class MethodFinished(Event):
     reused: bool
     metrics: dict[str, dict[str, float]]
     """Set name -> metric name -> mean."""
+    intervals: dict[str, list[float]] = field(default_factory=dict)
+    """Set name -> both ends of HR@1's 95 % interval."""
+
+
+@dataclass(frozen=True)
+class TimeLeft(Event):
+    """How long all that is left of a benchmark will take, by what has been measured so far."""
+
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -163,18 +168,6 @@ class Finished(Event):
 
     seconds: float
     paths: list[str]
-
-
-@dataclass(frozen=True)
-class Recommended(Event):
-    """Ranked items for one user."""
-
-    request: int
-    user: str
-    history: list[dict[str, Any]]
-    gate: list[float] | None
-    ranking: list[dict[str, Any]]
-    milliseconds: float
 
 
 @dataclass(frozen=True)

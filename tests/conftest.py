@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # two processes of one thread each do more than one process of two
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +22,11 @@ from core.events import silent
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The product's home for tests that fetch: the one of the environment, or one for the whole session."""
     chosen = os.environ.get(spec.HOME_VARIABLE)
-    path = Path(chosen) if chosen else tmp_path_factory.mktemp("home")
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent  # one home for all workers, as for all processes of a user
+    path = Path(chosen) if chosen else shared / "home"
+    path.mkdir(exist_ok=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(spec.HOME_VARIABLE, str(path))
         yield path

@@ -84,7 +84,10 @@ def test_the_engine_names_no_terminal_even_inside_functions() -> None:
 
 
 FLOORS = (
-    ("errors", "events", "files", "hardware", "safe_text"),
+    ("errors", "files", "hardware", "kinds", "safe_text"),
+    ("records",),
+    ("events",),
+    ("stages",),
     ("assets", "config", "evaluation"),
     ("data", "methods", "training"),
     ("encoders", "lm", "results"),

@@ -18,17 +18,13 @@ import torch
 from core.analysis.clusters import Clusters, distances, k_means
 from core.analysis.gains import Gain, gains
 from core.analysis.transfer import Transfer, gradient_similarity
-from core.benchmark.run import method_config
 from core.data.types import Sample
 from core.errors import InputError, ResultError
 from core.events import Emit, Notice, ShouldStop, never, silent
 from core.ilora.experts import Profile, one_sidedness
 from core.ilora.model import AdaptedModel
 from core.recommenders.base import Task
-from core.results.checking import config_sha256
-from core.results.format import Result
-from core.results.store import load_result, result_path
-from core.runs.store import RunInfo, list_runs, read_run
+from core.runs.store import RunInfo, list_runs, read_run, result_of
 from core.serving.opening import open_session
 from core.serving.session import Session, release_years
 
@@ -164,7 +160,7 @@ def analyze(
     info = read_run(path)
     partner = read_run(against) if against else find_partner(info)
     _check(info, partner)
-    session = open_session(path, emit, precision)
+    session = open_session(path, emit, precision, should_stop)
     model = _adapted(session)
     represented = _represent(session)
     clusters = k_means(represented, settings.clusters)
@@ -175,7 +171,7 @@ def analyze(
         emit(Notice(f"no run of the other method beside {path.name}: nothing to compare with", "warning"))
     else:
         del session, model  # one language model in memory at a time
-        other = open_session(partner.path, emit, precision)
+        other = open_session(partner.path, emit, precision, should_stop)
         task = _task(other, partner, emit, should_stop)
         transfers.append(gradient_similarity(_adapted(other), task, partner.method, windows))
         experts = experts or _experts(other)
@@ -298,7 +294,7 @@ def _items(
 
 def _measures(session: Session, clusters: Clusters) -> dict[str, dict[str, float]]:
     """How unusual each test user is, by two measures, the mean over the user's cases."""
-    cases = {(case.user, case.position): case for of_set in session.samples.test.values() for case in of_set}
+    cases = session.samples.asked
     histories = [case.history for case in cases.values()]
     away = distances(_represent_histories(session, histories), clusters.centres).min(axis=1)
     rarity = [-float(np.log10(1 + session.counts[list(history)]).mean()) for history in histories]
@@ -322,18 +318,7 @@ def _gains(
     """The gain of the gated run over the other; empty where a result is not on disk."""
     ours, theirs = (partner, info) if info.method == "lora" else (info, partner)
     try:
-        return tuple(gains(result_of(ours), result_of(theirs), metric, measures))
+        return tuple(gains(result_of(ours.path), result_of(theirs.path), metric, measures))
     except ResultError as error:
         emit(Notice(f"who gains cannot be said: {error.title}", "warning"))
         return ()
-
-
-def result_of(info: RunInfo) -> Result:
-    """The result that belongs to a run.
-
-    Raises:
-        ResultError: it is not on disk, or damaged.
-    """
-    sha = config_sha256(method_config(info.config, info.method))
-    out = info.path.parent.parent
-    return load_result(result_path(out, info.dataset, info.split, info.method, info.seed, sha))

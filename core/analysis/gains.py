@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from core.evaluation.metrics import per_case
 from core.results.format import Result
+from core.results.pairing import paired_ranks
 
 Values = npt.NDArray[np.float64]
 
@@ -41,12 +42,16 @@ class Gain:
         return len(self.x)
 
 
-def per_user(result: Result, metric: str) -> dict[str, float]:
-    """A metric's mean over each user's test cases, every case once."""
-    ranks = {(case.user, case.position): case.rank for case in result.cases}
-    values = per_case(np.array(list(ranks.values())), metric)
+def per_user(ours: Result, theirs: Result, metric: str) -> dict[str, float]:
+    """How much more of a metric each user has under `ours`: the mean over the user's cases, every case once.
+
+    Raises:
+        ResultError: the two met other cases.
+    """
+    places, ranks = paired_ranks((ours, theirs))
+    more, less = per_case(ranks[0], metric), per_case(ranks[1], metric)
     found: dict[str, list[float]] = {}
-    for (user, _), value in zip(ranks, values, strict=True):
+    for (user, _), value in zip(places, more - less, strict=True):
         found.setdefault(user, []).append(float(value))
     return {user: float(np.mean(of_user)) for user, of_user in found.items()}
 
@@ -63,9 +68,9 @@ def gains(
         measures: what it is -> user -> how unusual.
         seed: of the resampling.
     """
-    a, b = per_user(ours, metric), per_user(theirs, metric)
-    users = sorted(a)
-    y = np.array([a[user] - b[user] for user in users])
+    gained = per_user(ours, theirs, metric)
+    users = sorted(gained)
+    y = np.array([gained[user] for user in users])
     return [_gain(name, np.array([of[user] for user in users]), y, seed) for name, of in measures.items()]
 
 

@@ -1,4 +1,7 @@
-"""The cache of fetched files: what is there, and whether it is still what it was."""
+"""The cache of fetched files: what is there, and whether it is still what it was.
+
+By hand: the libraries for it do not know mirrors, several sources of one file, or members of an archive.
+"""
 
 from __future__ import annotations
 
@@ -16,14 +19,18 @@ from core.files import atomic_write, remove_leftovers, sha256_of_file
 def find(asset: Asset) -> Stored | None:
     """The cached asset, or None when it is missing, incomplete or changed since it was checked.
 
-    Files whose size and modification time are those noted when they were hashed are not hashed again.
+    Files whose size and modification time are those noted when they were hashed are not hashed again; others,
+    such as those of a copied cache, are hashed now and count where their checksum is right.
     """
     noted = _read_manifest(asset.folder)
     if noted is None:
         return None
     for source in asset.sources:
-        if source.name == noted["source"] and _unchanged(asset.folder, source, noted["files"]):
-            return _stored(asset, source)
+        if source.name == noted["source"]:
+            if _unchanged(asset.folder, source, noted["files"]):
+                return _stored(asset, source)
+            if _right(asset, source):
+                return _noted_anew(asset, source)
     return None
 
 
@@ -55,6 +62,20 @@ def _unchanged(folder: Path, source: Source, noted: Mapping[str, Any]) -> bool:
     return True
 
 
+def _right(asset: Asset, source: Source) -> bool:
+    """Whether every file is there with the right checksum."""
+    paths = {asset.folder / name: sha for name, sha in source.stored().items()}
+    return all(path.is_file() and sha256_of_file(path) == sha for path, sha in paths.items())
+
+
+def _noted_anew(asset: Asset, source: Source) -> Stored:
+    """Notes the new times where the folder can be written, so that the next look is quick."""
+    try:
+        return note(asset, source)
+    except OSError:  # a cache that somebody shares for reading is as good, only slower to look at
+        return _stored(asset, source)
+
+
 def _stored(asset: Asset, source: Source) -> Stored:
     return Stored(source.name, {name: asset.folder / name for name in source.stored()})
 
@@ -72,8 +93,7 @@ def note(asset: Asset, source: Source) -> Stored:
 def rehash(asset: Asset) -> Stored | None:
     """Accepts files that are there with the right checksum, such as after a copied or touched cache."""
     for source in asset.sources:
-        paths = {asset.folder / name: sha for name, sha in source.stored().items()}
-        if all(path.is_file() and sha256_of_file(path) == sha for path, sha in paths.items()):
+        if _right(asset, source):
             return note(asset, source)
     return None
 

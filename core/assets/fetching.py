@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
 import os
 import shutil
+import ssl
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.parse
-import urllib.request
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from core.assets.cache import find, locked, note, rehash, verify
 from core.assets.spec import HOME_VARIABLE, MIRROR_VARIABLE, Asset, Member, RemoteFile, Source, Stored, mirror
@@ -129,17 +127,21 @@ def _from_url(file: RemoteFile, workspace: Path, report: Report) -> Path:
 
 def _chunks(address: str) -> Iterator[bytes]:
     """The bytes behind a URL, a few at a time."""
-    host = urllib.parse.urlsplit(address).hostname or address
-    request = urllib.request.Request(address, headers={"User-Agent": "ilora-app"})
+    import httpx2
+
+    host = urlsplit(address).hostname or address
+    headers = {"User-Agent": "ilora-app", "Accept-Encoding": "identity"}
+    context = ssl.create_default_context()  # the system's certificates, among them those of a company's proxy
     try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
-            while chunk := response.read(1 << 16):
-                yield chunk
-    except urllib.error.HTTPError as error:
-        raise _Unavailable(f"{host} answers {error.code} for {address}") from error
-    except (OSError, http.client.HTTPException) as error:
-        reason = getattr(error, "reason", None) or error
-        words = getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
+        with (
+            httpx2.Client(timeout=TIMEOUT, verify=context, follow_redirects=True) as client,
+            client.stream("GET", address, headers=headers) as response,
+        ):
+            if not response.is_success:
+                raise _Unavailable(f"{host} answers {response.status_code} for {address}")
+            yield from response.iter_raw(1 << 16)
+    except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
+        words = str(error) or type(error).__name__
         raise _Unavailable(f"{host} cannot be reached ({words})") from error
 
 

@@ -10,14 +10,18 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from core.benchmark import estimates
+from core.benchmark import costs
+from core.benchmark.costs import Measured, test_cases
 from core.config.checks import check, sha256_of
 from core.config.presets import with_overrides
+from core.config.saved import lasting
 from core.config.settings import DataConfig, RunConfig
 from core.data.types import Samples
-from core.errors import InputError
+from core.errors import DataError, InputError
 from core.files import atomic_write
+from core.records import build, json_of, plain, read_text
 
 Job = tuple[str, int]
 """Method and training seed."""
@@ -40,7 +44,7 @@ def fit(
     samples: Samples,
     minutes: float,
     remake: Callable[[DataConfig], Samples],
-    speed: float | None = None,
+    measured: Measured,
 ) -> Cut:
     """The settings under which these jobs take about `minutes` on this machine.
 
@@ -54,33 +58,34 @@ def fit(
         samples: the cases under `config`.
         minutes: how long it may take.
         remake: gives the cases under other data settings.
-        speed: the machine's, relative to that of the estimates; measured if not given.
+        measured: what their work takes on this machine.
 
     Raises:
         InputError: the time does not even suffice to load and test every method.
     """
     check(minutes > 0, f"--budget is {minutes:g} minutes", "give a positive number")
-    allowed = 60 * minutes * (estimates.speed() if speed is None else speed)
-    if total(config, jobs, samples) <= allowed:
+    allowed = 60 * minutes
+    if total(measured, config, jobs, samples) <= allowed:
         return Cut(config, ())
-    fewer, samples = _fewer_positions(config, jobs, samples, allowed, remake)
-    least = total(_trained(fewer, 0.0, 0.0), jobs, samples)
-    needed = minutes * least / allowed
+    fewer, samples = _fewer_positions(measured, config, jobs, samples, allowed, remake)
+    least = _least(measured, fewer, jobs, samples)
+    needed = least / 60
     check(
         least <= allowed,
         f"{minutes:g} minutes are too few: to load and test {len(jobs)} runs takes about {needed:.1f}",
         f"give --budget {needed * 1.5:.0f}, fewer --methods or fewer --seeds",
     )
-    found = _shared(fewer, jobs, samples, allowed)
-    return Cut(found, tuple(_notes(config, found, jobs, samples, minutes)))
+    found = _shared(measured, fewer, jobs, samples, allowed)
+    return Cut(found, tuple(_notes(measured, config, found, jobs, samples, minutes)))
 
 
-def total(config: RunConfig, jobs: Sequence[Job], samples: Samples) -> float:
-    """Seconds of all jobs on the machine of the estimates."""
-    return sum(estimates.seconds(config, method, samples) for method, _ in jobs)
+def total(measured: Measured, config: RunConfig, jobs: Sequence[Job], samples: Samples) -> float:
+    """Seconds that all jobs take at most; what one of them makes for the others counts once."""
+    return costs.total(costs.plan_stages(measured, config, jobs, samples, longest=True))
 
 
 def _fewer_positions(
+    measured: Measured,
     config: RunConfig,
     jobs: Sequence[Job],
     samples: Samples,
@@ -88,22 +93,24 @@ def _fewer_positions(
     remake: Callable[[DataConfig], Samples],
 ) -> tuple[RunConfig, Samples]:
     """As many positions per test user as leave half of the time for training, but at least one."""
-    if count(remake(replace(config.data, spread_positions=1))) == count(samples):
+    if test_cases(remake(replace(config.data, spread_positions=1))) == test_cases(samples):
         return config, samples  # every user is asked as little as can be
-    while config.data.spread_positions > 1 and total(_trained(config, 0.0, 0.0), jobs, samples) > allowed / 2:
+    while config.data.spread_positions > 1 and _least(measured, config, jobs, samples) > allowed / 2:
         config = with_overrides(config, data={"spread_positions": config.data.spread_positions - 1})
         samples = remake(config.data)
     return config, samples
 
 
-def count(samples: Samples) -> int:
-    """Test cases, each once."""
-    return len({(case.user, case.position) for cases in samples.test.values() for case in cases})
+def _least(measured: Measured, config: RunConfig, jobs: Sequence[Job], samples: Samples) -> float:
+    """Seconds of all jobs with next to no training."""
+    return total(measured, _trained(config, 0.0, 0.0), jobs, samples)
 
 
-def _shared(config: RunConfig, jobs: Sequence[Job], samples: Samples, allowed: float) -> RunConfig:
+def _shared(
+    measured: Measured, config: RunConfig, jobs: Sequence[Job], samples: Samples, allowed: float
+) -> RunConfig:
     """The longest training, in seconds per job, with which all jobs fit."""
-    per_sample, per_epoch = rates(config, jobs, samples)
+    per_sample, per_epoch = rates(measured, config, jobs, samples)
     low, high = 0.0, max(per_sample * config.training.samples, per_epoch * config.encoder.epochs)
 
     def under(seconds: float) -> RunConfig:
@@ -115,14 +122,16 @@ def _shared(config: RunConfig, jobs: Sequence[Job], samples: Samples, allowed: f
 
     for _ in range(HALVINGS):
         middle = (low + high) / 2
-        if total(under(middle), jobs, samples) <= allowed:
+        if total(measured, under(middle), jobs, samples) <= allowed:
             low = middle
         else:
             high = middle
     return under(low)
 
 
-def rates(config: RunConfig, jobs: Sequence[Job], samples: Samples) -> tuple[float, float]:
+def rates(
+    measured: Measured, config: RunConfig, jobs: Sequence[Job], samples: Samples
+) -> tuple[float, float]:
     """Seconds that the slowest of these methods needs for one training sample, and for one encoder epoch."""
     without = with_overrides(config, training={"samples": 0})
     fewer = with_overrides(config, encoder={"epochs": 1})
@@ -130,7 +139,8 @@ def rates(config: RunConfig, jobs: Sequence[Job], samples: Samples) -> tuple[flo
 
     def change(other: RunConfig, by: int) -> float:
         return max(
-            estimates.seconds(config, method, samples) - estimates.seconds(other, method, samples)
+            costs.seconds(measured, config, method, samples, longest=True)
+            - costs.seconds(measured, other, method, samples, longest=True)
             for method in methods
         ) / max(1, by)
 
@@ -148,7 +158,12 @@ def _trained(config: RunConfig, samples: float, epochs: float) -> RunConfig:
 
 
 def _notes(
-    asked: RunConfig, found: RunConfig, jobs: Sequence[Job], samples: Samples, minutes: float
+    measured: Measured,
+    asked: RunConfig,
+    found: RunConfig,
+    jobs: Sequence[Job],
+    samples: Samples,
+    minutes: float,
 ) -> list[str]:
     """What was cut, for whom."""
     methods = list(dict.fromkeys(method for method, _ in jobs))
@@ -157,7 +172,8 @@ def _notes(
         names = [
             method
             for method in methods
-            if estimates.seconds(other, method, samples) != estimates.seconds(asked, method, samples)
+            if costs.seconds(measured, other, method, samples, longest=True)
+            != costs.seconds(measured, asked, method, samples, longest=True)
         ]
         return ", ".join(names)
 
@@ -180,22 +196,28 @@ def _notes(
 
 def decision_path(out: Path, config: RunConfig, jobs: Sequence[Job], minutes: float) -> Path:
     """Where the decision about such a benchmark lies below the output folder."""
-    key = sha256_of([config.to_dict(), [list(job) for job in jobs], minutes])
+    key = sha256_of([lasting(config), [list(job) for job in jobs], minutes])
     return out / "work" / "budgets" / f"{key[:12]}.json"
+
+
+@dataclass(frozen=True)
+class _Decision:
+    """What the file holds."""
+
+    config: dict[str, Any]
+    notes: tuple[str, ...]
 
 
 def save_decision(path: Path, cut: Cut) -> None:
     """Writes a decision whole."""
-    record = {"config": cut.config.to_dict(), "notes": list(cut.notes)}
-    atomic_write(path, json.dumps(record, indent=1) + "\n")
+    decision = _Decision(cut.config.to_dict(), cut.notes)
+    atomic_write(path, json.dumps(plain(decision), indent=1) + "\n")
 
 
 def load_decision(path: Path) -> Cut | None:
     """The decision on disk; None where there is none that this version understands."""
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        return Cut(RunConfig.from_dict(record["config"]), tuple(map(str, record["notes"])))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, KeyError, TypeError, InputError):
-        return None  # of another version, or damaged: it is decided anew
+        decision = build(_Decision, json_of(read_text(path), str(path)))
+        return Cut(RunConfig.from_dict(decision.config), decision.notes)
+    except (DataError, InputError):
+        return None  # none there, of another version, or damaged: it is decided anew

@@ -1,96 +1,239 @@
-"""How long a plan will take: figures measured on two CPU cores, scaled by a short test of this machine."""
+"""How long a plan will take on this machine: the work itself is timed, once, a few layers and steps of it."""
 
 from __future__ import annotations
 
-import math
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
 
-from core.config.settings import TUNING_GRID, RunConfig
-from core.data.samples import last_positions, longest_history
-from core.data.types import Samples
-from core.methods import ENCODER_METHODS, REMOTE_METHODS, settle
+import numpy as np
+import torch
 
-REFERENCE_GFLOPS = 500.0
-"""bf16 matrix operations a second, in 1e9, of the machine that the figures below were measured on."""
-SECONDS = {
-    "encoder step": 0.008,
-    "encoder step, for each item": 1.6e-5,
-    "morec step": 0.020,
-    "read titles": 7.0,
-    "train sample": 0.15,
-    "train sample, full depth": 0.75,
-    "train sample, words": 0.3,
-    "rank case": 0.06,
-    "rank case, full depth": 0.29,
-    "answer case": 0.42,
-    "load": 6.0,
-    "chat case": 1.0,
-}
-"""Measured with the embedded model in NF4: ten adapted layers of thirty, and all thirty; words: the
-language-model objective on ten layers. A chat model's is a guess: that server is somebody else's."""
+from core.benchmark.costs import Measured, Stage, plan_stages, total
+from core.benchmark.layers import FrozenLayers, Rows, best, spread
+from core.config.settings import EncoderConfig, ModelConfig, RunConfig
+from core.data.card_files import load_card
+from core.data.types import Dataset, Samples
+from core.encoders.base import Encoder, new_encoder
+from core.encoders.job import EncoderJob
+from core.encoders.morec import MoRec
+from core.hardware import release_memory
+from core.lm.loading import settle_precision
+from core.lm.prompts import MAX_TITLE_TOKENS, one_line
+from core.lm.shape import load_seconds, model_settings, settings_folder, weights
+from core.lm.title_vectors import DEPTH
+from core.methods import CONFIG_PARTS, ENCODER_METHODS, LLM_METHODS, settle
+from core.training.optimizers import make_optimizer
 
-
-def minutes(config: RunConfig, jobs: Sequence[tuple[str, int]], samples: Samples) -> float:
-    """Estimated minutes for these (method, seed) jobs, from the budget and the machine's speed."""
-    return sum(seconds(config, method, samples) for method, _ in jobs) / 60 / speed()
+CHARACTERS = 3.4
+"""Of a title, to a token, where the tokenizer has not been fetched."""
+ANSWER_TITLES = 2.0
+"""Tokens written until the last row of a batch ends its line, in mean titles."""
 
 
-def seconds(config: RunConfig, method: str, samples: Samples) -> float:
-    """Seconds for one run of a method on the machine that `SECONDS` was measured on."""
-    if method == "popularity":
-        return 0.0
-    config = settle(config, method)
-    cases = len({(case.user, case.position) for cases in samples.test.values() for case in cases})
-    if method in REMOTE_METHODS:
-        return cases * SECONDS["chat case"]
-    if method in ENCODER_METHODS:
-        trained = encoder_steps(config, samples) * (len(TUNING_GRID) if config.encoder.tune else 1)
-        seen = (item for case in samples.validation for item in case.candidates)
-        items = 1 + max(seen, default=0)  # or nearly so
-        step = SECONDS["encoder step"] + SECONDS["encoder step, for each item"] * items
-        if method == "morec":
-            return SECONDS["load"] + SECONDS["read titles"] + (step + SECONDS["morec step"]) * trained
-        return step * trained
-    if method == "zero-shot":
-        return SECONDS["load"] + 48 * SECONDS["rank case, full depth"] + cases * _case_seconds(config)
-    training = config.training
-    words = training.objective == "language-model"
-    train = ", full depth" if config.adapter.layers == 0 else ", words" if words else ""
-    rank = ", full depth" if config.adapter.layers == 0 or words else ""
-    validated = training.validations * min(training.validation_cases, len(samples.validation))
-    return (
-        SECONDS["load"]
-        + training.samples * SECONDS[f"train sample{train}"]
-        + validated * SECONDS[f"rank case{rank}"]
-        + cases * (_case_seconds(config) if words else SECONDS[f"rank case{rank}"])
+def minutes(config: RunConfig, jobs: Sequence[tuple[str, int]], dataset: Dataset, samples: Samples) -> float:
+    """Estimated minutes for these (method, seed) jobs on this machine."""
+    return total(stages(config, jobs, dataset, samples)) / 60
+
+
+def stages(
+    config: RunConfig, jobs: Sequence[tuple[str, int]], dataset: Dataset, samples: Samples
+) -> list[list[Stage]]:
+    """What each of these jobs will do, and how long that takes on this machine."""
+    if not jobs:
+        return []
+    found = measured(config, [method for method, _ in jobs], dataset, samples)
+    return plan_stages(found, config, jobs, samples)
+
+
+def measured(config: RunConfig, methods: Iterable[str], dataset: Dataset, samples: Samples) -> Measured:
+    """What these methods' work takes here; whatever was timed before in this process is not timed again.
+
+    Raises:
+        ModelError: the language model's settings cannot be read.
+        InputError: the device cannot compute in the precision asked for.
+    """
+    methods = sorted(set(methods))
+    items = len(dataset.catalogue)
+    kinds = {method for method in methods if method in ENCODER_METHODS}
+    kinds |= {config.encoder.kind for method in methods if "adapter" in CONFIG_PARTS[method]}
+    language = _Language(config, methods, dataset, samples) if set(methods) & set(LLM_METHODS) else None
+    width = int(model_settings(config.model)["hidden_size"]) if "morec" in kinds else 0
+    span = dataset.rules.max_history
+    encoder = replace(config.encoder, kind="sasrec", tune=False, epochs=1, steps=0, patience=1)
+    found = Measured(
+        items=items,
+        step={kind: step_seconds(kind, items, width, encoder, span) for kind in sorted(kinds)},
+    )
+    return found if language is None else language.added_to(found)
+
+
+# --- the language model ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Times:
+    """Seconds a sample, a case, an answer; and a token in one layer."""
+
+    train: float = 0.0
+    rank: float = 0.0
+    answer: float = 0.0
+    token: float = 0.0
+
+
+_TIMES: dict[tuple[object, ...], Times] = {}
+"""What was timed in this process."""
+
+
+class _Language:
+    """Times the language model's part of some methods, first what needs no adapter."""
+
+    def __init__(self, config: RunConfig, methods: Sequence[str], dataset: Dataset, samples: Samples) -> None:
+        self.methods = methods
+        self.adapter = replace(config.adapter, alpha=1.0, dropout=0.0, experts=1)
+        self.model = settle_precision(config.model)
+        self.rows = row_lengths(config, dataset, samples)
+        self.settings = model_settings(self.model)
+        self.depth = int(self.settings["num_hidden_layers"])
+        self.adapted = min(self.depth, self.adapter.layers or self.depth)
+        self.at_once = config.training.micro_batch_size if torch.cuda.is_available() else 1
+        self.training = config.training
+        with_adapter = [settle(config, method) for method in methods if "adapter" in CONFIG_PARTS[method]]
+        self.objectives = sorted({one.training.objective for one in with_adapter})
+
+    def added_to(self, found: Measured) -> Measured:
+        """The same with what the language model takes."""
+        times: dict[str, Times] = {}
+        if {"zero-shot", "morec"} & set(self.methods) or "language-model" in self.objectives:
+            times["zero-shot"] = self._timed("plain", self._plain)
+        if "listwise" in self.objectives:
+            times["listwise"] = self._timed("listwise", self._listwise)
+        if "language-model" in self.objectives:
+            times["language-model"] = self._timed("words", self._words)
+        vars(self).pop("layers", None)
+        release_memory()
+        token = next(iter(times.values())).token * self.rows.title
+        return replace(
+            found,
+            load=load_seconds(weights(self.settings)),
+            title=(self.depth - self.adapted) * token if "listwise" in times else 0.0,
+            vector=max(1, round(DEPTH * self.depth)) * token,
+            train={name: one.train for name, one in times.items()},
+            rank={name: one.rank for name, one in times.items()},
+            answer={name: one.answer for name, one in times.items()},
+        )
+
+    @cached_property
+    def layers(self) -> FrozenLayers:
+        """On a CPU one row costs what it costs among others, so that one is enough there."""
+        return FrozenLayers(self.settings, self.model, self.at_once)
+
+    def _timed(self, kind: str, work: Callable[[], Times]) -> Times:
+        own: tuple[object, ...] = (kind, self.model, self.rows, self.at_once)
+        if kind != "plain":
+            own = (*own, self.adapter, self.training.candidates, self.training.checkpointing)
+        if own not in _TIMES:
+            _TIMES[own] = work()
+        return _TIMES[own]
+
+    def _plain(self) -> Times:
+        """The model as it comes, asked with the paper's prompt."""
+        rows, layers = self.rows, self.layers
+        asked, given = rows.answers(rows.candidates, self.at_once), rows.answers(1, self.at_once)
+        reading = layers.reading(asked)
+        token = reading / asked.tokens.shape[1]
+        writing = given.tokens.shape[1] * token + ANSWER_TITLES * rows.title * layers.writing()
+        answers = layers.predicting(round(rows.candidates * rows.title))
+        return Times(0.0, self.depth * reading + answers, self.depth * writing, token)
+
+    def _listwise(self) -> Times:
+        """A listwise sample and a ranked case, in the adapted layers."""
+        rows, layers = self.rows, self.layers
+        asked = rows.listwise(rows.candidates, self.at_once)
+        given = rows.listwise(self.training.candidates, self.at_once)
+        token = layers.reading(asked) / asked.tokens.shape[1]
+        layers.adapt(self.adapter)
+        rank, train = layers.ranking(asked, self.adapted), layers.training(given, self.adapted)
+        if self.training.checkpointing:
+            train += rank * given.tokens.shape[1] / asked.tokens.shape[1]
+        return Times(train, rank, 0.0, token)
+
+    def _words(self) -> Times:
+        """A sample, a ranked case and a written answer of the paper's prompt, with an adapter."""
+        rows, layers, plain = self.rows, self.layers, self._timed("plain", self._plain)
+        asked, given = rows.answers(rows.candidates, self.at_once), rows.answers(1, self.at_once)
+        layers.adapt(self.adapter)
+        more = max(0.0, layers.reading(asked) - plain.token * asked.tokens.shape[1]) * self.adapted
+        below = (self.depth - self.adapted) * given.tokens.shape[1] * plain.token
+        said = 3 * layers.predicting(round(rows.title))  # forward, and twice backward
+        train = below + self.adapted * layers.training_whole(given) + said
+        if self.training.checkpointing:
+            train += self.adapted * given.tokens.shape[1] * plain.token + more
+        return Times(train, plain.rank + more, plain.answer + more, plain.token)
+
+
+# --- rows --------------------------------------------------------------------------------------------------
+
+
+def row_lengths(config: RunConfig, dataset: Dataset, samples: Samples) -> Rows:
+    """How long the rows of this dataset's cases are for this model's tokenizer."""
+    prompts = load_card(dataset.name).prompts
+    cases = [case for of_set in samples.test.values() for case in of_set] or list(samples.validation)
+    shown = [item for case in cases for item in (*case.history, *case.candidates)]
+    names = list(dict.fromkeys(shown)) or list(range(min(100, len(dataset.catalogue))))
+    count = _counter(config.model)
+    spoken = [f" {one_line(dataset.catalogue.titles[item])}" for item in names]
+    lengths = dict(zip(names, count(spoken), strict=True))
+    text, words = count([f"{prompts.history}\n{prompts.ask}\n", prompts.answer_templates[0]])
+    return Rows(
+        title=1 + round(2 * min(MAX_TITLE_TOKENS, spread([lengths[item] for item in shown or names]))) / 2,
+        text=text,
+        words=words,
+        history=max(1, round(spread([len(case.history) for case in cases]))),
+        candidates=max(2, round(spread([len(case.candidates) for case in cases]))),
     )
 
 
-def encoder_steps(config: RunConfig, samples: Samples) -> int:
-    """Optimizer steps of an encoder's longest training; see `EncoderJob` for the pieces."""
-    encoder = config.encoder
-    span = longest_history(samples.train)
-    pieces = sum(-(-last // span) + 1 for last in last_positions(samples.train).values())
-    steps = max(1, -(-pieces // encoder.batch_size)) * encoder.epochs
-    return min(steps, encoder.steps or steps)
+def _counter(model: ModelConfig) -> Callable[[list[str]], list[int]]:
+    """Counts texts' tokens: with the model's tokenizer where it is on disk, else by their characters."""
+    folder = settings_folder(model)
+    file = folder / "tokenizer.json" if folder else Path("/none")
+    if not file.is_file():
+        return lambda texts: [max(1, round(len(text) / CHARACTERS)) for text in texts]
+    tokenizer = _tokenizer(file)
+    return lambda texts: [len(one.ids) for one in tokenizer.encode_batch(texts, add_special_tokens=False)]
 
 
-def _case_seconds(config: RunConfig) -> float:
-    """Seconds for a test case of a method that reads the paper's prompt."""
-    return SECONDS["rank case, full depth" if config.answering.protocol == "rank" else "answer case"]
+@cache
+def _tokenizer(file: Path) -> Any:
+    from tokenizers import Tokenizer
+
+    return Tokenizer.from_file(str(file))
 
 
-def speed() -> float:
-    """How fast this machine multiplies matrices, relative to the reference machine."""
-    import torch
+# --- encoders ----------------------------------------------------------------------------------------------
 
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    a = torch.ones(1024, 1024, dtype=torch.bfloat16, device=device)
-    float((a @ a)[0, 0])
-    best = math.inf
-    for _ in range(12):  # the best of many: other work on the machine comes and goes
-        started = time.perf_counter()
-        float((a @ a)[0, 0])
-        best = min(best, time.perf_counter() - started)
-    return 2 * 1024**3 / best / 1e9 / REFERENCE_GFLOPS
+
+@cache
+def step_seconds(kind: str, items: int, title_width: int, config: EncoderConfig, max_history: int) -> float:
+    """Seconds for an optimizer step of an encoder on a catalogue of this size."""
+    model: Encoder = (
+        MoRec(torch.randn(items, title_width), config, max_history)
+        if kind == "morec"
+        else new_encoder(kind, items, replace(config, kind=kind), max_history)
+    )
+    rng = np.random.default_rng(0)
+    count = -(-config.batch_size // 6)  # so that there are pieces for a batch, and most of them are full
+    sequences = [rng.integers(items, size=6 * max_history) for _ in range(count)]
+    job = EncoderJob(model, sequences, (), 0)
+    optimizer = make_optimizer([{**group, "lr": 1e-3} for group in job.parameter_groups()])
+
+    def step() -> None:
+        optimizer.zero_grad(set_to_none=True)
+        with job.loss(list(range(config.batch_size)), 0) as (loss, count):
+            (loss / max(1, count)).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+
+    return best(step)

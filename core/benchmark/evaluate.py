@@ -57,7 +57,7 @@ def evaluate_run(
         Interrupted: `should_stop` said so.
     """
     result = result_of(path)
-    run = open_run(path, emit, precision)
+    run = open_run(path, emit, precision, should_stop)
     task = Task(run.dataset, run.samples, run.info.config, run.info.seed, path, emit, should_stop)
     cases, seconds = rank_cases(run.recommender, task)
     return Evaluation(

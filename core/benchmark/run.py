@@ -13,9 +13,12 @@ import numpy as np
 
 from core import hardware
 from core.benchmark import budget, estimates
-from core.benchmark.testing import CHUNK, rank_cases, unique
+from core.benchmark.clock import Clock
+from core.benchmark.costs import total
+from core.benchmark.testing import CHUNK, rank_cases
 from core.config.checks import check
-from core.config.settings import RunConfig, without_news
+from core.config.saved import lasting
+from core.config.settings import RunConfig
 from core.data.card_files import load_card
 from core.data.loading import load_task_data
 from core.data.types import Dataset, Samples
@@ -29,7 +32,6 @@ from core.events import (
     PlanMade,
     Saved,
     ShouldStop,
-    StageStarted,
     never,
     silent,
 )
@@ -48,9 +50,11 @@ from core.recommenders.popularity import item_counts
 from core.recommenders.registry import method_class
 from core.results.case_facts import facts_of, facts_path, save_experts, save_facts
 from core.results.checking import config_sha256
-from core.results.format import Case, Parameters, Result, measure
+from core.results.format import Case, Parameters, Result, intervals, means, measure
+from core.results.naming import RunKey
 from core.results.store import load_result, result_path, save_result
 from core.runs.store import SAVED_METHODS, run_folder, save_run
+from core.stages import Watch
 from core.training import parallel
 
 
@@ -94,7 +98,7 @@ def method_config(config: RunConfig, method: str) -> dict[str, Any]:
     Raises:
         InputError: there is no such dataset.
     """
-    record = settle(config, method).to_dict()
+    record = lasting(settle(config, method))
     kept = {part: record[part] for part in CONFIG_PARTS[method] if part in record}
     if "adapter" in kept and "gate" not in kept:
         del kept["adapter"]["experts"], kept["training"]["gate_rate_multiplier"]
@@ -102,8 +106,6 @@ def method_config(config: RunConfig, method: str) -> dict[str, Any]:
         kept["encoder"]["max_history"] = load_card(config.data.dataset).rules.max_history
     if method in ENCODER_METHODS:
         del kept["encoder"]["kind"]
-    if "model" in kept:
-        kept["model"] = without_news(config.model)
     if "chat" in kept:
         del kept["chat"]["price_in"], kept["chat"]["price_out"]  # same answers at any price
     if "training" in kept:
@@ -146,20 +148,23 @@ def run_benchmark(plan: Plan, emit: Emit = silent, should_stop: ShouldStop = nev
     """
     started = time.monotonic()
     prepare_out(plan.out)
-    if set(plan.methods) & set(LLM_METHODS):
-        from core.lm.loading import settle_precision
+    from core.lm.loading import settle_precision
 
-        plan = replace(plan, config=replace(plan.config, model=settle_precision(plan.config.model, emit)))
+    tell = emit if set(plan.methods) & set(LLM_METHODS) else silent
+    plan = replace(plan, config=replace(plan.config, model=settle_precision(plan.config.model, tell)))
     with parallel.main_first():
         dataset, samples = load_task_data(plan.config.data, emit)
     jobs = [(method, seed) for seed in plan.seeds for method in plan.ordered]
     if plan.budget is not None:
         asked, minutes = plan, plan.budget
-        plan = parallel.from_main(lambda: within_budget(asked, jobs, samples, minutes, emit))
+        plan = parallel.from_main(lambda: within_budget(asked, jobs, dataset, samples, minutes, emit))
         dataset, samples = load_task_data(plan.config.data, emit)
     known = parallel.from_main(lambda: {job: _known(plan, samples, *job) for job in jobs})
     left = [job for job in jobs if known[job] is None]
-    emit(_plan_event(plan, samples, left))
+    stages = parallel.from_main(lambda: estimates.stages(plan.config, left, dataset, samples))
+    emit(_plan_event(plan, samples, total(stages) / 60))
+    clock = Clock(dict(zip(left, stages, strict=True)), emit)
+    emit = clock
     for note in _note_on_users(samples):
         emit(Notice(note))
     if any(method in LLM_METHODS for method, _ in left):
@@ -168,7 +173,7 @@ def run_benchmark(plan: Plan, emit: Emit = silent, should_stop: ShouldStop = nev
 
         check_spread(plan.config.model)
         with parallel.main_first_if_whole():
-            try_model(plan.config.model, emit)  # now, not after the methods before it have trained
+            try_model(plan.config.model, Watch(emit, should_stop))  # before other methods are trained
     if parallel.is_main():
         _save_facts(plan, dataset, samples)
     results = []
@@ -177,9 +182,10 @@ def run_benchmark(plan: Plan, emit: Emit = silent, should_stop: ShouldStop = nev
         if result is None:
             config = settle(plan.config, method)
             task = Task(dataset, samples, config, seed, plan.out / "work", emit, should_stop)
-            result = _run(plan, task, method)
+            result = _run(plan, task, method, clock)
         path = result_path(plan.out, *_key(plan, samples, method, seed))
-        emit(MethodFinished(method, seed, str(path), known[method, seed] is not None, _means(result)))
+        reused = known[method, seed] is not None
+        emit(MethodFinished(method, seed, str(path), reused, means(result), intervals(result)))
         results.append(result)
     paths = [str(result_path(plan.out, *_key(plan, samples, *job))) for job in jobs]
     for result, place in zip(results, paths, strict=True):
@@ -191,7 +197,7 @@ def run_benchmark(plan: Plan, emit: Emit = silent, should_stop: ShouldStop = nev
 
 
 def within_budget(
-    plan: Plan, jobs: Sequence[tuple[str, int]], samples: Samples, minutes: float, emit: Emit
+    plan: Plan, jobs: Sequence[budget.Job], dataset: Dataset, samples: Samples, minutes: float, emit: Emit
 ) -> Plan:
     """The plan with settings cut to fit its minutes: as decided before in this folder, or now.
 
@@ -201,7 +207,10 @@ def within_budget(
     path = budget.decision_path(plan.out, plan.config, jobs, minutes)
     cut = budget.load_decision(path)
     if cut is None:
-        cut = budget.fit(plan.config, jobs, samples, minutes, lambda data: load_task_data(data, emit)[1])
+        measured = estimates.measured(plan.config, plan.methods, dataset, samples)
+        cut = budget.fit(
+            plan.config, jobs, samples, minutes, lambda data: load_task_data(data, emit)[1], measured
+        )
         budget.save_decision(path, cut)
     for note in cut.notes or (f"all of it fits into {minutes:g} minutes, nothing is cut",):
         emit(Notice(note))
@@ -216,9 +225,9 @@ def _save_facts(plan: Plan, dataset: Dataset, samples: Samples) -> None:
     save_facts(facts_of(dataset, samples, counts), samples, plan.out)
 
 
-def _key(plan: Plan, samples: Samples, method: str, seed: int) -> tuple[str, str, str, int, str]:
+def _key(plan: Plan, samples: Samples, method: str, seed: int) -> RunKey:
     sha = config_sha256(method_config(plan.config, method))
-    return samples.dataset, samples.split, method, seed, sha
+    return RunKey(samples.dataset, samples.split, method, seed, sha)
 
 
 def _known(plan: Plan, samples: Samples, method: str, seed: int) -> Result | None:
@@ -235,8 +244,7 @@ def _known(plan: Plan, samples: Samples, method: str, seed: int) -> Result | Non
     return result if result.samples_sha256 == samples.sha256 else None
 
 
-def _plan_event(plan: Plan, samples: Samples, left: Sequence[tuple[str, int]]) -> PlanMade:
-    minutes = estimates.minutes(plan.config, left, samples) if left else 0.0
+def _plan_event(plan: Plan, samples: Samples, minutes: float) -> PlanMade:
     return PlanMade(
         dataset=samples.dataset,
         split=samples.split,
@@ -250,16 +258,16 @@ def _plan_event(plan: Plan, samples: Samples, left: Sequence[tuple[str, int]]) -
     )
 
 
-def _run(plan: Plan, task: Task, method: str) -> Result:
+def _run(plan: Plan, task: Task, method: str, clock: Clock) -> Result:
     """Fits, tests and writes one (method, seed)."""
     recommender = method_class(method)()
-    task.emit(StageStarted(method, task.seed, "load"))
     hardware.release_memory()  # what the method before it left
     try:
         with hardware.PeakMemory() as memory:
             report = recommender.fit(task)
             cases, test_seconds = rank_cases(recommender, task)
     except Interrupted:
+        clock.tell_stop(method, task.seed)
         raise
     except (MemoryError, RuntimeError) as error:
         if not hardware.is_out_of_memory(error):
@@ -287,7 +295,7 @@ def _keep(plan: Plan, task: Task, recommender: Recommender, result: Result) -> N
 
 def _save_experts(recommender: Recommender, samples: Samples, out: Path, result_file: Path) -> None:
     """Keeps the gate's weights on the test cases beside the result; methods without a gate have none."""
-    cases = unique(samples)
+    cases = samples.asked
     histories = [case.history for case in cases.values()]
     parts = [
         weights
@@ -311,7 +319,7 @@ def _result(
     config, has_llm = task.config, method in LLM_METHODS
     adapted = "training" in CONFIG_PARTS[method]
     metrics = measure(cases)
-    scored = len({(case.user, case.position) for case in cases})
+    scored = len({case.place for case in cases})
     for name, values in metrics.items():
         shown = {metric: value.value for metric, value in values.items()}
         task.emit(Evaluated(method, task.seed, name, next(iter(values.values())).n, shown))
@@ -380,13 +388,6 @@ def _notes_on_processes(has_llm: bool) -> list[str]:
     if has_llm and parallel.is_spread():
         notes.append("the language model's layers were spread over the processes")
     return notes
-
-
-def _means(result: Result) -> dict[str, dict[str, float]]:
-    return {
-        name: {metric: value.value for metric, value in values.items()}
-        for name, values in result.metrics.items()
-    }
 
 
 def _model_version(plan: Plan, method: str) -> dict[str, str]:

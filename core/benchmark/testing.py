@@ -8,22 +8,17 @@ from dataclasses import replace
 
 import numpy as np
 
-from core.data.types import Sample, Samples
+from core.data.types import Sample
 from core.errors import Interrupted
 from core.evaluation.answer_matching import Answer
 from core.evaluation.metrics import ranks_from_scores
-from core.events import StageStarted, StepLogged, Stopped
+from core.events import Stopped
 from core.recommenders.base import Recommender, Task
 from core.results.format import Case, CaseAnswer
 from core.training import parallel
 
 CHUNK = 16
 """Test cases scored between two looks at the clock."""
-
-
-def unique(samples: Samples) -> dict[tuple[str, int], Sample]:
-    """The test cases by user and position; one that belongs to several test sets is there once."""
-    return {(case.user, case.position): case for cases in samples.test.values() for case in cases}
 
 
 def rank_cases(recommender: Recommender, task: Task) -> tuple[list[Case], float]:
@@ -35,14 +30,13 @@ def rank_cases(recommender: Recommender, task: Task) -> tuple[list[Case], float]
     Raises:
         Interrupted: the task asked to stop.
     """
-    samples = list(unique(task.samples).values())
-    task.emit(StageStarted(recommender.name, task.seed, "test", len(samples)))
+    samples = list(task.samples.asked.values())
     started = time.monotonic()
     asked = parallel.share_out(samples, lambda own: _asked(recommender, task, own))
-    found = {(case.user, case.position): case for case in asked}
+    found = {case.place: case for case in asked}
     seconds = time.monotonic() - started
     cases = [
-        replace(found[case.user, case.position], set=name)
+        replace(found[case.place], set=name)
         for name, members in task.samples.test.items()
         for case in members
     ]
@@ -52,14 +46,19 @@ def rank_cases(recommender: Recommender, task: Task) -> tuple[list[Case], float]
 def _asked(recommender: Recommender, task: Task, samples: Sequence[Sample]) -> list[Case]:
     """What a method makes of each of these samples, some of them at a time."""
     cases: list[Case] = []
-    started = time.monotonic()
-    for start in range(0, len(samples), CHUNK):
-        if parallel.told_to_stop(task.should_stop):
-            task.emit(Stopped(recommender.name, task.seed, "test", start))
-            raise Interrupted
-        chunk = samples[start : start + CHUNK]
-        cases += _ask(recommender, chunk)
-        _log_test(task, recommender.name, len(cases), len(samples), time.monotonic() - started)
+    stage = task.watch(recommender.name).stage("test", len(samples))
+    recommender.after_batch = stage.advance
+    try:
+        for start in range(0, len(samples), CHUNK):
+            if parallel.told_to_stop(task.should_stop):
+                raise Interrupted
+            cases += _ask(recommender, samples[start : start + CHUNK])
+            stage.advance(len(cases) - stage.done)  # what a method did not count itself
+    except Interrupted:
+        task.emit(Stopped(recommender.name, task.seed, "test", stage.done))
+        raise
+    finally:
+        recommender.after_batch = None
     return cases
 
 
@@ -70,11 +69,11 @@ def _ask(recommender: Recommender, samples: Sequence[Sample]) -> list[Case]:
     answers = recommender.answers(histories, candidates)
     if answers is not None:
         return [
-            Case("", case.user, case.position, *_judge(answer, int(column), len(case.candidates)))
+            Case("", *case.place, *_judge(answer, int(column), len(case.candidates)))
             for case, answer, column in zip(samples, answers, columns, strict=True)
         ]
     ranks = ranks_from_scores(recommender.score(histories, candidates), columns)
-    return [Case("", case.user, case.position, int(rank)) for case, rank in zip(samples, ranks, strict=True)]
+    return [Case("", *case.place, int(rank)) for case, rank in zip(samples, ranks, strict=True)]
 
 
 def _judge(answer: Answer, column: int, candidates: int) -> tuple[int, CaseAnswer]:
@@ -82,9 +81,3 @@ def _judge(answer: Answer, column: int, candidates: int) -> tuple[int, CaseAnswe
     rank = 1 if answer.choice == column else candidates
     by_substring = answer.substring_choice is not None, answer.substring_choice == column
     return rank, CaseAnswer(answer.text, answer.valid, *by_substring)
-
-
-def _log_test(task: Task, method: str, done: int, total: int, seconds: float) -> None:
-    rate = done / seconds if seconds else None
-    left = (total - done) / rate if rate else None
-    task.emit(StepLogged(method, task.seed, "test", done, total, samples_per_second=rate, seconds_left=left))

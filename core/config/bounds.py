@@ -1,4 +1,4 @@
-"""The least and the largest value of every numeric setting: checked in `core.config`, shown in --help."""
+"""The least and largest value of every numeric setting, which settings check and --help shows."""
 
 from __future__ import annotations
 

@@ -7,8 +7,9 @@ import json
 from typing import Any
 
 from core.errors import InputError
+from core.kinds import PLAIN_NAME
 
-DATASET_NAME = "[a-z0-9][a-z0-9-]{0,63}"
+DATASET_NAME = PLAIN_NAME
 """What a dataset may be called; nothing of the kind is a path."""
 
 

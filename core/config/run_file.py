@@ -11,9 +11,9 @@ from typing import Any
 import tomli_w
 
 from core.config.presets import preset_config
-from core.config.records import build, read_text, shown, toml_of
 from core.config.settings import RETIRED, RunConfig
 from core.errors import DataError, InputError
+from core.records import build, read_text, shown, toml_of
 
 NAME = "config.toml"
 """What a run file is called inside a run folder."""

@@ -10,8 +10,6 @@ from typing import Any
 from core.config.bounds import check_bounds
 from core.config.chat import ChatConfig
 from core.config.checks import DATASET_NAME, check, check_choice
-from core.config.records import build
-from core.errors import DataError, InputError
 
 QUANTIZATIONS = ("nf4", "int8", "none")
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
@@ -30,7 +28,7 @@ EMBEDDED = "smollm2-135m-instruct"
 RETIRED = {"encoder": ("max_history",)}
 """Settings of earlier versions by part, which saved configs may still name; `max_history` is the card's."""
 OLDER = "older"
-"""In a field's metadata: what a file written before the setting existed means by leaving it out."""
+"""In a field's metadata: what a file written before the setting existed means, if not its default."""
 
 
 @dataclass(frozen=True)
@@ -294,34 +292,14 @@ class RunConfig:
 
     @staticmethod
     def from_dict(record: dict[str, Any]) -> RunConfig:
-        """The config saved by `to_dict`.
+        """The config saved by `to_dict`, by this or an older version.
 
         Raises:
-            InputError: a key is missing or unknown, or a value has the wrong type or breaks a rule.
+            InputError: a setting is unknown or missing, or has the wrong type or breaks a rule.
         """
-        check(isinstance(record, dict), "a run's config is no table", f"expected {sorted(PARTS)}")
-        kinds = {name: kind for name, kind in PARTS.items() if name != "chat" or "chat" in record}
-        check(
-            set(record) == set(kinds),
-            f"a run's config has the parts {sorted(record)}",
-            f"expected {sorted(kinds)}",
-        )
-        parts: dict[str, Any] = {}
-        for name, kind in kinds.items():
-            given = record[name] if isinstance(record[name], dict) else {}
-            known = {item.name for item in dataclasses.fields(kind)}
-            kept = {key: value for key, value in given.items() if key not in RETIRED.get(name, ())}
-            values = {**_older(kind), **kept}
-            check(
-                set(values) == known,
-                f"the config's part {name} has other keys than this version knows",
-                "run the benchmark again",
-            )
-            try:
-                parts[name] = build(kind, values, name)
-            except DataError as error:
-                raise InputError(error.title, error.hint) from error
-        return RunConfig(**parts)
+        from core.config.saved import config_of  # here, for what lies around it reads these settings
+
+        return config_of(record)
 
 
 PARTS: dict[str, Any] = {
@@ -335,22 +313,3 @@ PARTS: dict[str, Any] = {
     "chat": ChatConfig,
 }
 """Part of a run's config -> its class."""
-
-
-def _older(kind: Any) -> dict[str, Any]:
-    """The settings of a part that came later, each with what its absence means."""
-    return {item.name: item.metadata[OLDER] for item in dataclasses.fields(kind) if OLDER in item.metadata}
-
-
-def older_value(part: str, name: str) -> Any:
-    """What a file means that lacks this setting; None for settings that every file has."""
-    return _older(PARTS[part]).get(name) if part in PARTS else None
-
-
-def without_news(part: Any) -> dict[str, Any]:
-    """A part's settings as plain values, later ones left out where they say what older versions did.
-
-    So that a setting more changes no checksum of a run that does not use it.
-    """
-    older = _older(type(part))
-    return {k: v for k, v in dataclasses.asdict(part).items() if k not in older or v != older[k]}

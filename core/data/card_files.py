@@ -7,8 +7,8 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from core import records
 from core.assets import spec
-from core.config import records
 from core.config.checks import DATASET_NAME
 from core.data.cards import DatasetCard
 from core.data.tables import EXAMPLE

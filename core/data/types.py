@@ -66,6 +66,11 @@ class Sample:
     """The target and the sampled negatives, in a seeded order; empty for training samples, whose
     candidates are drawn when they are used."""
 
+    @property
+    def place(self) -> tuple[str, int]:
+        """User and position: what this case is called everywhere."""
+        return self.user, self.position
+
 
 @dataclass(frozen=True)
 class Samples:
@@ -82,3 +87,8 @@ class Samples:
     """Checksum over the test samples; results with different checksums are never put in one table."""
     left_out: int = 0
     """Test users of the split who are not asked."""
+
+    @property
+    def asked(self) -> dict[tuple[str, int], Sample]:
+        """The test cases by user and position; one that belongs to several test sets is there once."""
+        return {case.place: case for cases in self.test.values() for case in cases}

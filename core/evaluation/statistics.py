@@ -2,7 +2,7 @@
 
 Several cases of one user are not independent, so everything here resamples or flips whole users. All
 draws come from `RandomState`, whose stream numpy keeps unchanged for good: anyone who recomputes an
-interval from a result file's cases gets the same digits.
+interval from a result file's cases gets the same digits. By hand, for scipy's bootstrap knows no clusters.
 """
 
 from __future__ import annotations

@@ -171,24 +171,33 @@ class RandomFixedGate(Gate):
         return z @ self.weight.T.to(z.dtype)
 
 
-class GivenGate(Gate):
-    """A gate whose answer somebody chose, the same at every site.
+class PushedGate(Gate):
+    """A gate with somebody's hand on it: what each site's own weights are, and a change on top of them.
 
     Args:
-        omega: (K,) the weights.
+        inner: the gate itself.
+        push: (K,) added to the logits at every site; the weights sum to one again. Where all of it is zero,
+            the weights are the gate's own to the bit.
+        lock: the expert that has everything at every site, whatever else is pushed; None for no such one.
     """
 
-    def __init__(self, omega: Tensor) -> None:
-        super().__init__(len(omega))
-        self.omega = omega
+    def __init__(self, inner: Gate, push: Sequence[float] | None, lock: int | None = None) -> None:
+        super().__init__(inner.experts, inner.sites)
+        self.inner, self.push, self.lock = inner, push, lock
 
     def logits(self, z: Tensor) -> Tensor:
-        """Not asked: the weights are given."""
-        raise NotImplementedError
+        """The gate's own."""
+        return self.inner.logits(z)
 
     def forward(self, z: Tensor) -> Tensor:
-        """The chosen weights for every row of z."""
-        return self.omega.to(z.device).expand(len(z), 1, -1)
+        """The changed weights for every row of z."""
+        omega: Tensor = self.inner(z)
+        if self.lock is not None:
+            return F.one_hot(torch.full(omega.shape[:-1], self.lock), self.experts).to(omega)
+        if self.push is None or not any(self.push):
+            return omega
+        push = torch.tensor(self.push, dtype=omega.dtype, device=omega.device)
+        return torch.softmax(omega.log() + push, dim=-1)
 
 
 def make_gate(config: GateConfig, width: int, experts: int, sites: int) -> Gate:

@@ -144,7 +144,10 @@ class LowRank(torch.autograd.Function):
         ctx.frozen, ctx.scaling, ctx.precision = frozen, scaling, (down.dtype, up.dtype, factors.dtype)
         rows, added = result.reshape(-1, result.shape[-1]), _scaled(hidden, scale)
         if frozen is None:
-            return torch.addmm(rows, added, low_up.T).view(result.shape)
+            # Not a view, for some models add in place to what a layer answers.
+            summed = torch.empty_like(result, memory_format=torch.contiguous_format)
+            torch.addmm(rows, added, low_up.T, out=summed.view(rows.shape))
+            return summed
         ctx.mark_dirty(result)
         rows.addmm_(added, low_up.T)
         return result

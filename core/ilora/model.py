@@ -17,10 +17,9 @@ from torch import Tensor, nn
 
 from core.assets.known import base_model
 from core.assets.spec import home
-from core.config.records import json_of, read_text
 from core.config.settings import RunConfig
 from core.errors import DataError, ModelError
-from core.events import Emit, Notice, silent
+from core.events import Notice
 from core.ilora.attaching import attach_adapter, check_settings, recompute_in_backward
 from core.ilora.folding import Update, fold
 from core.ilora.gate import Gate, MeanInput, RandomInput, gate_penalty, make_gate
@@ -33,6 +32,8 @@ from core.lm.norms import replace_norms
 from core.lm.prompts import AnswerPrompt, ListwisePrompt, encode_titles
 from core.lm.sharding import spread_layers
 from core.lm.states import SegmentStates, states_key
+from core.records import json_of, read_text
+from core.stages import UNWATCHED, Watch
 from core.training.weights import check_weights
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class AdaptedModel:
         config: the run's settings.
         gated: iLoRA if true, plain LoRA if false.
         seed: initializes adapter, gate, projector and head.
-        emit: told when the catalogue's titles have to be read first.
+        watch: told when the catalogue's titles have to be read first, and how far that is.
     """
 
     def __init__(
@@ -72,7 +73,7 @@ class AdaptedModel:
         config: RunConfig,
         gated: bool,
         seed: int,
-        emit: Emit = silent,
+        watch: Watch = UNWATCHED,
     ) -> None:
         self.llm, self.config, self.gated = llm, config, gated
         self.encoder = encoder.to(llm.device).freeze()
@@ -90,7 +91,7 @@ class AdaptedModel:
         spread_layers(llm)
         self.cut = self.lower if llm.reading.split else 0
         """Layers that run by themselves, before item vectors are added."""
-        self.ranker = self._ranker(decoder, titles, prompts, emit).to(llm.device)
+        self.ranker = self._ranker(decoder, titles, prompts, watch).to(llm.device)
         self.gate: Gate | None = None
         self._gate_input: RandomInput | MeanInput | None = None
         if self.weights is not None:  # last, so that everything before starts the same in LoRA and iLoRA
@@ -102,7 +103,7 @@ class AdaptedModel:
         self._gate_count = 0
 
     def _ranker(
-        self, decoder: nn.Module, titles: Sequence[str], prompts: Prompts, emit: Emit
+        self, decoder: nn.Module, titles: Sequence[str], prompts: Prompts, watch: Watch
     ) -> ListwiseRanker | AnswerRanker:
         packed = self.llm.reading.packed
         upper = decoder_view(decoder, self.cut, self.llm.depth, norm=True, packed=packed)
@@ -115,9 +116,9 @@ class AdaptedModel:
         listwise = ListwisePrompt(self.llm.tokenizer, titles, prompts.history, prompts.ask)
         store = home() / "states" / f"{states_key(self.llm, listwise, self.cut)}.safetensors"
         if self.cut and not store.is_file():
-            emit(Notice(f"reading {listwise.items:,} titles through the frozen layers, once"))
+            watch.emit(Notice(f"reading {listwise.items:,} titles through the frozen layers, once"))
         states = SegmentStates(self.llm, listwise, self.cut, store)
-        states.ensure(np.arange(listwise.items))
+        states.ensure(np.arange(listwise.items), watch)
         return ListwiseRanker(states, upper, vectors, self.config.training.encoder_prior)
 
     def _input(self, titles: Sequence[str]) -> RandomInput | MeanInput | None:

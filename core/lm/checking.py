@@ -24,7 +24,7 @@ from core.assets.spec import home
 from core.config.checks import sha256_of
 from core.config.settings import ModelConfig
 from core.errors import ModelError
-from core.events import Emit, Notice, silent
+from core.events import Notice
 from core.files import atomic_path
 from core.hardware import release_memory, versions
 from core.lm.decoder import decoder_view, run_decoder
@@ -34,6 +34,7 @@ from core.lm.precision import pick_dtype
 from core.lm.prompts import SLOT, Packed, Piece, beginning, encode, pack
 from core.lm.structure import KINDS_HINT, has_unknown_window, obstacle, window_of
 from core.lm.views import run_view
+from core.stages import UNWATCHED, Watch
 from core.training import parallel
 
 VERSION = 1
@@ -129,29 +130,30 @@ class Case:
         return float(off.nan_to_num(nan=torch.inf).max())
 
 
-def load_checked(config: ModelConfig, emit: Emit = silent) -> LanguageModel:
+def load_checked(config: ModelConfig, watch: Watch = UNWATCHED) -> LanguageModel:
     """A loaded language model that is known to be read rightly; compared once, the answer is kept.
 
     Raises:
         ModelError: it cannot be loaded, is of a kind that cannot be adapted, or is not read rightly.
     """
-    folder = check_model(config, emit)
+    folder = check_model(config, watch)
     store = _store(folder, config)
     known = _kept(store)
     if known is None:
         check_kind(folder, config)
-    llm = load_llm(config, emit)
+    llm = load_llm(config, watch)
     check_tokenizer(llm)
     if known is None:
         known = find_reading(llm)
         with contextlib.suppress(OSError), atomic_path(store) as temporary:  # it is only compared again
             temporary.write_text(json.dumps(asdict(known)), encoding="utf-8")
     if not known.packed:
-        emit(Notice(f"{llm.name} is read one candidate at a time, for its attention takes no packed rows"))
+        text = f"{llm.name} is read one candidate at a time, for its attention takes no packed rows"
+        watch.emit(Notice(text))
     return replace(llm, reading=known)
 
 
-def try_model(config: ModelConfig, emit: Emit = silent) -> None:
+def try_model(config: ModelConfig, watch: Watch = UNWATCHED) -> None:
     """Refuses a model that cannot be used, before anything is trained; loads it where it is not known yet.
 
     The embedded model is known, and one that the processes are to share is compared when they load it.
@@ -159,14 +161,14 @@ def try_model(config: ModelConfig, emit: Emit = silent) -> None:
     Raises:
         ModelError: as `load_checked`.
     """
-    folder = check_model(config, emit)
+    folder = check_model(config, watch)
     if config.is_embedded or _kept(_store(folder, config)) is not None:
         return
     if parallel.is_spread():
         check_kind(folder, config)
         return
-    emit(Notice(f"comparing this program's scores with those of {config.name} itself, once"))
-    load_checked(config, emit)
+    watch.emit(Notice(f"comparing this program's scores with those of {config.name} itself, once"))
+    load_checked(config, watch)
     release_memory()
 
 

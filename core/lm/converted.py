@@ -1,19 +1,51 @@
-"""Whether a converted model in the cache is still what was written: a damaged one is made anew."""
+"""A model converted for the cache, and whether it is still what was written: a damaged one is made anew."""
 
 from __future__ import annotations
 
 import json
+import struct
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 
-from core.config.records import json_of, read_text
 from core.errors import DataError
 from core.files import sha256_of_file
+from core.records import json_of, read_text
 
 NOTE = "converted.json"
 """Per file: size, time of change and checksum."""
+
+
+UNREADABLE = (
+    OSError, ValueError, LookupError, RuntimeError, ImportError, TypeError, AttributeError, AssertionError,
+    ArithmeticError, EOFError, MemoryError, SafetensorError, struct.error,
+)  # fmt: skip
+"""What a file that is cut off or made up leads to in the library that reads it, and a full disk in the one
+that writes."""
+
+
+def convert(gguf: Path, folder: Path) -> None:
+    """Dequantizes a GGUF file into a bf16 safetensors folder.
+
+    The weights must leave the packed GGUF form, or they can neither be saved nor trained.
+    """
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    from core.lm.loading import quiet
+
+    with quiet():
+        model = AutoModelForCausalLM.from_pretrained(
+            gguf.parent,
+            gguf_file=gguf.name,
+            quantization_config=GgufConfig(dequantize=True),
+            dtype=torch.float32,
+            trust_remote_code=False,
+        )
+        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name, trust_remote_code=False)
+        model.bfloat16().save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
 
 
 def note_files(folder: Path) -> None:

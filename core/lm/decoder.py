@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from core.errors import Interrupted
+from core.events import ShouldStop
 from core.lm.attention import PACKED_ROWS, Ends, additive, cut
 from core.lm.prompts import Packed
 from core.lm.structure import layer_list, layers_of
@@ -53,6 +55,17 @@ class Span:
     start: int
     norm: bool
     packed: bool
+
+
+def stop_between_layers(decoder: nn.Module, should_stop: ShouldStop) -> None:
+    """Lets every pass through these layers end with `Interrupted` where `should_stop` says so."""
+
+    def look(*_: Any) -> None:
+        if should_stop():
+            raise Interrupted
+
+    for layer in layers_of(decoder):
+        layer.register_forward_pre_hook(look)
 
 
 def run_decoder(

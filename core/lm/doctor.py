@@ -14,8 +14,9 @@ from core.assets.cache import find
 from core.assets.known import EMBEDDED_MODEL
 from core.config.settings import QUANTIZATIONS, ModelConfig
 from core.errors import ModelError
-from core.lm.loading import BYTES_PER_WEIGHT, disable_cpu_packing, load_llm, pick_device, quiet
+from core.lm.loading import BYTES_PER_WEIGHT, disable_cpu_packing, load_llm, pick_device, quiet, resolve_model
 from core.lm.precision import name_of, pick_dtype
+from core.lm.shape import settings_folder
 
 WIDTH = 64
 COARSE = {"nf4": 0.3, "int8": 0.05, "none": 0.02}
@@ -61,7 +62,7 @@ def try_quantization(kind: str, precision: str = "auto") -> Trial:
     torch.manual_seed(0)
     weight = torch.randn(WIDTH, WIDTH) / WIDTH**0.5
     try:
-        layer = _layer(kind, weight, device, dtype)
+        layer = quantized_linear(kind, weight, device, dtype)
         disable_cpu_packing(layer)
         x = torch.randn(3, WIDTH, device=device, dtype=dtype, requires_grad=True)
         with torch.no_grad():
@@ -80,10 +81,11 @@ def try_quantization(kind: str, precision: str = "auto") -> Trial:
     return Trial(kind, True, f"{1000 * (time.perf_counter() - started):.0f} ms, {100 * off:.1f} % off")
 
 
-def _layer(kind: str, weight: Tensor, device: torch.device, dtype: torch.dtype) -> Any:
-    """A linear layer with this weight."""
+def quantized_linear(kind: str, weight: Tensor, device: torch.device, dtype: torch.dtype) -> Any:
+    """A linear layer with this (out, in) weight, held as the quantization holds it."""
+    wide, narrow = weight.shape[1], weight.shape[0]
     if kind == "none":
-        plain = nn.Linear(WIDTH, WIDTH, bias=False)
+        plain = nn.Linear(wide, narrow, bias=False)
         plain.weight = nn.Parameter(weight, requires_grad=False)
         return plain.to(device=device, dtype=dtype)
     import bitsandbytes
@@ -91,11 +93,11 @@ def _layer(kind: str, weight: Tensor, device: torch.device, dtype: torch.dtype) 
     kinds: Any = bitsandbytes.nn
 
     if kind == "int8":
-        layer = kinds.Linear8bitLt(WIDTH, WIDTH, bias=False, has_fp16_weights=False)
+        layer = kinds.Linear8bitLt(wide, narrow, bias=False, has_fp16_weights=False)
         layer.weight = kinds.Int8Params(weight.to(dtype), requires_grad=False, has_fp16_weights=False)
     else:
         layer = kinds.Linear4bit(
-            WIDTH, WIDTH, bias=False, compute_dtype=dtype, compress_statistics=True, quant_type="nf4"
+            wide, narrow, bias=False, compute_dtype=dtype, compress_statistics=True, quant_type="nf4"
         )
         layer.weight = kinds.Params4bit(
             weight.to(dtype), requires_grad=False, compress_statistics=True, quant_type="nf4"
@@ -142,22 +144,8 @@ def model_size(config: ModelConfig) -> Size:
 
 
 def _settings_folder(config: ModelConfig) -> Path:
-    """Where the model's config.json is; a hub model's is fetched, and nothing else of it."""
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError
-
-    from core.lm.loading import resolve_model
-
-    if config.is_embedded or config.name.endswith(".gguf") or Path(config.name).expanduser().is_dir():
-        return resolve_model(config)
-    try:
-        return Path(hf_hub_download(config.name, "config.json", revision=config.revision)).parent
-    except (HfHubHTTPError, OSError, ValueError) as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise ModelError(
-            f"cannot fetch the settings of {config.name}: {reason}",
-            "give --model a hub name that can be reached, or a local folder",
-        ) from error
+    """Where the model's config.json is; a GGUF file is converted, of a hub model nothing else is fetched."""
+    return settings_folder(config) or resolve_model(config)
 
 
 def weight_bytes(model: nn.Module) -> int:

@@ -33,6 +33,11 @@ def weight_files(folder: Path) -> list[Path]:
     return [folder / name for name in names if (folder / name).is_file()]
 
 
+def stored_weights(folder: Path) -> int:
+    """About how many weights the files hold, where each takes two bytes."""
+    return sum(file.stat().st_size for file in weight_files(folder)) // 2
+
+
 def own_quantization(folder: Path) -> str | None:
     """How the folder's weights are quantized already: nf4, int8, or another method's name; None if not."""
     settings = read_settings(folder).get("quantization_config")

@@ -7,9 +7,8 @@ import io
 import os
 import re
 import shutil
-import struct
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,15 +20,17 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from core.assets.known import embedded_model_file
-from core.assets.spec import home
 from core.config.settings import EMBEDDED, ModelConfig
 from core.errors import ModelError
-from core.events import Emit, Notice, silent
+from core.events import Emit, Notice, never, silent
 from core.files import atomic_path
 from core.hardware import address_space, group_memory, is_out_of_memory
-from core.lm.converted import is_whole, note_files
-from core.lm.folder import check_folder, own_quantization, read_settings, weight_files
+from core.lm.converted import UNREADABLE, convert, is_whole, note_files
+from core.lm.decoder import stop_between_layers
+from core.lm.folder import check_folder, own_quantization, read_settings, stored_weights, weight_files
 from core.lm.precision import pick_dtype, resolved
+from core.lm.shape import check_hub_name, convert_seconds, converted_folder, load_seconds
+from core.stages import UNWATCHED, Watch
 from core.training import parallel
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def settle_precision(config: ModelConfig, emit: Emit = silent) -> ModelConfig:
     return resolved(config, pick_device(config.quantize), emit)
 
 
-def load_llm(config: ModelConfig, emit: Emit = silent) -> LanguageModel:
+def load_llm(config: ModelConfig, watch: Watch = UNWATCHED) -> LanguageModel:
     """Loads a causal language model with frozen weights, in evaluation mode, as it is.
 
     Whoever scores with it calls `core.lm.checking.load_checked` instead.
@@ -114,16 +115,21 @@ def load_llm(config: ModelConfig, emit: Emit = silent) -> LanguageModel:
 
     Args:
         config: which model, which revision, how quantized.
-        emit: receives download progress and notices.
+        watch: receives download progress and notices; whoever stops it also stops the model between two
+            of its layers, whatever it is doing then.
 
     Raises:
         ModelError: the model cannot be found, does not fit in memory, or the quantization cannot run here.
+        Interrupted: the watch asked to stop.
     """
     device = pick_device(config.quantize)
     dtype = pick_dtype(device, config.precision)
-    folder = check_model(config, emit)
+    folder = check_model(config, watch)
     place = torch.device("cpu") if parallel.is_spread() else device  # no device may be able to hold all of it
-    model, tokenizer = _load(folder, config, place, dtype)
+    seconds = load_seconds(stored_weights(folder))
+    model, tokenizer = _waited(watch, "load", lambda: _load(folder, config, place, dtype), seconds)
+    if watch.should_stop is not never and parallel.announced() == 1:
+        stop_between_layers(model.get_decoder(), watch.should_stop)
     disable_cpu_packing(model)
     model.requires_grad_(False)
     model.eval()
@@ -133,40 +139,39 @@ def load_llm(config: ModelConfig, emit: Emit = silent) -> LanguageModel:
     return LanguageModel(model, tokenizer, name, config.quantize, device, dtype)
 
 
-def check_model(config: ModelConfig, emit: Emit = silent) -> Path:
+def check_model(config: ModelConfig, watch: Watch = UNWATCHED) -> Path:
     """Finds a model, fetches it if it is the embedded one, and says where it is, without loading it.
 
     Raises:
         ModelError: it cannot be found, is no model or quantized otherwise, or does not fit in memory.
     """
-    folder = resolve_model(config, emit)
+    folder = resolve_model(config, watch)
     check_folder(folder, config)
     check_memory(folder, config, pick_device(config.quantize))
     return folder
 
 
-def resolve_model(config: ModelConfig, emit: Emit = silent) -> Path:
+def resolve_model(config: ModelConfig, watch: Watch = UNWATCHED) -> Path:
     """The folder that transformers can load the model from.
 
     A hub model is fetched; the embedded model and GGUF files are converted to safetensors once and cached.
     """
     if config.is_embedded:
-        return _converted(lambda: embedded_model_file(emit), f"{EMBEDDED}-safetensors", emit)
+        return _converted(lambda: embedded_model_file(watch.emit), converted_folder(config), watch)
     path = Path(config.name).expanduser()
     if path.suffix == ".gguf":
         if not path.is_file():
             raise ModelError(f"no such GGUF file: {path}", "check the path given to --model")
-        stat = path.stat()
-        return _converted(lambda: path, f"{path.stem}-{stat.st_size}-{stat.st_mtime_ns}", emit)
+        return _converted(lambda: path, converted_folder(config), watch)
     if path.is_dir():
         if not any((path / name).is_file() for name in ("config.json", "adapter_config.json")):
             raise ModelError(
                 f"{path} holds no config.json", "give a folder written by save_pretrained, or a GGUF file"
             )
         return path
-    if path.is_absolute() or config.name.startswith((".", "~")) or config.name.count("/") > 1:
-        raise ModelError(f"no such model folder: {config.name}", "check the path given to --model")
-    return _from_hub(config)
+    check_hub_name(config.name)
+    fetched: Path = _waited(watch, "fetch", lambda: _from_hub(config), 0.0)
+    return fetched
 
 
 def resolved_commit(config: ModelConfig) -> str | None:
@@ -205,11 +210,10 @@ def _from_hub(config: ModelConfig) -> Path:
         ) from error
 
 
-def _converted(source: Any, key: str, emit: Emit) -> Path:
+def _converted(source: Callable[[], Path], folder: Path, watch: Watch) -> Path:
     """The cached safetensors folder of a GGUF file, made on first use."""
     from filelock import FileLock
 
-    folder = home() / "models" / key
     if is_whole(folder):
         return folder
     gguf = source()
@@ -218,15 +222,15 @@ def _converted(source: Any, key: str, emit: Emit) -> Path:
         if is_whole(folder):
             return folder
         if folder.exists():
-            emit(Notice(f"{folder} is damaged and is made anew", "warning"))
+            watch.emit(Notice(f"{folder} is damaged and is made anew", "warning"))
             shutil.rmtree(folder)
-        emit(Notice(f"converting {gguf.name} to safetensors, once"))
+        watch.emit(Notice(f"converting {gguf.name} to safetensors, once"))
         with atomic_path(folder) as temporary:
             temporary.mkdir()
             try:
-                _convert(gguf, temporary)
+                _waited(watch, "convert", lambda: convert(gguf, temporary), convert_seconds(gguf))
                 note_files(temporary)
-            except _UNREADABLE as error:
+            except UNREADABLE as error:
                 raise ModelError(
                     f"cannot convert {gguf}: {_first_line(error)}",
                     "check that the file is whole and the disk is not full",
@@ -234,32 +238,9 @@ def _converted(source: Any, key: str, emit: Emit) -> Path:
     return folder
 
 
-_UNREADABLE = (
-    OSError, ValueError, LookupError, RuntimeError, ImportError, TypeError, AttributeError, AssertionError,
-    ArithmeticError, EOFError, MemoryError, SafetensorError, struct.error,
-)  # fmt: skip
-"""What a file that is cut off or made up leads to in the library that reads it, and a full disk in the one
-that writes."""
-
-
-def _convert(gguf: Path, folder: Path) -> None:
-    """Dequantizes a GGUF file into a bf16 safetensors folder.
-
-    The weights must leave the packed GGUF form, or they can neither be saved nor trained.
-    """
-    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
-
-    with quiet():
-        model = AutoModelForCausalLM.from_pretrained(
-            gguf.parent,
-            gguf_file=gguf.name,
-            quantization_config=GgufConfig(dequantize=True),
-            dtype=torch.float32,
-            trust_remote_code=False,
-        )
-        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name, trust_remote_code=False)
-        model.bfloat16().save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
+def _waited(watch: Watch, stage: str, work: Callable[[], Any], seconds: float) -> Any:
+    """Watched work; several processes stop together or not at all, and do theirs unwatched."""
+    return watch.wait(stage, work, seconds) if parallel.announced() == 1 else watch.silently(stage, work)
 
 
 def _load(folder: Path, config: ModelConfig, device: torch.device, dtype: torch.dtype) -> tuple[Any, Any]:

@@ -12,12 +12,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from core.errors import Interrupted
 from core.files import atomic_path
 from core.lm.decoder import decoder_view, run_decoder
 from core.lm.loading import LanguageModel
 from core.lm.prompts import ListwisePrompt, Packed, pack
 from core.lm.sharding import whole
 from core.lm.structure import layers_of
+from core.stages import Watch
 from core.training import parallel
 
 ITEMS_PER_ROW = 24
@@ -75,17 +77,30 @@ class SegmentStates:
         self.flat.copy_(self.embed(self.ids[None])[0])
         self.known[:] = True
 
-    def ensure(self, items: Sequence[int] | np.ndarray) -> None:
-        """Makes sure that these items' states are known."""
+    def ensure(self, items: Sequence[int] | np.ndarray, watch: Watch | None = None) -> None:
+        """Makes sure that these items' states are known.
+
+        Args:
+            items: whose states are needed.
+            watch: is told how far the reading is.
+
+        Raises:
+            Interrupted: the watch asked to stop.
+        """
         asked = np.unique(np.asarray(items, dtype=np.int64))
         missing = asked[~self.known[asked]]
+        stage = watch.stage("read", len(missing)) if watch is not None and len(missing) else None
         size = ITEMS_PER_ROW * ROWS_PER_PASS
         for start in range(0, len(missing), size):
+            if watch is not None and parallel.told_to_stop(watch.should_stop):
+                raise Interrupted
             part = missing[start : start + size]
             whole_rows = -(-len(part) // ITEMS_PER_ROW)
             full = np.resize(part, whole_rows * ITEMS_PER_ROW)  # repeats fill the last row
             self._read([list(map(self.prompt.item, row)) for row in full.reshape(-1, ITEMS_PER_ROW).tolist()])
             self.known[part] = True
+            if stage is not None:
+                stage.advance(len(part))
         if len(missing) and self.known.all() and self.store is not None and parallel.is_main():
             with atomic_path(self.store) as temporary:
                 save_file({"states": self.flat.cpu()}, temporary)

@@ -11,13 +11,15 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from core.assets.spec import home
-from core.events import Emit, Notice, silent
+from core.errors import Interrupted
+from core.events import Notice
 from core.files import atomic_path
 from core.lm.decoder import decoder_view
 from core.lm.loading import LanguageModel
 from core.lm.prompts import MAX_TITLE_TOKENS, beginning, encode_titles
 from core.lm.states import weights_digest
 from core.lm.views import run_view
+from core.stages import UNWATCHED, Watch
 
 TITLES_PER_PASS = 64
 DEPTH = 1 / 3
@@ -25,7 +27,7 @@ DEPTH = 1 / 3
 
 
 @torch.no_grad()
-def title_vectors(llm: LanguageModel, titles: Sequence[str], emit: Emit = silent) -> Tensor:
+def title_vectors(llm: LanguageModel, titles: Sequence[str], watch: Watch = UNWATCHED) -> Tensor:
     """A vector for each title: the mean state over its tokens, after a third of the layers.
 
     The token that starts a text is read first and left out of the mean, where the model has one: its state is
@@ -33,6 +35,9 @@ def title_vectors(llm: LanguageModel, titles: Sequence[str], emit: Emit = silent
 
     Returns:
         (items, width of the language model) float32, on the CPU.
+
+    Raises:
+        Interrupted: the watch asked to stop.
     """
     spoken = encode_titles(llm.tokenizer, [f" {title}" for title in titles])
     start = beginning(llm.tokenizer)
@@ -45,14 +50,18 @@ def title_vectors(llm: LanguageModel, titles: Sequence[str], emit: Emit = silent
         try:
             return load_file(store)["vectors"]
         except (OSError, SafetensorError, KeyError) as error:
-            emit(Notice(f"{store} is damaged ({error}); reading the titles again", "warning"))
-    emit(Notice(f"reading {len(rows):,} titles with the language model, once"))
+            watch.emit(Notice(f"{store} is damaged ({error}); reading the titles again", "warning"))
+    watch.emit(Notice(f"reading {len(rows):,} titles with the language model, once"))
+    stage = watch.stage("read", len(rows))
     view = decoder_view(llm.decoder, 0, stop, norm=False, packed=llm.reading.packed)
     vectors = torch.zeros(len(rows), llm.width)
     order = np.argsort([len(row) for row in rows], kind="stable")  # rows of a pass are of similar length
     for place in range(0, len(order), TITLES_PER_PASS):
+        if watch.should_stop():
+            raise Interrupted
         part = order[place : place + TITLES_PER_PASS]
         vectors[torch.from_numpy(part)] = _mean_states(llm, view, [rows[i] for i in part], len(start))
+        stage.advance(len(part))
     with atomic_path(store) as temporary:
         save_file({"vectors": vectors}, temporary)
     return vectors

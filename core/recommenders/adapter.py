@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from core.config.checks import sha256_of
+from core.config.saved import lasting
 from core.data.card_files import load_card
 from core.data.samples import draw_candidates
 from core.encoders.base import Encoder
@@ -36,6 +37,7 @@ from core.recommenders.batching import (
     spaced,
 )
 from core.recommenders.encoders import fit_encoder, load_encoder, save_encoder
+from core.stages import Watch
 from core.training import parallel
 from core.training.checkpoints import clear_checkpoints
 from core.training.curriculum import is_hybrid, pick_template
@@ -46,8 +48,8 @@ from core.training.loop import train
 class AdapterJob:
     """Trains an adapted model on windows of the training users' sequences."""
 
-    def __init__(self, model: AdaptedModel, task: Task) -> None:
-        self.model, self.task = model, task
+    def __init__(self, model: AdaptedModel, task: Task, method: str = "") -> None:
+        self.model, self.task, self.method = model, task, method
         self.samples = task.samples.train
         self.settings = task.config.training
         self.validation = spaced(task.samples.validation, self.settings.validation_cases)
@@ -113,9 +115,10 @@ class AdapterJob:
         """Ranking metrics over validation users."""
         self.model.train(False)
         size = self.settings.micro_batch_size
-        ranks = shared_ranks(self.model.scores, self.validation, size, should_stop)
+        watch = Watch(self.task.emit, should_stop, self.method, self.task.seed)
+        ranks = shared_ranks(self.model.scores, self.validation, size, watch)
         self.model.train()
-        metrics = summarize(ranks)
+        metrics = summarize(ranks[:, 0])
         return {**metrics, "n": float(len(self.validation))}
 
     def baseline(self) -> dict[str, float] | None:
@@ -145,7 +148,7 @@ def checkpoint_folder(task: Task, method: str) -> Path:
 
     How a batch is cut into micro-batches is no such setting: a run that had too little memory goes on.
     """
-    config = task.config.to_dict()
+    config = lasting(task.config)
     config.pop("chat", None)
     del config["answering"]  # how the model is asked afterwards changes nothing in how it is trained
     del config["training"]["micro_batch_size"], config["training"]["checkpointing"]
@@ -162,9 +165,10 @@ class AdapterRecommender(Recommender):
     def build(self, task: Task, encoder: Encoder) -> AdaptedModel:
         """The untrained model of a task around a trained encoder."""
         card = load_card(task.dataset.name)
-        llm = load_checked(task.config.model, task.emit)
+        watch = task.watch(self.name)
+        llm = load_checked(task.config.model, watch)
         titles = task.dataset.catalogue.titles
-        return AdaptedModel(llm, encoder, titles, card.prompts, task.config, self.gated, task.seed, task.emit)
+        return AdaptedModel(llm, encoder, titles, card.prompts, task.config, self.gated, task.seed, watch)
 
     def fit(self, task: Task) -> FitReport:
         """Trains adapter, projector and head; validation chooses among the checkpoints."""
@@ -191,7 +195,7 @@ class AdapterRecommender(Recommender):
             seed=task.seed,
             loss_scaling=self.model.llm.dtype == torch.float16,
         )
-        job = AdapterJob(self.model, task)
+        job = AdapterJob(self.model, task, self.name)
         label, folder = (self.name, task.seed), checkpoint_folder(task, self.name)
         report = train(job, len(job.samples), schedule, folder, label, task.emit, task.should_stop, job.begin)
         self.checkpoints = folder
@@ -220,7 +224,7 @@ class AdapterRecommender(Recommender):
     def score(self, histories: Sequence[Sequence[int]], candidates: Sequence[Sequence[int]]) -> Scores:
         """Scores from one packed forward per batch."""
         self.model.train(False)
-        return score_in_batches(self.model.scores, histories, candidates, self.batch)
+        return score_in_batches(self.model.scores, histories, candidates, self.batch, after=self.after_batch)
 
     def answers(
         self, histories: Sequence[Sequence[int]], candidates: Sequence[Sequence[int]]
@@ -235,7 +239,9 @@ class AdapterRecommender(Recommender):
         def ask(rows: Sequence[Sequence[int]], offered: Sequence[Sequence[int]]) -> list[str]:
             return self.model.answers(rows, offered, constrained)
 
-        return answer_in_batches(ask, ranker.prompt.title, histories, candidates, self.batch)
+        return answer_in_batches(
+            ask, ranker.prompt.title, histories, candidates, self.batch, self.after_batch
+        )
 
     def expert_weights(self, histories: Sequence[Sequence[int]]) -> npt.NDArray[np.float32] | None:
         """omega, (n, K); None for LoRA."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -16,6 +16,7 @@ from core.data.types import Dataset, Samples
 from core.evaluation.answer_matching import Answer
 from core.evaluation.metrics import Scores
 from core.events import Emit, ShouldStop, never, silent
+from core.stages import Watch
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,10 @@ class Task:
     """For checkpoints and for what methods share, such as the trained encoder."""
     emit: Emit = silent
     should_stop: ShouldStop = never
+
+    def watch(self, method: str) -> Watch:
+        """Whoever follows this task, for the stages of a method."""
+        return Watch(self.emit, self.should_stop, method, self.seed)
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,8 @@ class Recommender(ABC):
 
     name: ClassVar[str]
     uses_llm: ClassVar[bool] = False
+    after_batch: Callable[[int], None] | None = None
+    """Told, while `score` and `answers` work, after how many histories more; it may raise `Interrupted`."""
 
     @abstractmethod
     def fit(self, task: Task) -> FitReport:

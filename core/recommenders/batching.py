@@ -16,6 +16,7 @@ from core.evaluation.answer_matching import Answer, read_answer
 from core.evaluation.metrics import Scores, ranks_from_scores
 from core.events import ShouldStop, never
 from core.recommenders.base import Task
+from core.stages import Watch
 from core.training import parallel
 
 Score = Callable[[Sequence[Sequence[int]], Sequence[Sequence[int]]], Tensor]
@@ -36,8 +37,17 @@ def score_in_batches(
     candidates: Sequence[Sequence[int]],
     size: int,
     should_stop: ShouldStop = never,
+    after: Callable[[int], None] | None = None,
 ) -> Scores:
     """(n, c) scores, computed `size` rows at a time, rows of similar length together.
+
+    Args:
+        score: gives the scores of some rows.
+        histories: n item sequences.
+        candidates: n lists of items.
+        size: rows in a batch.
+        should_stop: asked before every batch.
+        after: told after every batch how many rows it had; it may raise `Interrupted`, too.
 
     Raises:
         Interrupted: `should_stop` said so.
@@ -49,25 +59,37 @@ def score_in_batches(
             raise Interrupted
         rows = order[start : start + size]
         parts.append(score([histories[i] for i in rows], [candidates[i] for i in rows]).float().cpu().numpy())
-    scores = np.empty((len(order), len(candidates[0])), dtype=np.float32)
-    scores[order] = np.concatenate(parts)
+        if after is not None:
+            after(len(rows))
+    found = np.concatenate(parts)
+    scores = np.empty_like(found)
+    scores[order] = found
     return scores
 
 
 def shared_ranks(
-    score: Score, cases: Sequence[Sample], size: int, should_stop: ShouldStop
+    score: Score, cases: Sequence[Sample], size: int, watch: Watch, countings: int = 1
 ) -> npt.NDArray[np.int64]:
-    """(n,) the target's rank in every case; each process scores its share, `size` cases at a time.
+    """(n, countings) the target's rank in every validation case; each process scores its share.
+
+    Args:
+        score: gives the scores of some cases; those of several countings stand side by side.
+        cases: what is ranked.
+        size: cases in a batch.
+        watch: is told of the stage `validate`, and may stop it.
+        countings: how many scores each candidate gets.
 
     Raises:
-        Interrupted: `should_stop` said so.
+        Interrupted: the watch asked to stop.
     """
 
-    def ranks(own: Sequence[Sample]) -> list[int]:
+    def ranks(own: Sequence[Sample]) -> list[list[int]]:
+        stage = watch.stage("validate", len(own))
         histories, candidates = [case.history for case in own], [case.candidates for case in own]
-        scores = score_in_batches(score, histories, candidates, size, should_stop)
-        found: list[int] = ranks_from_scores(scores, target_columns(own)).tolist()
-        return found
+        scores = score_in_batches(score, histories, candidates, size, watch.should_stop, stage.advance)
+        columns = target_columns(own)
+        found = [ranks_from_scores(part, columns) for part in np.split(scores, countings, axis=1)]
+        return np.stack(found, axis=1).tolist()  # type: ignore[no-any-return]
 
     return np.array(parallel.share_out(cases, ranks))
 
@@ -78,6 +100,7 @@ def answer_in_batches(
     histories: Sequence[Sequence[int]],
     candidates: Sequence[Sequence[int]],
     size: int,
+    after: Callable[[int], None] | None = None,
 ) -> list[Answer]:
     """Answers read against the candidates' titles, `size` at a time, rows of similar length together."""
     order = sorted(range(len(histories)), key=lambda i: len(histories[i]))
@@ -87,6 +110,8 @@ def answer_in_batches(
         texts = ask([histories[i] for i in rows], [candidates[i] for i in rows])
         for i, text in zip(rows, texts, strict=True):
             found[i] = read_answer(text, [title(item) for item in candidates[i]])
+        if after is not None:
+            after(len(rows))
     return [found[i] for i in range(len(order))]
 
 

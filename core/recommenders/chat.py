@@ -11,7 +11,7 @@ from core.data.card_files import load_card
 from core.errors import Interrupted
 from core.evaluation.answer_matching import Answer, read_answer
 from core.evaluation.metrics import Scores
-from core.events import Notice, Stopped
+from core.events import Notice
 from core.lm.prompts import one_line, prompt_text
 from core.recommenders.base import FitReport, Recommender, Task
 from core.recommenders.chat_client import (
@@ -104,21 +104,19 @@ class Chat(Recommender):
             Interrupted: the task asked to stop; what was answered is on disk.
             InputError: the first request shows that key, model or address are wrong.
         """
-        return [
-            read_answer(self._reply(history, row).line, [self.titles[item] for item in row])
-            for history, row in zip(histories, candidates, strict=True)
-        ]
+        found = []
+        for history, row in zip(histories, candidates, strict=True):
+            found.append(read_answer(self._reply(history, row).line, [self.titles[item] for item in row]))
+            if self.after_batch is not None:
+                self.after_batch(1)
+        return found
 
     def _reply(self, history: Sequence[int], candidates: Sequence[int]) -> Reply:
         prompt = self.prompt(history, candidates)
         if prompt not in self.known:
-            try:
-                if self.task.should_stop():
-                    raise Interrupted
-                reply = self.server.ask(prompt)
-            except Interrupted:
-                self.task.emit(Stopped(self.name, self.task.seed, "test", len(self.known)))
-                raise
+            if self.task.should_stop():
+                raise Interrupted
+            reply = self.server.ask(prompt)
             self.answers_on_disk.add(prompt, reply)
             self.known[prompt] = reply  # also a failure: within one run it is not asked again
             self._warn(reply.failure)

@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from core.config.checks import sha256_of
+from core.config.saved import without_news
 from core.config.settings import TUNING_GRID, EncoderConfig
 from core.encoders.base import Encoder, new_encoder
 from core.encoders.job import EncoderJob
@@ -108,6 +109,7 @@ def train_encoder(task: Task, recipe: Recipe, config: EncoderConfig) -> tuple[En
     samples = task.samples
     validation = [samples.seed, task.config.data.validation_positions]
     settings = {field: value for field, value in vars(config).items() if field not in ("kind", "tune")}
+    settings = without_news("encoder", settings)
     settings["max_history"] = task.dataset.rules.max_history
     key = sha256_of([settings, samples.dataset, samples.split, *validation, task.seed, *recipe.inputs])[:12]
     path = task.folder / "encoders" / f"{name}-{key}.safetensors"
@@ -255,8 +257,9 @@ class MoRecRecommender(EncoderRecommender):
 
     def recipe(self, task: Task) -> Recipe:
         """Reads the titles."""
-        llm = load_checked(task.config.model, task.emit)
-        titles = title_vectors(llm, task.dataset.catalogue.titles, task.emit)
+        watch = task.watch(self.name)
+        llm = load_checked(task.config.model, watch)
+        titles = title_vectors(llm, task.dataset.catalogue.titles, watch)
         digest = hashlib.sha256(titles.numpy().tobytes()).hexdigest()
         span = task.dataset.rules.max_history
         return Recipe(self.name, lambda config: MoRec(titles, config, span), (digest,))

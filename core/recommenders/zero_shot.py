@@ -42,7 +42,7 @@ class ZeroShot(Recommender):
     def fit(self, task: Task) -> FitReport:
         """Loads the model and chooses how title lengths count."""
         started = time.monotonic()
-        self.llm = load_checked(task.config.model, task.emit)
+        self.llm = load_checked(task.config.model, task.watch(self.name))
         prompt = AnswerPrompt(
             self.llm.tokenizer,
             task.dataset.catalogue.titles,
@@ -58,11 +58,9 @@ class ZeroShot(Recommender):
             return self._report(loading, notes_on_answers(task)[:1])
         self.mean = False
         cases = spaced(task.samples.validation, self.VALIDATION_CASES)
-        found = {}
-        for mean in (False, True):
-            self.mean = mean
-            found[mean] = summarize(shared_ranks(self._scores, cases, self.BATCH, task.should_stop))["MRR"]
-        self.mean = found[True] > found[False]
+        ranks = shared_ranks(self._both, cases, self.BATCH, task.watch(self.name), countings=2)
+        of_sum, of_mean = (summarize(counted)["MRR"] for counted in ranks.T)
+        self.mean = of_mean > of_sum
         how = "the mean over" if self.mean else "the sum over"
         note = f"a title's likelihood is {how} its tokens (chosen on {len(cases)} validation cases)"
         task.emit(Notice(f"zero-shot: {note}"))
@@ -77,13 +75,18 @@ class ZeroShot(Recommender):
             notes=notes,
         )
 
+    def _both(self, histories: Sequence[Sequence[int]], candidates: Sequence[Sequence[int]]) -> Tensor:
+        """(batch, 2 C) the sums over the titles' tokens, then the means."""
+        total, lengths = self.ranker.token_likelihoods(histories, candidates, candidates)
+        return torch.cat([total, total / lengths], dim=1)
+
     def _scores(self, histories: Sequence[Sequence[int]], candidates: Sequence[Sequence[int]]) -> Tensor:
         total, lengths = self.ranker.token_likelihoods(histories, candidates, candidates)
         return total / lengths if self.mean else total
 
     def score(self, histories: Sequence[Sequence[int]], candidates: Sequence[Sequence[int]]) -> Scores:
         """Log-likelihoods of the candidates' titles."""
-        return score_in_batches(self._scores, histories, candidates, self.BATCH)
+        return score_in_batches(self._scores, histories, candidates, self.BATCH, after=self.after_batch)
 
     def answers(
         self, histories: Sequence[Sequence[int]], candidates: Sequence[Sequence[int]]
@@ -95,4 +98,5 @@ class ZeroShot(Recommender):
         def ask(rows: Sequence[Sequence[int]], offered: Sequence[Sequence[int]]) -> list[str]:
             return self.ranker.answer(rows, offered, self.protocol == "constrained")
 
-        return answer_in_batches(ask, self.ranker.prompt.title, histories, candidates, self.BATCH)
+        title = self.ranker.prompt.title
+        return answer_in_batches(ask, title, histories, candidates, self.BATCH, self.after_batch)

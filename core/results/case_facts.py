@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from core.config.records import json_of, read_text
 from core.data.reading.titles import split_year
 from core.data.types import Catalogue, Dataset, Samples
 from core.errors import DataError, ResultError
 from core.files import LARGEST_RESULT, atomic_write
+from core.records import json_of, read_text
 
 FORMAT = 1
 _AGAIN = "run the benchmark again: finished results are reused, this file is made anew"
@@ -51,11 +51,8 @@ def facts_of(dataset: Dataset, samples: Samples, counts: npt.NDArray[np.floating
     """
     shared = shared_titles(dataset.catalogue)
     return {
-        (case.user, case.position): CaseFacts(
-            int(counts[case.target]), len(case.history), bool(shared[case.target])
-        )
-        for cases in samples.test.values()
-        for case in cases
+        place: CaseFacts(int(counts[case.target]), len(case.history), bool(shared[case.target]))
+        for place, case in samples.asked.items()
     }
 
 

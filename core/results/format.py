@@ -7,14 +7,38 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
-from core.config.settings import older_value
+from core.config.saved import older_value
+from core.errors import ResultError
 from core.evaluation.metrics import METRICS, estimate_answers, per_case
 from core.evaluation.statistics import Estimate, bootstrap_all
-from core.results.checking import FORMAT, checked_record, checks_of, config_sha256, dump
+from core.kinds import (
+    Amount,
+    Checksum,
+    Count,
+    Filled,
+    Moment,
+    Name,
+    Plain,
+    Positive,
+    Rule,
+    Share,
+)
+from core.records import Misfit, build, plain
+from core.results.checking import FORMAT, RERUN, check_whole, config_sha256, dump, record_of
+from core.results.naming import RunKey
+
+
+def _is_point(value: Mapping[str, Any]) -> bool:
+    step = value.get("step", 0)
+    numbers = [entry for entry in value.values() if entry is not None and not isinstance(entry, list)]
+    return type(step) is int and step >= 0 and all(type(entry) in (int, float) for entry in numbers)
+
+
+CurvePoint = Annotated[Plain, Rule("a step and numbers", _is_point)]
 
 
 @dataclass(frozen=True)
@@ -34,27 +58,32 @@ class CaseAnswer:
 class Case:
     """One test question and where the method placed the target."""
 
-    set: str
+    set: Name
     """Test set, such as `spread` or `last`."""
-    user: str
-    position: int
+    user: Filled
+    position: Count
     """Index of the target in the user's kept sequence."""
-    rank: int
+    rank: Positive
     """1 = best; ties counted against the method. Of a method that answers in words: 1 where the answer is the
     target, else the number of candidates."""
     answer: CaseAnswer | None = None
     """What was written, by a method that answers in words."""
+
+    @property
+    def place(self) -> tuple[str, int]:
+        """User and position: what this case is called in every result."""
+        return self.user, self.position
 
 
 @dataclass(frozen=True)
 class MetricValue:
     """A metric's mean over a test set with its 95 % interval (users resampled)."""
 
-    value: float
-    low: float | None
+    value: Share
+    low: Share | None
     """None with fewer than two users, who cannot be resampled."""
-    high: float | None
-    n: int
+    high: Share | None
+    n: Positive
     """Cases."""
 
 
@@ -62,13 +91,13 @@ class MetricValue:
 class Parameters:
     """How many numbers the method has; 0 where it has none of a kind."""
 
-    trainable: int
+    trainable: Count
     """All that training changes."""
-    adapter: int
+    adapter: Count
     """Those of `trainable` in the adapter's A and B."""
-    extra_over_lora: int
+    extra_over_lora: Count
     """What the method adds to A and B (iLoRA's gate)."""
-    total: int
+    total: Count
     """The whole model, frozen parts included."""
 
 
@@ -76,9 +105,9 @@ class Parameters:
 class Result:
     """One finished run: one method with one training seed on one set of test samples."""
 
-    dataset: str
-    split: str
-    method: str
+    dataset: Name
+    split: Name
+    method: Name
     objective: str | None
     """`listwise` or `language-model`; None for methods without a choice."""
     model: str | None
@@ -87,26 +116,26 @@ class Result:
     preset: str | None
     seed: int
     """Training seed."""
-    config: Mapping[str, Any]
+    config: Plain
     """The resolved settings as plain JSON, without the seed: seeds of one config share a table row."""
-    samples_sha256: str
+    samples_sha256: Checksum
     """Checksum over the test samples (users, histories, targets, candidates)."""
     metrics: Mapping[str, Mapping[str, MetricValue]]
     """Test set -> metric -> value; always what `measure(cases)` gives."""
-    cases: tuple[Case, ...]
+    cases: Annotated[tuple[Case, ...], Rule("a list that is not empty", bool)]
     parameters: Parameters
-    timings: Mapping[str, float]
+    timings: Mapping[str, Amount]
     """Seconds unless the name says otherwise: `load_seconds`, `train_seconds`, `test_seconds`,
     `samples_per_second` (training), `ms_per_user` (ranking one user's candidates)."""
-    peak_memory_bytes: int
+    peak_memory_bytes: Count
     versions: Mapping[str, str]
     command: str
-    created: str
+    created: Moment
     """When the run ended: ISO 8601 with time zone."""
-    history: tuple[Mapping[str, Any], ...] = ()
+    history: tuple[CurvePoint, ...] = ()
     """Validation curve: `step` and metric values."""
     notes: tuple[str, ...] = ()
-    peak_gpu_memory_bytes: int | None = None
+    peak_gpu_memory_bytes: Positive | None = None
     """What was allocated on the GPU at most; None without one, and left out of the file then."""
 
     @property
@@ -128,6 +157,11 @@ class Result:
         """Checksum of the config, whatever the order of its keys."""
         return config_sha256(self.config)
 
+    @property
+    def key(self) -> RunKey:
+        """What tells this run from all others."""
+        return RunKey(self.dataset, self.split, self.method, self.seed, self.config_sha256)
+
     def to_json(self) -> str:
         """The file's text: one key a line, one case a line.
 
@@ -135,16 +169,19 @@ class Result:
             ValueError: a number that JSON cannot hold (NaN, infinity).
             TypeError: something in `config` or `history` that is not plain JSON.
         """
-        record = {"format": FORMAT, **dataclasses.asdict(self), "config_sha256": self.config_sha256}
+        record: dict[str, Any] = {"format": FORMAT}
+        for key, value in plain(self).items():
+            record[key] = value
+            if key == "config":
+                record["config_sha256"] = self.config_sha256
+        if self.peak_gpu_memory_bytes is None:
+            del record["peak_gpu_memory_bytes"]
         for case in record["cases"]:
             if case["answer"] is None:
                 del case["answer"]
         lines = []
-        for key in checks_of(record):
-            if key == "cases":
-                text = "[\n  " + ",\n  ".join(dump(case) for case in record[key]) + "\n ]"
-            else:
-                text = dump(record[key])
+        for key, value in record.items():
+            text = "[\n  " + ",\n  ".join(map(dump, value)) + "\n ]" if key == "cases" else dump(value)
             lines.append(f" {json.dumps(key)}: {text}")
         return "{\n" + ",\n".join(lines) + "\n}\n"
 
@@ -160,20 +197,16 @@ class Result:
             ResultError: damaged JSON, another format, keys missing or unknown, values of a wrong type,
                 or a config that does not match its checksum.
         """
-        record = checked_record(text, name)
-        return Result(
-            **{
-                **record,
-                "metrics": {
-                    test_set: {metric: MetricValue(**value) for metric, value in values.items()}
-                    for test_set, values in record["metrics"].items()
-                },
-                "cases": tuple(_case(case) for case in record["cases"]),
-                "parameters": Parameters(**record["parameters"]),
-                "history": tuple(record["history"]),
-                "notes": tuple(record["notes"]),
-            }
-        )
+        record = record_of(text, name)
+        sha = record.pop("config_sha256", None)
+        try:
+            result = build(Result, record)
+        except Misfit as error:
+            raise ResultError(f"{name}: {error.said}", RERUN) from error
+        if result.config_sha256 != sha:
+            raise ResultError(f"{name}: config_sha256 does not match the config", RERUN)
+        check_whole(result, name)
+        return result
 
 
 def measure(cases: Sequence[Case]) -> dict[str, dict[str, MetricValue]]:
@@ -213,21 +246,42 @@ def recompute(result: Result) -> dict[str, dict[str, MetricValue]]:
     return measure(result.cases)
 
 
-def disagreement(result: Result) -> str | None:
-    """The first stored metric that its cases do not bear out, in words; None when all agree."""
+def completed(result: Result) -> Result:
+    """The result with every metric that its cases give: an older file has fewer, and they are all computed.
+
+    Raises:
+        ResultError: a metric is stored that the cases do not bear out.
+    """
     found = recompute(result)
+    if wrong := _disagreement(result, found):
+        raise ResultError(wrong)
+    metrics = {name: {**values, **result.metrics[name]} for name, values in found.items()}
+    return dataclasses.replace(result, metrics=metrics)
+
+
+def disagreement(result: Result) -> str | None:
+    """The first metric that the file lacks or its cases do not bear out, in words; None when all agree."""
+    found = recompute(result)
+    for test_set, values in found.items():
+        if lacking := values.keys() - result.metrics.get(test_set, {}).keys():
+            return f"{test_set} lacks {', '.join(sorted(lacking))}"
+    return _disagreement(result, found)
+
+
+def _disagreement(result: Result, found: Mapping[str, Mapping[str, MetricValue]]) -> str | None:
     if found.keys() != result.metrics.keys():
         return (
             f"metrics for {', '.join(result.metrics) or 'no set'} but cases for {', '.join(found) or 'none'}"
         )
-    for test_set, values in found.items():
-        if values.keys() != result.metrics[test_set].keys():
-            return f"{test_set} has {', '.join(result.metrics[test_set])}, its cases give {', '.join(values)}"
-        for metric, value in values.items():
-            stored = result.metrics[test_set][metric]
-            same_ends = _close(stored.low, value.low, 1e-6) and _close(stored.high, value.high, 1e-6)
-            if stored.n != value.n or not _close(stored.value, value.value, 1e-9) or not same_ends:
-                return f"{metric} on {test_set} is stored as {_say(stored)}, its cases give {_say(value)}"
+    for test_set, stored in result.metrics.items():
+        values = found[test_set]
+        if stored.keys() - values.keys():
+            return f"{test_set} has {', '.join(stored)}, its cases give {', '.join(values)}"
+        for metric, own in stored.items():
+            value = values[metric]
+            same_ends = _close(own.low, value.low, 1e-6) and _close(own.high, value.high, 1e-6)
+            if own.n != value.n or not _close(own.value, value.value, 1e-9) or not same_ends:
+                return f"{metric} on {test_set} is stored as {_say(own)}, its cases give {_say(value)}"
     return None
 
 
@@ -247,6 +301,19 @@ def _or_none(value: float) -> float | None:
     return None if math.isnan(value) else value
 
 
-def _case(record: Mapping[str, Any]) -> Case:
-    answer = record.get("answer")
-    return Case(**{**record, "answer": None if answer is None else CaseAnswer(**answer)})
+def means(result: Result) -> dict[str, dict[str, float]]:
+    """Test set -> metric -> its mean."""
+    return {
+        name: {metric: value.value for metric, value in values.items()}
+        for name, values in result.metrics.items()
+    }
+
+
+def intervals(result: Result, metric: str = "HR@1") -> dict[str, list[float]]:
+    """Test set -> both ends of a metric's 95 % interval, where it has one."""
+    found = {name: values[metric] for name, values in result.metrics.items() if metric in values}
+    return {
+        name: [value.low, value.high]
+        for name, value in found.items()
+        if value.low is not None and value.high is not None
+    }

@@ -20,10 +20,9 @@ from core.results.case_facts import (
     load_facts,
 )
 from core.results.format import Result
+from core.results.naming import RunKey
 from core.results.store import load_results, result_path
 from core.results.tables import Table
-
-Key = tuple[str, str, str, int, str]
 
 
 @dataclass(frozen=True)
@@ -44,13 +43,13 @@ def load_folders(folders: Sequence[Path]) -> tuple[list[Result], list[str]]:
     Raises:
         ResultError: a folder is a file.
     """
-    found: dict[Key, tuple[Path, Result]] = {}
+    found: dict[RunKey, tuple[Path, Result]] = {}
     problems = []
     for folder in folders:
         results, complaints = load_results(folder)
         problems += complaints
         for result in results:
-            first, known = found.setdefault(_key(result), (folder, result))
+            first, known = found.setdefault(result.key, (folder, result))
             if known.cases != result.cases or known.samples_sha256 != result.samples_sha256:
                 problems.append(f"{_file(folder, result)}: {first} has the same run with other figures")
     return [result for _, result in found.values()], problems
@@ -149,8 +148,4 @@ def _itself(folder: Path, file: Path) -> Path:
 
 
 def _file(folder: Path, result: Result) -> Path:
-    return result_path(folder, *_key(result))
-
-
-def _key(result: Result) -> Key:
-    return result.dataset, result.split, result.method, result.seed, result.config_sha256
+    return result_path(folder, *result.key)

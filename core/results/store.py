@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from core.config.records import read_text
 from core.errors import DataError, ResultError
 from core.files import LARGEST_RESULT, atomic_write
-from core.results.format import Result, disagreement
+from core.records import read_text
+from core.results.checking import RERUN
+from core.results.format import Result, completed
+from core.results.naming import RunKey
 
 
 def result_path(out: Path, dataset: str, split: str, method: str, seed: int, config_sha256: str) -> Path:
     """Where the result of such a run lies below the output folder `out`."""
-    return out / "results" / f"{dataset}.{split}.{method}.seed{seed}.{config_sha256[:8]}.json"
+    return out / "results" / f"{RunKey(dataset, split, method, seed, config_sha256).name}.json"
 
 
 def save_result(result: Result, out: Path) -> Path:
@@ -21,7 +23,7 @@ def save_result(result: Result, out: Path) -> Path:
     Raises:
         ResultError: the folder cannot be written.
     """
-    path = result_path(out, result.dataset, result.split, result.method, result.seed, result.config_sha256)
+    path = result_path(out, *result.key)
     try:
         atomic_write(path, result.to_json())
     except OSError as error:
@@ -40,13 +42,13 @@ def load_result(path: Path) -> Result:
     try:
         text = read_text(path, LARGEST_RESULT)
     except DataError as error:
-        raise ResultError(error.title, "run the benchmark again, or remove the file") from error
+        raise ResultError(error.title, RERUN) from error
     result = Result.from_json(text, path.name)
-    if wrong := disagreement(result):
-        raise ResultError(
-            f"{path.name}: {wrong}", "the file was changed; run the benchmark again or remove it"
-        )
-    return result
+    try:
+        return completed(result)
+    except ResultError as error:
+        hint = "the file was changed; run the benchmark again or remove it"
+        raise ResultError(f"{path.name}: {error.title}", hint) from error
 
 
 def load_results(out: Path) -> tuple[list[Result], list[str]]:
@@ -59,7 +61,7 @@ def load_results(out: Path) -> tuple[list[Result], list[str]]:
     """
     if out.exists() and not out.is_dir():
         raise ResultError(f"{out} is a file, not a folder", "name a folder with --out")
-    results: dict[tuple[str, str, str, int, str], Result] = {}
+    results: dict[RunKey, Result] = {}
     problems = []
     for path in sorted((out / "results").glob("*.json")):
         if path.name.startswith("."):  # a temporary file of a run in progress
@@ -69,9 +71,8 @@ def load_results(out: Path) -> tuple[list[Result], list[str]]:
         except ResultError as error:
             problems.append(f"{error.title} – {error.hint}")
             continue
-        key = (result.dataset, result.split, result.method, result.seed, result.config_sha256)
-        if key in results:
+        if result.key in results:
             problems.append(f"{path.name}: the same run as another file – remove one of the two")
             continue
-        results[key] = result
+        results[result.key] = result
     return list(results.values()), problems

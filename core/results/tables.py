@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from core.config.settings import older_value
+from core.config.saved import older_value
 from core.errors import ResultError
 from core.evaluation.metrics import METRICS, per_case
 from core.evaluation.statistics import Comparison, Estimate, compare, compare_all, holm
 from core.methods import REMOTE_METHODS
 from core.results.format import Case, Result, estimate
+from core.results.pairing import cases_of, paired_ranks
 
 PRIMARY_SETS = ("spread", "last")
 """Test sets in the order of their weight: the first that a table has decides which row is best."""
@@ -94,22 +95,18 @@ class Row:
     def places(self) -> Mapping[str, list[tuple[str, int]]]:
         """Test set -> user and position of each case, in the order of `values`."""
         return {
-            test_set: [(case.user, case.position) for case in self._cases[test_set][0]]
-            for test_set in self.first.metrics
+            test_set: [case.place for case in self._cases[test_set][0]] for test_set in self.first.metrics
         }
 
     @cached_property
     def _cases(self) -> Mapping[str, list[list[Case]]]:
         """Test set -> each seed's cases, sorted by user and position."""
-        return {test_set: [_of_set(run, test_set) for run in self.runs] for test_set in self.first.metrics}
+        return {test_set: [cases_of(run, test_set) for run in self.runs] for test_set in self.first.metrics}
 
     @cached_property
     def _ranks(self) -> Mapping[str, npt.NDArray[np.int64]]:
         """Test set -> (seeds, n) ranks, in the order of `places`."""
-        return {
-            test_set: np.array([[case.rank for case in cases] for cases in self._cases[test_set]])
-            for test_set in self.first.metrics
-        }
+        return {test_set: paired_ranks(self.runs, test_set)[1] for test_set in self.first.metrics}
 
 
 @dataclass(frozen=True, eq=False)
@@ -351,12 +348,7 @@ def _weight(test_set: str) -> tuple[int, str]:
     return (PRIMARY_SETS.index(test_set) if known else len(PRIMARY_SETS)), test_set
 
 
-def _of_set(result: Result, test_set: str) -> list[Case]:
-    found = [case for case in result.cases if case.set == test_set]
-    return sorted(found, key=lambda case: (case.user, case.position))
-
-
 def _cases_sha256(result: Result) -> str:
     """Checksum of which cases were ranked, whatever their order: two results with the same can be paired."""
-    asked = sorted((case.set, case.user, case.position) for case in result.cases)
+    asked = sorted((case.set, *case.place) for case in result.cases)
     return hashlib.sha256(repr(asked).encode("utf-8")).hexdigest()

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
-from core.errors import ResultError
 from core.evaluation.metrics import METRICS, per_case
 from core.evaluation.statistics import Comparison, compare
 from core.results.format import Result
+from core.results.pairing import paired_ranks
 from core.runs.store import RunInfo
 
 
@@ -31,19 +29,10 @@ def compare_runs(a: Result, b: Result) -> dict[str, dict[str, Comparison]]:
     Raises:
         ResultError: the two met other cases.
     """
-    if (a.dataset, a.split, a.samples_sha256) != (b.dataset, b.split, b.samples_sha256):
-        raise ResultError("the two runs met different test cases", "compare runs of one dataset and preset")
     found: dict[str, dict[str, Comparison]] = {}
     for test_set in (name for name in a.metrics if name in b.metrics):
-        ranks = [
-            {(case.user, case.position): case.rank for case in side.cases if case.set == test_set}
-            for side in (a, b)
-        ]
-        cases = sorted(ranks[0])
-        if cases != sorted(ranks[1]):
-            raise ResultError("the two runs met different test cases", "run both with the same settings")
-        users = [user for user, _ in cases]
-        ours, theirs = (np.array([side[case] for case in cases]) for side in ranks)
+        places, (ours, theirs) = paired_ranks((a, b), test_set)
+        users = [user for user, _ in places]
         found[test_set] = {
             metric: compare(per_case(ours, metric)[None], per_case(theirs, metric)[None], users)
             for metric in METRICS

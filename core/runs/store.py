@@ -13,18 +13,19 @@ from typing import Any
 
 from core.config import run_file
 from core.config.checks import DATASET_NAME
-from core.config.records import build, json_of, read_text
 from core.config.settings import RunConfig
 from core.data.card_files import load_card
 from core.data.loading import load_task_data
 from core.data.types import Dataset, Samples
 from core.errors import DataError, InputError, ResultError
-from core.events import Emit, Notice, silent
+from core.events import Emit, Notice, ShouldStop, never, silent
 from core.files import TEMPORARY_MARK, atomic_path, sha256_of_file
 from core.methods import LLM_METHODS
 from core.recommenders.base import Recommender, Task
 from core.recommenders.registry import method_class
+from core.records import build, json_of, read_text
 from core.results.format import Result
+from core.results.naming import RunKey
 from core.results.store import load_result
 from core.runs.model_card import run_card
 
@@ -107,7 +108,7 @@ class OpenRun:
 
 def run_folder(out: Path, dataset: str, split: str, method: str, seed: int, config_sha256: str) -> Path:
     """Where such a run lies below the output folder."""
-    return out / "models" / f"{dataset}.{split}.{method}.seed{seed}.{config_sha256[:8]}"
+    return out / "models" / f"{RunKey(dataset, split, method, seed, config_sha256).name}"
 
 
 def save_run(recommender: Recommender, task: Task, path: Path, result: Result) -> Path:
@@ -218,18 +219,22 @@ def remove_run(path: Path) -> None:
         raise ResultError(f"cannot remove {path}: {error.strerror}", "check its permissions") from error
 
 
-def open_run(path: Path, emit: Emit = silent, precision: str = "auto") -> OpenRun:
+def open_run(
+    path: Path, emit: Emit = silent, precision: str = "auto", should_stop: ShouldStop = never
+) -> OpenRun:
     """Loads a run with its dataset and cases.
 
     Args:
         path: the run folder.
         emit: receives progress, and a notice where the precision is another one than in training.
         precision: what the language model is computed in, whatever it was trained in.
+        should_stop: asked while the model is loaded, and between its layers ever after.
 
     Raises:
         InputError: this machine cannot compute in that precision.
         ResultError: the folder is damaged, or its data is no longer what it was trained on.
         AssetError, DataError, ModelError: the data or the language model cannot be loaded.
+        Interrupted: `should_stop` said so.
     """
     info = read_run(path)
     _check_files(info)
@@ -238,7 +243,7 @@ def open_run(path: Path, emit: Emit = silent, precision: str = "auto") -> OpenRu
         raise ResultError(
             f"{path} was tested on other cases than this version makes", "run the benchmark again"
         )
-    task = Task(dataset, samples, _config_here(info, precision, emit), info.seed, path, emit)
+    task = Task(dataset, samples, _config_here(info, precision, emit), info.seed, path, emit, should_stop)
     recommender = method_class(info.method)()
     recommender.load(path, task)
     return OpenRun(info, dataset, samples, recommender)

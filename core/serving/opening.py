@@ -13,18 +13,23 @@ from core.recommenders.base import Task
 from core.recommenders.encoders import SASRecRecommender, fit_encoder
 from core.runs.store import open_run
 from core.serving.session import Session
+from core.stages import Watch
 
 
-def open_session(path: Path, emit: Emit = silent, precision: str = "auto") -> Session:
+def open_session(
+    path: Path, emit: Emit = silent, precision: str = "auto", should_stop: ShouldStop = never
+) -> Session:
     """A run on disk, ready to answer in this precision.
 
     Raises:
-        ResultError, AssetError, DataError, ModelError: what `open_run` raises.
+        ResultError, AssetError, DataError, ModelError, Interrupted: what `open_run` raises.
     """
-    run = open_run(path, emit, precision)
+    run = open_run(path, emit, precision, should_stop)
     model: Any = getattr(run.recommender, "model", None)
     encoder = model if isinstance(model, Encoder) else model.encoder
-    return Session(run.dataset, run.samples, run.recommender, encoder, run.info)
+    session = Session(run.dataset, run.samples, run.recommender, encoder, run.info)
+    session.watch = Watch(emit, should_stop, run.info.method, run.info.seed)
+    return session
 
 
 def encoder_session(

@@ -5,14 +5,11 @@ Light on purpose: a user interface imports this without waiting for torch or num
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypedDict
 
-from core.config.records import build, json_of
-from core.errors import DataError
 from core.events import Event
+from core.records import build, line_of, message_of
 
 BENCHMARK, CATALOGUE = "benchmark", "catalogue"
 SOURCES = (BENCHMARK, CATALOGUE)
@@ -39,7 +36,7 @@ class Request:
 
     def to_json(self) -> str:
         """This request as one line of JSON, its kind under `ask`."""
-        return json.dumps({"ask": type(self).__name__, **dataclasses.asdict(self)}, ensure_ascii=False)
+        return line_of(self, "ask")
 
     @staticmethod
     def from_json(line: str) -> Request:
@@ -48,11 +45,12 @@ class Request:
         Raises:
             DataError: the line is not JSON, asks for something unknown, or has other fields or types.
         """
-        record = json_of(line, "a request")
-        asked = record.pop("ask", None) if isinstance(record, dict) else None
-        if not isinstance(asked, str) or asked not in Request._registry:
-            raise DataError(f"not a request: {line[:200]}", f"known: {', '.join(Request._registry)}")
-        return build(Request._registry[asked], record, asked)
+        return message_of(line, "ask", Request.kinds())
+
+    @staticmethod
+    def kinds() -> dict[str, type[Request]]:
+        """Every request that can be asked, by its name."""
+        return {name: kind for name, kind in Request._registry.items() if kind is not Asking}
 
 
 @dataclass(frozen=True)
@@ -91,8 +89,10 @@ class Question:
     position: int | None = None
     """Index of the target in the user's sequence."""
     retrieve: int = RETRIEVED
-    omega: list[float] | None = None
-    """Expert weights to use in the gate's place."""
+    push: list[float] | None = None
+    """Change of each expert's logit, on top of what every layer's own gate says."""
+    lock: int | None = None
+    """The expert that has everything in every layer."""
     candidates: list[int] | None = None
     """Rank exactly these, such as those that another run ranked."""
 
@@ -155,6 +155,72 @@ class Estimate(Request):
 # --- answers: events that carry the request's number -----------------------------------------------------
 
 
+class AssetListed(TypedDict):
+    """A dataset or a model that can be fetched."""
+
+    kind: str
+    """`dataset` or `model`."""
+    name: str
+    title: str
+    cached: bool
+    bytes: int
+    licence: str
+    terms: str
+    source: str
+
+
+class RunListed(TypedDict):
+    """A run folder."""
+
+    path: str
+    dataset: str
+    split: str
+    method: str
+    seed: int
+    created: str
+    samples_sha256: str
+    metrics: dict[str, dict[str, float]]
+    """Test set -> metric -> mean."""
+    demo: bool
+    """Whether it is the run that comes with the program."""
+    model: str | None
+
+
+class UserListed(TypedDict):
+    """A user with everything that is known of the user."""
+
+    user: str
+    part: str
+    """`test`, `validation` or `train`."""
+    items: list[int]
+    times: list[int]
+
+
+class TraitListed(TypedDict):
+    """What goes with an expert's weight."""
+
+    name: str
+    correlation: float
+
+
+class ExpertListed(TypedDict):
+    """An expert in words."""
+
+    words: str
+    mean: float
+    traits: list[TraitListed]
+    n: int
+
+
+class CaseDiffered(TypedDict):
+    """A test case under two runs."""
+
+    user: str
+    position: int
+    rank: int
+    other: int
+
+
 @dataclass(frozen=True)
 class Answer(Event):
     """Base of all answers."""
@@ -166,21 +232,16 @@ class Answer(Event):
 class Surveyed(Answer):
     """What is on this machine."""
 
-    assets: list[dict[str, Any]]
-    """Per dataset and model: name, title, kind, cached, bytes, licence, terms."""
-    runs: list[dict[str, Any]]
-    """Per run, newest first: path, dataset, split, method, seed, created, metrics, result."""
+    assets: list[AssetListed]
+    runs: list[RunListed]
+    """Newest first."""
     problems: list[str]
     """A line for each folder that could not be read."""
-    presets: dict[str, float]
-    """Preset -> minutes of all methods on this machine, as far as known; 0 where it is not."""
 
 
 @dataclass(frozen=True)
 class Fetched(Answer):
     """Everything asked for is in the cache."""
-
-    names: list[str]
 
 
 @dataclass(frozen=True)
@@ -191,7 +252,6 @@ class Opened(Answer):
     method: str
     dataset: str
     title: str
-    noun: str
     split: str
     seed: int
     model: str | None
@@ -222,8 +282,7 @@ class UsersListed(Answer):
     """A piece of the users."""
 
     first: int
-    users: list[dict[str, Any]]
-    """Per user: user, part (test, validation, train), items, times."""
+    users: list[UserListed]
 
 
 @dataclass(frozen=True)
@@ -233,8 +292,7 @@ class GatesListed(Answer):
     users: list[str]
     one_sided: list[float]
     """Per user, 0 where all experts weigh the same, 1 where one has everything; empty without a gate."""
-    profiles: list[dict[str, Any]]
-    """Per expert: words, mean, traits (name, correlation), n."""
+    profiles: list[ExpertListed]
 
 
 @dataclass(frozen=True)
@@ -260,7 +318,7 @@ class Ranked(Answer):
     gate: list[float] | None
     """What the gate says, also where other weights were used."""
     omega: list[float] | None
-    """The weights that were used."""
+    """The weights that were used, their mean where there are several gates."""
     items: list[int]
     scores: list[float]
     encoder_scores: list[float]
@@ -271,6 +329,8 @@ class Ranked(Answer):
     milliseconds: float
     gate_by_layer: list[list[float]] | None = None
     """Where every adapted layer has a gate of its own: K weights per layer, lowest layer first."""
+    omega_by_layer: list[list[float]] | None = None
+    """The weights that were used in each of these layers."""
 
 
 @dataclass(frozen=True)
@@ -291,8 +351,7 @@ class Differed(Answer):
     run: str
     other: str
     test_set: str
-    users: list[dict[str, Any]]
-    """Per case: user, position, rank, other."""
+    users: list[CaseDiffered]
     gained: int
     lost: int
     level: int
@@ -310,6 +369,8 @@ class Estimated(Answer):
     """Where the figure for memory comes from."""
     hardware: str
     cases: dict[str, int]
+    why: str = ""
+    """Why `auto` stands for this preset; empty where one was named."""
 
 
 @dataclass(frozen=True)

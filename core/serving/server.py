@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict
+from functools import lru_cache
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -13,16 +13,21 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from core.assets import cache, fetching, known
 from core.config.bounds import SEEDS
 from core.data.card_files import known_cards, load_card
+from core.data.loading import load_task_data
 from core.errors import DataError, IloraError, InputError, ResultError
-from core.events import Emit, Notice
+from core.events import Emit, Notice, never
 from core.methods import LLM_METHODS
+from core.records import plain
 from core.runs.store import DEMO, list_runs, read_run, result_of
 from core.serving.protocol import (
     Asking,
+    AssetListed,
+    CaseDiffered,
     Differed,
     Differences,
     Estimate,
     Estimated,
+    ExpertListed,
     Fetch,
     Fetched,
     GatesListed,
@@ -32,16 +37,20 @@ from core.serving.protocol import (
     Rank,
     Request,
     RequestFailed,
+    RunListed,
     Survey,
     Surveyed,
+    UserListed,
     UsersListed,
     WarmedUp,
     Why,
 )
+from core.stages import Watch
 
 if TYPE_CHECKING:
-    from core.config.settings import RunConfig
+    from core.config.settings import DataConfig, RunConfig
     from core.data.cards import DatasetCard
+    from core.data.types import Dataset, Samples
     from core.serving.session import Session
 
 PIECE = 100
@@ -91,6 +100,8 @@ class WarmEngine:
     def __init__(self, emit: Emit, precision: str = "auto") -> None:
         self.emit, self.precision = emit, precision
         self.session: Session | None = None
+        self._estimating, self._wanted = threading.Lock(), -1
+        self._thread: threading.Thread | None = None
         self._handlers: dict[type[Request], Callable[[Any], None]] = {
             Survey: self._survey,
             Fetch: self._fetch,
@@ -105,11 +116,16 @@ class WarmEngine:
         """Answers until the inbox is closed."""
         while (request := inbox.take()) is not None:
             self.answer(request)
+        if self._thread is not None:
+            self._thread.join()
 
     def answer(self, request: Request) -> None:
         """Answers one request; what the user can act on becomes a `RequestFailed`."""
+        self._say(request, lambda: self._handlers[type(request)](request))
+
+    def _say(self, request: Request, answer: Callable[[], None]) -> None:
         try:
-            self._handlers[type(request)](request)
+            answer()
         except IloraError as error:
             self.emit(RequestFailed(request.request, error.title, error.hint))
         except Exception as error:  # whatever one request did, the next one gets its answer
@@ -120,32 +136,31 @@ class WarmEngine:
 
     def _survey(self, request: Survey) -> None:
         runs, problems = list_runs(Path(request.out))
-        if not runs and (demo := read_run(DEMO)).dataset == request.dataset:
-            runs = [demo]  # until there is a first run
-        found = []
-        for run in runs:
-            found.append(
-                {
-                    "path": str(run.path),
-                    "dataset": run.dataset,
-                    "split": run.split,
-                    "method": run.method,
-                    "seed": run.seed,
-                    "created": run.created,
-                    "samples_sha256": run.samples_sha256,
-                    "metrics": run.metrics,
-                    "demo": run.path == DEMO,
-                    "model": run.config.model.name if run.method in LLM_METHODS else None,
-                }
-            )
+        if (demo := read_run(DEMO)).dataset == request.dataset:
+            runs.append(demo)  # last: it comes with the program, whatever else there is
+        found: list[RunListed] = [
+            {
+                "path": str(run.path),
+                "dataset": run.dataset,
+                "split": run.split,
+                "method": run.method,
+                "seed": run.seed,
+                "created": run.created,
+                "samples_sha256": run.samples_sha256,
+                "metrics": run.metrics,
+                "demo": run.path == DEMO,
+                "model": run.config.model.name if run.method in LLM_METHODS else None,
+            }
+            for run in runs
+        ]
         cards, unread = known_cards()
-        self.emit(Surveyed(request.request, list(_assets(cards)), found, problems + unread, {}))
+        self.emit(Surveyed(request.request, list(_assets(cards)), found, problems + unread))
 
     def _fetch(self, request: Fetch) -> None:
         card = load_card(request.dataset)
         fetching.obtain(card.asset, self.emit)
         fetching.obtain(known.EMBEDDED_MODEL.asset, self.emit)
-        self.emit(Fetched(request.request, [card.name, known.EMBEDDED_MODEL.name]))
+        self.emit(Fetched(request.request))
 
     def _open(self, request: Open) -> None:
         started = monotonic()
@@ -156,6 +171,8 @@ class WarmEngine:
             session = open_session(Path(request.run), self.emit, self.precision)
         else:
             session = encoder_session(request.dataset, Path(request.out) / "work", self.emit)
+        if request.run is None:
+            session.watch = Watch(self.emit, never, session.recommender.name)
         self._introduce(request.request, session, started)
         self.session = session
         self.emit(WarmedUp(request.request, monotonic() - started))
@@ -173,7 +190,6 @@ class WarmEngine:
                 method=session.recommender.name,
                 dataset=dataset.name,
                 title=dataset.title,
-                noun=load_card(dataset.name).noun,
                 split=session.samples.split,
                 seed=info.seed if info else 0,
                 model=info.config.model.name if info and session.recommender.uses_llm else None,
@@ -191,7 +207,7 @@ class WarmEngine:
             part = slice(at, at + PIECE)
             tags = [list(of_item) for of_item in catalogue.tags[part]]
             self.emit(ItemsListed(number, at, list(catalogue.titles[part]), years[part], tags))
-        records = [
+        records: list[UserListed] = [
             {
                 "user": user,
                 "part": session.parts.get(user, "train"),
@@ -202,10 +218,7 @@ class WarmEngine:
         ]
         for at in range(0, len(records), PIECE):
             self.emit(UsersListed(number, at, records[at : at + PIECE]))
-        profiles = [
-            {**asdict(profile), "traits": [asdict(trait) for trait in profile.traits]}
-            for profile in session.profiles(years)
-        ]
+        profiles: list[ExpertListed] = [plain(profile) for profile in session.profiles(years)]
         sides = [round(side, 5) for side in session.one_sided()]
         self.emit(GatesListed(number, users, sides, profiles))
 
@@ -220,7 +233,15 @@ class WarmEngine:
         self.emit(differences(request.request, Path(request.run), Path(request.other)))
 
     def _estimate(self, request: Estimate) -> None:
-        self.emit(estimate(request))
+        """Works out an estimate in a thread of its own: rankings do not wait until the data is read."""
+        self._wanted = request.request
+        self._thread = threading.Thread(target=self._estimate_newest, args=(request,), daemon=True)
+        self._thread.start()
+
+    def _estimate_newest(self, request: Estimate) -> None:
+        with self._estimating:
+            if request.request == self._wanted:  # a newer one came while this one waited
+                self._say(request, lambda: self.emit(estimate(request, self.precision)))
 
     def _opened(self, request: Asking) -> Session:
         if self.session is None:
@@ -231,46 +252,63 @@ class WarmEngine:
         return self.session
 
 
-def estimate(request: Estimate) -> Estimated:
-    """Time and memory of a benchmark on this machine, before anything is run.
+@lru_cache(maxsize=4)
+def _task_data(config: DataConfig) -> tuple[Dataset, Samples]:
+    """A dataset and its cases, kept between two looks at a form that changes."""
+    return load_task_data(config)
+
+
+def estimate(request: Estimate, precision: str = "auto") -> Estimated:
+    """Time and memory of a benchmark on this machine in this precision, before anything is run.
 
     Raises:
         InputError: preset, dataset or a method is unknown.
-        AssetError, DataError: the dataset cannot be read.
+        AssetError, DataError: the dataset cannot be read; it is never fetched for an estimate.
     """
-    import torch
-
     from core import hardware
-    from core.benchmark import estimates
+    from core.benchmark import choosing, estimates
     from core.config.checks import check
     from core.config.presets import preset_config, with_overrides
-    from core.data.loading import load_task_data
     from core.methods import check_method
 
     check(bool(request.methods), "no methods are chosen", "choose at least one")
+    check(
+        cache.find(load_card(request.dataset).asset) is not None,
+        f"{request.dataset} is not on this machine",
+        "its size, licence and source are shown before it is fetched",
+    )
     SEEDS.check(request.seeds)
     for method in request.methods:
         check_method(method)
-    preset = request.preset
-    if preset == "auto":
-        preset = "standard" if torch.cuda.is_available() else "quick"
-    config = with_overrides(
-        preset_config(preset),
-        data={"dataset": request.dataset},
-        model={"name": request.model},
-        training={} if request.samples is None else {"samples": request.samples},
-    )
-    _, samples = load_task_data(config.data)
     jobs = [(method, seed) for method in request.methods for seed in range(request.seeds)]
+
+    def configs(name: str) -> list[RunConfig]:
+        config = with_overrides(
+            preset_config(name),
+            data={"dataset": request.dataset},
+            model={"name": request.model, "precision": precision},
+            training={} if request.samples is None else {"samples": request.samples},
+        )
+        return [config]
+
+    chosen = (
+        choosing.choose(configs, jobs, load=lambda data, _: _task_data(data))
+        if request.preset == "auto"
+        else None
+    )
+    preset = chosen.preset if chosen else request.preset
+    (config,) = configs(preset)
+    dataset, samples = _task_data(config.data)
     memory, basis = _memory(config, request.methods, Path(request.out))
     return Estimated(
         request=request.request,
         preset=preset,
-        minutes=estimates.minutes(config, jobs, samples),
+        minutes=estimates.minutes(config, jobs, dataset, samples),
         memory_bytes=memory,
         memory_basis=basis,
         hardware=hardware.describe(),
         cases={name: len(cases) for name, cases in samples.test.items()},
+        why=chosen.why if chosen else "",
     )
 
 
@@ -311,28 +349,24 @@ def differences(request: int, run: Path, other: Path) -> Differed:
     Raises:
         ResultError: a result file is missing, or the two met other cases.
     """
+    from core.results.pairing import paired_ranks
+
     results = [result_of(path) for path in (run, other)]
-    if results[0].samples_sha256 != results[1].samples_sha256:
-        raise ResultError("the two runs met different test cases", "compare runs of one dataset and preset")
     tested = [name for name in ("spread", "last") if all(name in found.metrics for found in results)]
     if not tested:
         raise ResultError("the two runs share no test set", "run the benchmark for both")
-    ranks = [
-        {(case.user, case.position): case.rank for case in found.cases if case.set == tested[0]}
-        for found in results
+    places, ranks = paired_ranks(results, tested[0])
+    cases: list[CaseDiffered] = [
+        {"user": user, "position": position, "rank": int(rank), "other": int(other)}
+        for (user, position), rank, other in zip(places, *ranks, strict=True)
     ]
-    cases: list[dict[str, Any]] = [
-        {"user": user, "position": position, "rank": rank, "other": ranks[1][user, position]}
-        for (user, position), rank in ranks[0].items()
-        if (user, position) in ranks[1]
-    ]
-    cases.sort(key=lambda case: -abs(int(case["other"]) - int(case["rank"])))
-    gained = sum(int(case["rank"]) < int(case["other"]) for case in cases)
-    lost = sum(int(case["rank"]) > int(case["other"]) for case in cases)
+    cases.sort(key=lambda case: -abs(case["other"] - case["rank"]))
+    gained = sum(case["rank"] < case["other"] for case in cases)
+    lost = sum(case["rank"] > case["other"] for case in cases)
     return Differed(request, str(run), str(other), tested[0], cases, gained, lost, len(cases) - gained - lost)
 
 
-def _assets(cards: Sequence[DatasetCard]) -> Iterable[dict[str, Any]]:
+def _assets(cards: Sequence[DatasetCard]) -> Iterable[AssetListed]:
     """Every dataset, and the embedded model: what it is, its size and licence, whether it is here."""
     for card in cards:
         size = sum(file.size for file in card.asset.sources[0].files)

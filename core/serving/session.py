@@ -22,14 +22,15 @@ from core.data.reading.titles import split_year
 from core.data.samples import draw_candidates
 from core.data.types import Dataset, Samples, UserSequence
 from core.encoders.base import Encoder
-from core.errors import InputError
+from core.errors import InputError, Interrupted
 from core.evaluation.metrics import Scores
 from core.ilora.experts import Profile, describe_experts, one_sidedness
-from core.ilora.gate import GivenGate
+from core.ilora.gate import PushedGate
 from core.recommenders.base import Recommender, Task
 from core.recommenders.popularity import item_counts
 from core.runs.store import RunInfo
 from core.serving.protocol import BENCHMARK, CATALOGUE, SOURCES, Explained, Question, Ranked
+from core.stages import UNWATCHED
 
 if TYPE_CHECKING:
     from core.ilora.model import AdaptedModel
@@ -70,6 +71,8 @@ class Session:
         self.recommender, self.encoder = recommender, encoder
         self.counts: Scores = item_counts(Task(dataset, samples, RunConfig(), 0, Path()))
         self.parts = user_parts(samples)
+        self.watch = UNWATCHED
+        """Told how far work over all users is, and may stop it."""
         self.rules = dataset.rules
 
     # --- ranking ----------------------------------------------------------------------------------------
@@ -84,14 +87,13 @@ class Session:
         history = self.check_history(question.history)
         target = self.target(question)
         candidates, place = self.candidates(question, history, target)
-        with self.given(question.omega):
+        with self.pushed(question):
             scores = self.recommender.score([history], [candidates])[0]
+            used, used_by_layer = self.weights(history)
         encoder_scores = self.encode(history, candidates)
         order = np.argsort(-scores, kind="stable")
         items = [candidates[index] for index in order]
-        gate = self.recommender.expert_weights([history])
-        by_layer = self.recommender.expert_weights_by_layer([history])
-        natural = None if gate is None else [float(weight) for weight in gate[0]]
+        natural, by_layer = self.weights(history)
         beside = {
             self.recommender.name: scores,
             self.encoder.kind: encoder_scores,
@@ -107,14 +109,15 @@ class Session:
             history=list(history),
             target=target,
             gate=natural,
-            omega=natural if question.omega is None else question.omega,
+            omega=used,
             items=items,
             scores=[float(scores[index]) for index in order],
             encoder_scores=[float(encoder_scores[index]) for index in order],
             ranks={name: [ranks_of(found)[index] for index in order] for name, found in beside.items()},
             target_place=place,
             milliseconds=1000 * (time.perf_counter() - started),
-            gate_by_layer=None if by_layer is None else by_layer[0].tolist(),
+            gate_by_layer=by_layer,
+            omega_by_layer=used_by_layer,
         )
 
     def candidates(
@@ -199,7 +202,7 @@ class Session:
         rows = [history]
         if len(history) > 1:
             rows += [history[:place] + history[place + 1 :] for place in range(len(history))]
-        with self.given(question.omega):
+        with self.pushed(question):
             scores = self.recommender.score(rows, [tuple(candidates)] * len(rows)).astype(np.float64)
         column = list(candidates).index(item)
         chances = log_probabilities(scores)[:, column]
@@ -218,11 +221,15 @@ class Session:
         """Users and their omega, (users, K), for each one's newest history; None without a gate."""
         users, histories = self.newest_histories()
         parts = []
+        stage = self.watch.stage("gates", len(histories))
         for start in range(0, len(histories), GATE_BATCH):
+            if self.watch.should_stop():
+                raise Interrupted
             weights = self.recommender.expert_weights(histories[start : start + GATE_BATCH])
             if weights is None:
                 return users, None
             parts.append(weights)
+            stage.advance(len(weights))
         return users, np.concatenate(parts)
 
     def one_sided(self) -> list[float]:
@@ -234,6 +241,8 @@ class Session:
         _, histories = self.newest_histories()
         found: list[float] = []
         for start in range(0, len(histories), GATE_BATCH):
+            if self.watch.should_stop():
+                raise Interrupted
             part = histories[start : start + GATE_BATCH]
             weights = self.recommender.expert_weights_by_layer(part)
             if weights is None:
@@ -263,24 +272,32 @@ class Session:
                 histories.append(tuple(items[:-1][-self.rules.max_history :]))
         return users, histories
 
+    def weights(self, history: Sequence[int]) -> tuple[list[float] | None, list[list[float]] | None]:
+        """omega of a history as it is in force now, K, and per layer where layers have gates of their own."""
+        mean = self.recommender.expert_weights([history])
+        layers = self.recommender.expert_weights_by_layer([history])
+        return None if mean is None else mean[0].tolist(), None if layers is None else layers[0].tolist()
+
     @contextmanager
-    def given(self, omega: Sequence[float] | None) -> Iterator[None]:
-        """Uses these expert weights in the gate's place inside the block.
+    def pushed(self, question: Question) -> Iterator[None]:
+        """Changes the gate inside the block as a question says, in each layer on top of its own weights.
 
         Raises:
-            InputError: the method has no gate, or the weights do not fit it.
+            InputError: the method has no gate, or the change does not fit it.
         """
-        if omega is None:
+        push, lock = question.push, question.lock
+        if push is None and lock is None:
             yield
             return
         model: AdaptedModel | None = getattr(self.recommender, "model", None)
         gate = getattr(model, "gate", None)
         if model is None or gate is None:
             raise InputError(f"{self.recommender.name} has no gate to set", "open an iLoRA run")
-        weights = np.asarray(omega, dtype=np.float64)
-        if weights.shape != (gate.experts,) or not np.isfinite(weights).all() or (weights < 0).any():
-            raise InputError(f"{list(omega)} are no weights of {gate.experts} experts", "reset the gate")
-        model.gate = GivenGate(torch.tensor(list(omega), dtype=torch.float32))
+        if push is not None and (len(push) != gate.experts or not np.isfinite(push).all()):
+            raise InputError(f"{push} are no changes of {gate.experts} experts", "reset the gate")
+        if lock is not None and not 0 <= lock < gate.experts:
+            raise InputError(f"no expert {lock} among {gate.experts}", "reset the gate")
+        model.gate = PushedGate(gate, push, lock)
         try:
             yield
         finally:

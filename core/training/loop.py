@@ -74,7 +74,7 @@ class Loop:
             if parallel.anyone(self.should_stop()):
                 self._stop("train")
             started = time.monotonic()
-            self._step()
+            self._whole_step()
             progress.step += 1
             progress.seconds += time.monotonic() - started
             self._log()
@@ -106,6 +106,24 @@ class Loop:
                 self._order = (epoch, torch.randperm(self.n, generator=generator).tolist())
             pairs.append((self._order[1][k % self.n], epoch))
         return pairs
+
+    def _whole_step(self) -> None:
+        """A step; one that is stopped in its middle leaves nothing behind, so that it can be taken again."""
+        trained = {parameter.data_ptr() for parameter in self.parameters}
+        noise, cuda = torch.get_rng_state(), _cuda_noise()
+        counted = {
+            name: tensor.clone()
+            for name, tensor in self.job.state().items()
+            if tensor.data_ptr() not in trained
+        }
+        try:
+            self._step()
+        except Interrupted:
+            self.optimizer.zero_grad(set_to_none=True)
+            self.job.load_state({**self.job.state(), **counted})
+            torch.set_rng_state(noise)
+            torch.cuda.set_rng_state_all(cuda)
+            self._stop("train")
 
     def _step(self) -> None:
         rate = self.schedule.rate(self.progress.step)
@@ -294,7 +312,7 @@ class Loop:
                 best=self.best_state or {},
                 optimizer=self.optimizer.state_dict(),
                 generator=torch.get_rng_state(),
-                cuda=torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+                cuda=_cuda_noise(),
             ),
         )
         self.emit(Saved("checkpoint", str(path)))
@@ -324,6 +342,11 @@ class Loop:
             torch.cuda.set_rng_state_all(checkpoint.cuda)
         self.emit(Notice(f"{self.method}, seed {self.seed}: going on from step {self.progress.step}"))
         return True
+
+
+def _cuda_noise() -> list[Tensor]:
+    """Where the GPUs' random numbers stand; empty without a GPU."""
+    return torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
 
 
 def train(

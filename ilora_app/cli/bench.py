@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,6 +15,9 @@ from ilora_app.cli.options import chat_settings, choose_preset, run_config, swee
 from ilora_app.cli.running import kept_command, run_plans
 from ilora_app.cli.saying import say
 
+if TYPE_CHECKING:
+    from core.config.settings import RunConfig
+
 DEFAULT_METHODS = "popularity,sasrec,zero-shot,lora,ilora"
 
 
@@ -23,7 +26,7 @@ def bench(
     methods: Annotated[
         str, typer.Option(help="Comma-separated methods, or all; chat takes part where it has an address.")
     ] = DEFAULT_METHODS,
-    preset: Annotated[str, typer.Option(help="quick, standard, paper, or auto (by hardware).")] = "auto",
+    preset: Annotated[str, typer.Option(help="quick, standard, paper, or auto (by time).")] = "auto",
     seeds: Annotated[int, typer.Option(help=f"Number of training seeds, from 0 on. \\[{SEEDS}]")] = 1,
     sweep: Annotated[
         list[str] | None,
@@ -57,6 +60,7 @@ def bench(
     """Benchmark recommenders on one dataset or all; a stopped benchmark goes on where it was."""
     from core.benchmark.run import Plan
     from core.errors import InputError
+    from core.methods import check_method
 
     SEEDS.check(seeds)
     if budget is not None:
@@ -66,13 +70,24 @@ def bench(
             "--budget would cut each setting of a sweep differently",
             "give all of them the same training with --samples",
         )
-    chosen, notice = choose_preset(preset)
     datasets = _datasets(given["dataset"])
     asked = _methods(methods, chat_url)
+    for method in asked:
+        check_method(method)
     chat = _chat(asked, chat_url, chat_model, chat_price)
+
+    def configs(name: str) -> list[RunConfig]:
+        return [
+            run_config(name, {**given, "dataset": dataset}, cell, chat)
+            for dataset in datasets
+            for cell in sweep_settings(sweep or [])
+        ]
+
+    jobs = [(method, seed) for seed in range(seeds) for method in asked]
+    chosen, notice = choose_preset(preset, configs, jobs, out)
     plans = [
         Plan(
-            config=run_config(chosen, {**given, "dataset": dataset}, cell, chat),
+            config=config,
             methods=asked,
             seeds=tuple(range(seeds)),
             out=out,
@@ -80,14 +95,13 @@ def bench(
             command=kept_command(sys.argv[1:]),
             budget=None if budget is None else budget / len(datasets),
         )
-        for dataset in datasets
-        for cell in sweep_settings(sweep or [])
+        for config in configs(chosen)
     ]
     word = "setting" if sweep else "dataset"
     places = [f"{word} {place} of {len(plans)}" for place in range(1, len(plans) + 1) if len(plans) > 1]
     notices = ["; ".join(filter(None, parts)) for parts in itertools.zip_longest([notice], places)]
     found = run_plans(plans, notices, as_json, tensorboard)
-    results = list({(one.dataset, one.method, one.seed, one.config_sha256): one for one in found}.values())
+    results = list({one.key: one for one in found}.values())
     if not as_json:
         from core.data.card_files import load_card
         from core.results.tables import group_tables

@@ -66,13 +66,12 @@ def examine(model: str | None, revision: str, precision: str = "auto") -> dict[s
 
 
 def _print(record: dict[str, Any]) -> None:
-    from rich.filesize import decimal
-
     from ilora_app.render.console import SafeConsole
+    from ilora_app.render.figures import size as size_of
     from ilora_app.render.tables import facts
 
     table = facts("This machine")
-    table.add_row("hardware", f"{record['hardware']}, {decimal(record['free_memory_bytes'])} free")
+    table.add_row("hardware", f"{record['hardware']}, {size_of(record['free_memory_bytes'])} free")
     table.add_row("precision", record["precision"])
     table.add_row("versions", ", ".join(f"{name} {version}" for name, version in record["versions"].items()))
     table.add_row("cache", record["home"])
@@ -85,12 +84,12 @@ def _print(record: dict[str, Any]) -> None:
         "embedded model",
         "not fetched yet: its estimate cannot be checked"
         if found is None
-        else f"4 bit: {decimal(found['estimated_bytes'])} estimated, {decimal(found['measured_bytes'])} "
+        else f"4 bit: {size_of(found['estimated_bytes'])} estimated, {size_of(found['measured_bytes'])} "
         f"measured ({100 * found['off']:+.1f} %)",
     )
     if record["model"] is not None:
         size = record["model"]
-        each = ", ".join(f"{kind} {decimal(value)}" for kind, value in size["bytes"].items())
+        each = ", ".join(f"{kind} {size_of(value)}" for kind, value in size["bytes"].items())
         table.add_row(
             size["model"],
             f"{size['parameters']:,} parameters in {size['precision']}; weights: {each}; work comes on top",

@@ -36,11 +36,10 @@ def evaluate(
             found = evaluate_run(info.path, silent, should_stop, precision)
         say_json(record(found))
         return
-    from ilora_app.render.console import SafeConsole
     from ilora_app.render.evaluation import print_evaluation
     from ilora_app.render.progress import ProgressView
 
-    with ProgressView(SafeConsole(stderr=True)) as view, stoppable() as should_stop:
+    with ProgressView() as view, stoppable() as should_stop:
         found = evaluate_run(info.path, view, should_stop, precision)
     print_evaluation(record(found))
 

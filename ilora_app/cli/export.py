@@ -42,7 +42,8 @@ def export(
     """Write one user's adapter, or the whole one, as a plain LoRA that peft and servers load."""
     from core.errors import InputError
     from ilora_app.cli.choosing import choose_run
-    from ilora_app.render.downloads import Downloads
+    from ilora_app.cli.stopping import stoppable
+    from ilora_app.render.progress import ProgressView
 
     if position is not None and user is None:
         raise InputError("--position needs a user", "give --user ID, or leave --position out")
@@ -52,11 +53,13 @@ def export(
     from core.lm.loading import resolve_model
     from core.runs.exporting import check_destination, export_adapter  # torch is imported here
     from core.runs.store import open_run
+    from core.stages import Watch
 
     check_destination(out)
-    with Downloads() as emit:
-        exported = export_adapter(open_run(info.path, emit, precision), out, user, position, rank)
-        base = resolve_model(info.config.model, emit)
+    with ProgressView() as view, stoppable() as should_stop:
+        opened = open_run(info.path, view, precision, should_stop)
+        exported = export_adapter(opened, out, user, position, rank)
+        base = resolve_model(info.config.model, Watch(view, should_stop))
     address = None
     if push_to_hub is not None:
         from core.assets.hub import push_folder

@@ -8,6 +8,7 @@ import inspect
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional, get_type_hints
 
 import typer
@@ -258,11 +259,22 @@ def _value_of(name: str, kind: type, text: str) -> Any:
         raise InputError(f"{name} must be {wanted}, not {text}", "separate values by commas") from error
 
 
-def choose_preset(name: str) -> tuple[str, str]:
-    """The preset to use, and what to say about it where the hardware chose.
+def choose_preset(
+    name: str,
+    configs: Callable[[str], Sequence[RunConfig]],
+    jobs: Sequence[tuple[str, int]],
+    out: Path,
+) -> tuple[str, str]:
+    """The preset to use, and what to say about it where this machine's speed chose.
+
+    Args:
+        name: of a preset, or auto.
+        configs: gives all settings to be run under a preset.
+        jobs: the (method, seed) pairs to be run under each of them.
+        out: the folder of the results, where a choice is kept.
 
     Raises:
-        InputError: there is no such preset.
+        InputError: there is no such preset, or what the settings name cannot be used.
     """
     from core.config.checks import check_choice
     from core.config.presets import PRESETS
@@ -270,9 +282,15 @@ def choose_preset(name: str) -> tuple[str, str]:
     check_choice(name, PRESETS, "preset")
     if name != "auto":
         return name, ""
-    import torch
+    from core.benchmark.choosing import choose
+    from core.training import parallel
+    from ilora_app.render.downloads import Downloads
 
-    from core.hardware import describe
+    if parallel.announced() > 1:  # each would time another speed, and all must choose alike
+        import torch
 
-    chosen = "standard" if torch.cuda.is_available() else "quick"
-    return chosen, f"{describe()}: preset {chosen}"
+        chosen = "standard" if torch.cuda.is_available() else "quick"
+        return chosen, f"{parallel.announced()} processes: preset {chosen}"
+    with Downloads() as downloads:
+        found = choose(configs, jobs, out, downloads)
+    return found.preset, found.why

@@ -42,12 +42,13 @@ def recommend(
     from ilora_app.cli.choosing import choose_run
 
     info = choose_run(run, out)
-    from ilora_app.render.downloads import Downloads
+    from ilora_app.cli.stopping import stoppable
+    from ilora_app.render.progress import ProgressView
 
-    with Downloads() as emit:
+    with ProgressView() as view, stoppable() as should_stop:
         from core.serving.opening import open_session
 
-        session = open_session(info.path, emit, precision)
+        session = open_session(info.path, view, precision, should_stop)
     record = _answer(session, info, user, position, source, candidates, top)
     if as_json:
         say_json(record)

@@ -80,13 +80,20 @@ def _find_models(plans: Sequence[Plan], as_json: bool) -> None:
     """Fetches every model of an ablation before anything is trained, so that none turns out missing later."""
     from core.lm.checking import try_model
     from core.methods import LLM_METHODS
+    from core.stages import Watch
     from core.training import parallel
-    from ilora_app.render.downloads import Downloads
+    from ilora_app.cli.stopping import stoppable
+    from ilora_app.render.progress import ProgressView
 
     models = dict.fromkeys(plan.config.model for plan in plans if set(plan.methods) & set(LLM_METHODS))
-    with _failure_told(as_json and parallel.is_main()), parallel.main_first(), Downloads() as downloads:
+    with (
+        _failure_told(as_json and parallel.is_main()),
+        parallel.main_first(),
+        ProgressView() as view,
+        stoppable() as should_stop,
+    ):
         for model in models:
-            try_model(model, _tell if as_json else downloads)
+            try_model(model, Watch(_tell if as_json else view, should_stop))
 
 
 def _tell(event: Event) -> None:
@@ -147,10 +154,9 @@ def _run_live(plan: Plan, notice: str, watch: Emit) -> list[Result]:
     from core.benchmark.run import run_benchmark
     from core.events import Notice
     from ilora_app.cli.stopping import stoppable
-    from ilora_app.render.console import SafeConsole
     from ilora_app.render.progress import ProgressView
 
-    with ProgressView(SafeConsole(stderr=True)) as view, stoppable() as should_stop:
+    with ProgressView() as view, stoppable() as should_stop:
 
         def emit(event: Event) -> None:
             watch(event)

@@ -114,14 +114,13 @@ def remove(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Remove a run folder; its result stays in the leaderboard."""
-    from rich.filesize import decimal
-
     from core.errors import InputError
     from core.runs.store import folder_bytes, remove_run
     from ilora_app.cli.choosing import choose_run
+    from ilora_app.render.figures import size as size_of
 
     info = choose_run(run, out)
-    what = f"{info.path} ({info.method}, seed {info.seed}, {decimal(folder_bytes(info.path))})"
+    what = f"{info.path} ({info.method}, seed {info.seed}, {size_of(folder_bytes(info.path))})"
     if not yes:
         if not sys.stdin.isatty():
             raise InputError(f"nobody to ask about {info.path}", "give --yes to remove it without asking")

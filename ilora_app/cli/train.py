@@ -18,6 +18,7 @@ from ilora_app.cli.saying import say, write_json
 if TYPE_CHECKING:
     from core.benchmark.run import Plan
     from core.config.run_file import RunFile
+    from core.config.settings import RunConfig
 
 
 @with_run_options
@@ -47,11 +48,12 @@ def train(
 ) -> None:
     """Train one method and keep it; options override the file, a stopped training goes on where it was."""
     from core.events import Saved
+    from core.runs.store import run_folder
 
     file = _read(run_file, preset)
     plan, notice = _plan(file, method, preset, seed, out, given)
     results = run_plan(plan, notice, as_json, tensorboard)
-    folder = _folder(plan, results[0].config_sha256)
+    folder = run_folder(plan.out, *results[0].key)
     address = None
     if push_to_hub is not None:
         from core.assets.hub import push_folder
@@ -105,18 +107,15 @@ def _plan(
         )
     seed = seed if seed is not None else file.seed or 0
     SEED.check(seed)
-    chosen, notice = choose_preset(preset or file.preset or "auto")
-    config = resolve(chosen, file.settings, given_settings(given))
+
+    def configs(name: str) -> list[RunConfig]:
+        return [resolve(name, file.settings, given_settings(given))]
+
+    chosen, notice = choose_preset(preset or file.preset or "auto", configs, [(method, seed)], out)
+    (config,) = configs(chosen)
     check_max_history(file.settings, config.data)
     command = kept_command(sys.argv[1:])
     return Plan(config, (method,), (seed,), out, chosen, command, models=True), notice
-
-
-def _folder(plan: Plan, config_sha256: str) -> Path:
-    from core.runs.store import run_folder
-
-    data = plan.config.data
-    return run_folder(plan.out, data.dataset, data.split, plan.methods[0], plan.seeds[0], config_sha256)
 
 
 def _say(folder: Path, method: str, address: str | None) -> None:

@@ -34,6 +34,7 @@ def tui(
     if run is not None:
         run = str(choose_run(run, out).path)
     if serve:
+        _check_port(port)
         _serve(out, dataset, run, theme, port)
         return
     _check_terminal()
@@ -54,6 +55,23 @@ def _check_terminal() -> None:
             "tui needs a terminal, and this is none",
             "with docker give -it; ilora-app tui --serve draws in a browser",
         )
+
+
+def _check_port(port: int) -> None:
+    """Raises `InputError` where a browser could not reach this port."""
+    import socket
+
+    from core.errors import InputError
+
+    hint = "choose another one with --port"
+    if not 1 <= port <= 65535:
+        raise InputError(f"{port} is no port", "give 1 to 65535")
+    try:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("localhost", port))
+    except OSError as error:
+        raise InputError(f"port {port} cannot be used: {error.strerror}", hint) from error
 
 
 def _serve(out: Path, dataset: str, run: str | None, theme: str, port: int) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from types import TracebackType
 
 from rich.console import Console
-from rich.filesize import decimal
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from core.events import Event, Fetching, Notice
+from ilora_app.render import figures
 from ilora_app.render.console import SafeConsole
 
 
@@ -55,7 +55,7 @@ class Downloads:
         self._shown = (event.asset, event.source)
         text = f"fetching {event.asset} from {event.source}"
         if not self.console.is_terminal:
-            size = f" ({decimal(event.total)})" if event.total else ""
+            size = f" ({figures.size(event.total)})" if event.total else ""
             self.console.print(f"{text}{size}", markup=False, highlight=False, soft_wrap=True)
             return
         columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())

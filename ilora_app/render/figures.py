@@ -21,6 +21,31 @@ _METHODS = {
     "morec": "MoRec",
 }
 
+_STAGES = {
+    "fetch": "fetching the model",
+    "convert": "converting the model",
+    "load": "loading",
+    "read": "reading titles",
+    "train": "training",
+    "validate": "validating",
+    "test": "testing",
+    "gates": "asking the gate",
+}
+_TIMED = ("fetch", "convert", "load")
+"""Stages whose steps are seconds."""
+
+
+def stage_name(stage: str) -> str:
+    """What is done in a stage."""
+    return _STAGES.get(stage, stage)
+
+
+def stage_steps(stage: str, step: int, total: int) -> str:
+    """How far a stage is: 12/48, or 3 s of about 8 s where nothing can be counted."""
+    if stage in _TIMED:
+        return f"{step} s" + (f" of about {total} s" if total else "")
+    return f"{step}/{total}" if total else str(step or "")
+
 
 def method_name(label: str) -> str:
     """A method's name as the field writes it; whatever follows the first word is kept."""
@@ -88,7 +113,7 @@ def duration(seconds: float | None) -> str:
 
 
 def size(size_in_bytes: float) -> str:
-    """Memory or file size in powers of ten: 2.1 GB."""
+    """Memory or file size in powers of ten: 2.10 GB; always three digits, unlike rich's formatter."""
     for unit, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
         if size_in_bytes >= 0.9995 * unit:
             return f"{_three_digits(size_in_bytes / unit)} {name}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -27,14 +28,13 @@ from core.events import (
     StageStarted,
     StepLogged,
     Stopped,
+    TimeLeft,
 )
 from ilora_app.render import figures
 from ilora_app.render.console import SafeConsole
 
 QUIET_SECONDS = 10.0
 """Without a terminal, at least this long between two lines of the same stage."""
-
-_STAGES = {"load": "loading", "train": "training", "validate": "validating", "test": "testing"}
 
 
 @dataclass
@@ -85,12 +85,13 @@ class ProgressView:
     line's one exit door.
 
     Args:
-        console: where to draw; stderr if not given.
+        console: where to draw; stderr if not given. One that was made with `file=sys.stderr` goes on drawing
+            while a library's own words are kept from stderr.
         clock: seconds that only grow.
     """
 
     def __init__(self, console: Console | None = None, clock: Callable[[], float] = time.monotonic) -> None:
-        self.console = console or SafeConsole(stderr=True)
+        self.console = console or SafeConsole(file=sys.stderr)
         self._clock = clock
         self._started = clock()
         self._method_started = self._started
@@ -100,6 +101,8 @@ class ProgressView:
         self._work: Work | None = None
         self._fetching: Fetching | None = None
         self._finished = 0
+        self._left: float | None = None
+        self._left_since = self._started
         self._said: dict[tuple[object, ...], float] = {}
         self._handlers: dict[type[Event], Callable[[Any], None]] = {
             Notice: self._on_notice,
@@ -109,6 +112,7 @@ class ProgressView:
             StepLogged: self._on_step,
             Evaluated: self._on_evaluated,
             MethodFinished: self._on_method_finished,
+            TimeLeft: self._on_time_left,
             Stopped: self._on_stopped,
             Finished: self._on_finished,
         }
@@ -167,15 +171,18 @@ class ProgressView:
 
     def _on_stage(self, event: StageStarted) -> None:
         self._working_on(event.method, event.seed).enter(event)
-        of_total = f" 0/{event.total}" if event.total else ""
-        self._whisper((event.method, event.seed, event.stage), f"{self._who()}: {self._stage()}{of_total}")
+        of_total = f" {figures.stage_steps(event.stage, 0, event.total)}" if event.total else ""
+        self._whisper((event.method, event.seed, event.stage), f"{self._doing()}{of_total}{self._all_left()}")
 
     def _on_step(self, event: StepLogged) -> None:
         work = self._working_on(event.method, event.seed)
         work.advance(event)
-        steps = f"{event.step}/{event.total}" if event.total else str(event.step)
-        line = " · ".join([f"{self._who()}: {self._stage()} {steps}", *work.figures()])
-        self._whisper((event.method, event.seed, event.stage), line)
+        steps = figures.stage_steps(event.stage, event.step, event.total)
+        line = " · ".join([f"{self._doing()} {steps}", *work.figures()])
+        self._whisper((event.method, event.seed, event.stage), f"{line}{self._all_left()}")
+
+    def _on_time_left(self, event: TimeLeft) -> None:
+        self._left, self._left_since = event.seconds, self._clock()
 
     def _on_evaluated(self, event: Evaluated) -> None:
         work = self._working_on(event.method, event.seed)
@@ -190,12 +197,12 @@ class ProgressView:
         self._finished += 1
         took = "on disk already" if event.reused else figures.duration(self._clock() - self._method_started)
         sizes = self._plan.cases if self._plan else {}
-        found = [
-            f"{figures.share(metrics['HR@1'])} {test_set}"
-            + (f" (n {sizes[test_set]})" if test_set in sizes else "")
-            for test_set, metrics in event.metrics.items()
-            if "HR@1" in metrics
-        ]
+        found = []
+        for test_set, metrics in event.metrics.items():
+            if "HR@1" in metrics:
+                known = [figures.share(metrics["HR@1"]), self._interval(event, test_set), test_set]
+                cases = f" (n {sizes[test_set]})" if test_set in sizes else ""
+                found.append(" ".join(filter(None, known)) + cases)
         line = Text("done ", style="green").append(self._named(event.method, event.seed), style="bold")
         self._say(
             line.append(f": HR@1 {', '.join(found)}, {took}" if found else f": {took}", style="not bold")
@@ -204,12 +211,12 @@ class ProgressView:
         self._method_started = self._clock()
 
     def _on_stopped(self, event: Stopped) -> None:
-        stage = _STAGES.get(event.stage, event.stage)
+        stage = figures.stage_name(event.stage)
         where = f"{self._named(event.method, event.seed)}, {stage}, step {event.step}"
         self._say(Text(f"stopped: {where}; the same command goes on from there"))
 
     def _on_finished(self, event: Finished) -> None:
-        self._work = None
+        self._work = self._left = None
         self._say(Text(f"finished in {figures.duration(event.seconds)}"))
 
     # --- saying -----------------------------------------------------------------------------------------
@@ -233,14 +240,27 @@ class ProgressView:
         return self._work
 
     def _named(self, method: str, seed: int) -> str:
-        several = self._plan is None or len(self._plan.seeds) > 1
+        several = bool(method) and (self._plan is None or len(self._plan.seeds) > 1)
         return figures.method_name(method) + (f" seed {seed}" if several else "")
 
     def _who(self) -> str:
         return self._named(self._work.method, self._work.seed) if self._work else ""
 
-    def _stage(self) -> str:
-        return _STAGES.get(self._work.stage, self._work.stage) if self._work else ""
+    def _doing(self) -> str:
+        """Who does what."""
+        stage = figures.stage_name(self._work.stage) if self._work else ""
+        return ": ".join(filter(None, [self._who(), stage]))
+
+    def _all_left(self) -> str:
+        """The time that all of the benchmark still takes; it goes by where nothing is said for a while."""
+        if self._left is None:
+            return ""
+        left = max(0.0, self._left - (self._clock() - self._left_since))
+        return f" · all of it: about {figures.duration(left)} left"
+
+    @staticmethod
+    def _interval(event: MethodFinished, test_set: str) -> str:
+        return figures.interval(*event.intervals[test_set]) if test_set in event.intervals else ""
 
     # --- the live view ----------------------------------------------------------------------------------
 
@@ -254,8 +274,8 @@ class ProgressView:
             lines.append(self._bar(text, event.done, event.total, figures.size(event.done) + of_total))
         elif self._work is not None:
             work = self._work
-            steps = f"{work.step}/{work.total}" if work.total else str(work.step or "")
-            lines.append(self._bar(f"{self._who()}: {self._stage()}", work.step, work.total, steps))
+            steps = figures.stage_steps(work.stage, work.step, work.total)
+            lines.append(self._bar(self._doing(), work.step, work.total, steps))
             if known := work.figures():
                 lines.append(Text("  " + " · ".join(known)))
             if work.gate:
@@ -264,7 +284,7 @@ class ProgressView:
         if self._plan is not None:
             total = len(self._plan.methods) * len(self._plan.seeds)
             elapsed = figures.duration(self._clock() - self._started)
-            foot = f"  {self._finished} of {total} runs done · {elapsed} elapsed"
+            foot = f"  {self._finished} of {total} runs done · {elapsed} elapsed{self._all_left()}"
             lines.append(Text(f"{foot} · Ctrl-C stops, run again to go on", style="dim"))
         return Group(*lines)
 

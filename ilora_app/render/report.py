@@ -11,18 +11,17 @@ from typing import Any
 import numpy as np
 
 from core import safe_text
-from core.config.records import json_of, read_text
 from core.data.cards import DatasetCard
 from core.errors import DataError, ResultError
 from core.evaluation.metrics import METRICS
 from core.files import atomic_write
 from core.ilora.experts import one_sidedness
+from core.records import json_of, read_text
 from core.results.breakdown import DIMENSIONS, groups
 from core.results.case_facts import CaseFacts, Place
 from core.results.format import Result
 from core.results.merging import experts_for, facts_for
 from core.results.tables import Table
-from core.runs.store import run_folder
 from ilora_app.render import analysis, analysis_charts, charts, figures, sheets
 from ilora_app.render.blocks import Block, Code, Heading, More, Plot, Section, Words
 from ilora_app.render.export import tables_csv
@@ -234,9 +233,8 @@ def _analyses(table: Table, folders: Sequence[Path]) -> Iterator[Block]:
     """What `ilora-app analyze` found out about the table's runs."""
     for row in table.rows:
         for run in row.runs:
-            key = (run.dataset, run.split, run.method, run.seed, run.config_sha256)
             for folder in folders:
-                kept = folder / "analysis" / run_folder(folder, *key).name
+                kept = folder / "analysis" / run.key.name
                 if (kept / "analysis.json").is_file():
                     yield Heading(f"Analysis of {sheets.name(row)}, seed {run.seed}")
                     yield from _analysis(kept)
@@ -339,7 +337,7 @@ def _provenance(table: Table) -> Iterator[Block]:
             str(run.seed),
             run.created,
             run.config_sha256[:8],
-            f"results/{run.dataset}.{run.split}.{run.method}.seed{run.seed}.{run.config_sha256[:8]}.json",
+            f"results/{run.key.name}.json",
             "; ".join(run.notes) or figures.NONE,
         )
         for row in table.rows

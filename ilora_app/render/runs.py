@@ -7,7 +7,6 @@ from typing import Any
 
 from rich import box
 from rich.console import Console
-from rich.filesize import decimal
 from rich.table import Table
 
 from ilora_app.render import figures
@@ -25,7 +24,7 @@ def runs_table(rows: list[dict[str, Any]]) -> Table:
     table.add_column("made", no_wrap=True)
     for row in rows:
         shown = [f"{name} {figures.share(values.get(METRIC))}" for name, values in row["metrics"].items()]
-        table.add_row(row["name"], "\n".join(shown), decimal(row["bytes"]), row["created"][:10])
+        table.add_row(row["name"], "\n".join(shown), figures.size(row["bytes"]), row["created"][:10])
     return table
 
 
@@ -42,7 +41,7 @@ def run_details(row: dict[str, Any]) -> Table:
         table.add_row(f"{name}, {next(iter(values.values()))['n']} cases", shown)
     for part, values in row["config"].items():
         table.add_row(part, ", ".join(f"{name} {value}" for name, value in values.items()))
-    table.add_row("files", ", ".join(f"{name} {decimal(size)}" for name, size in row["files"].items()))
+    table.add_row("files", ", ".join(f"{name} {figures.size(size)}" for name, size in row["files"].items()))
     table.add_row("made", f"{row['created']} by {row['command'] or 'an unknown command'}")
     for note in row["notes"]:
         table.add_row("note", note)

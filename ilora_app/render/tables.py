@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from rich import box
-from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
+
+from ilora_app.render import figures
 
 
 def datasets_table(rows: list[dict[str, Any]]) -> Table:
@@ -17,7 +18,7 @@ def datasets_table(rows: list[dict[str, Any]]) -> Table:
         table.add_row(
             row["name"],
             state(row["cached"]),
-            decimal(row["bytes"]),
+            figures.size(row["bytes"]),
             f"{row['users']:,}",
             f"{row['items']:,}",
             f"{row['interactions']:,}",
@@ -34,7 +35,7 @@ def dataset_details(row: dict[str, Any]) -> Table:
     table.add_row("licence", f"{row['licence']['name']}: {row['licence']['redistribution']}")
     table.add_row("terms", row["licence"]["url"])
     table.add_row("cite", row["citation"])
-    table.add_row("source", f"{row['source']}, {decimal(row['bytes'])} in {row['path']}")
+    table.add_row("source", f"{row['source']}, {figures.size(row['bytes'])} in {row['path']}")
     table.add_row("users", f"{row['users']:,}")
     table.add_row("items", f"{row['items']:,}")
     table.add_row("interactions", f"{row['interactions']:,}, of which {row['kept']:,} make the sequences")
@@ -56,7 +57,9 @@ def models_table(rows: list[dict[str, Any]]) -> Table:
     """All models that are fetched by name, one a line, from the records that `--json` prints."""
     table = _table("model", "state", "size", "licence", "title")
     for row in rows:
-        table.add_row(row["name"], state(row["cached"]), decimal(row["bytes"]), row["licence"], row["title"])
+        table.add_row(
+            row["name"], state(row["cached"]), figures.size(row["bytes"]), row["licence"], row["title"]
+        )
     return table
 
 
@@ -65,7 +68,7 @@ def model_details(row: dict[str, Any]) -> Table:
     table = facts(row["title"])
     table.add_row("homepage", row["homepage"])
     table.add_row("licence", row["licence"])
-    table.add_row("file", f"{row['path']} ({decimal(row['bytes'])})")
+    table.add_row("file", f"{row['path']} ({figures.size(row['bytes'])})")
     table.add_row("sha256", row["sha256"])
     return table
 

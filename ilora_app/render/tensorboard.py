@@ -116,12 +116,12 @@ class TensorBoard:
         from core.benchmark.run import method_config
         from core.config.settings import RunConfig
         from core.results.checking import config_sha256
-        from core.results.store import result_path
+        from core.results.naming import RunKey
 
         plan, (method, seed) = self._plan, job
         assert plan is not None  # it comes before anything of a method does
         sha = config_sha256(method_config(RunConfig.from_dict(plan.config), method))
-        return result_path(Path(), plan.dataset, plan.split, method, seed, sha).stem
+        return RunKey(plan.dataset, plan.split, method, seed, sha).name
 
 
 def step_figures(event: StepLogged) -> dict[str, float]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import os
+import signal
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from pathlib import Path
@@ -48,8 +50,10 @@ class IloraTui(App[None]):
         Binding("question_mark", "help", "Help", key_display="?"),
         Binding("s", "export", "Save as SVG", show=False),
         Binding("t", "next_theme", "Theme", show=False),
+        Binding("F", "first_run", "Fetch", show=False, tooltip="fetch what is missing here"),
         Binding("ctrl+r", "restart", "Restart engine", show=False),
-        Binding("q,ctrl+q", "leave", "Quit", show=False),
+        Binding("q,ctrl+q", "leave", "Quit", key_display="q"),
+        Binding("ctrl+c", "how_to_quit", "Copy", show=False, system=True),
     ]
 
     def __init__(
@@ -71,8 +75,14 @@ class IloraTui(App[None]):
 
     def on_mount(self) -> None:
         """The engine starts once the first screen is painted."""
+        with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):  # not in a thread, not there
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._told_to_end)
         gc.set_threshold(700, 10, 10_000)  # collecting everything would hold the screen for 100 ms
         self.call_after_refresh(self.run_worker, self.desk.start, exit_on_error=True, group="engine")
+
+    def _told_to_end(self) -> None:
+        """Leaves the terminal as it was, as after q."""
+        self.run_worker(self.end(), group="end")
 
     def on_engine_said(self, message: EngineSaid) -> None:
         """Known first, then shown."""
@@ -173,6 +183,13 @@ class IloraTui(App[None]):
 
         if self.desk.missing and not isinstance(self.screen, FirstRun):
             self.push_screen(FirstRun())
+
+    def action_how_to_quit(self) -> None:
+        """Copies what is selected, as terminals do; otherwise says which key quits."""
+        if text := self.screen.get_selected_text():
+            self.copy_to_clipboard(text)
+        else:
+            self.notify("q quits. A training in progress is asked about first.", title="still here")
 
     async def action_leave(self) -> None:
         """Quits; a training in progress is asked about first."""

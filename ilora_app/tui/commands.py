@@ -32,7 +32,11 @@ def commands_of(app: IloraTui, screen: Screen[Any]) -> Iterable[SystemCommand]:
         yield SystemCommand(
             f"Theme: {name}", "key t takes the next", partial(setattr, app, "theme", theme.name)
         )
-    yield SystemCommand("Save the screen as SVG", "key s", partial(app.call_after_refresh, app.action_export))
+    yield SystemCommand(
+        "Export: save the screen as a picture (SVG)",
+        "key s",
+        partial(app.call_after_refresh, app.action_export),
+    )
     yield SystemCommand("Restart the engine", "key ctrl+r · edits are kept", app.action_restart)
     yield SystemCommand("Help for the pane in focus", "key ?", app.action_help)
     yield SystemCommand("Quit", "key q", app.action_leave)

@@ -10,12 +10,17 @@ from ilora_app.tui.screens.dialogs.ask import Ask
 if TYPE_CHECKING:
     from ilora_app.tui.app import IloraTui
 
-ANSWERS = (("l", "leave it running"), ("s", "save and stop"), ("b", "back"))
+RUNNING = (("l", "leave it running"), ("s", "save and stop"), ("b", "back"))
+PAUSED = (("g", "let it go on"), ("p", "leave it paused"), ("s", "save and stop"), ("b", "back"))
 TEXT = "A training is running. It can go on without this screen; Train finds it again."
+HELD = (
+    "A training is paused. Left so, it keeps its memory and does nothing until Train lets it go on; "
+    "it can also go on without this screen."
+)
 
 
 async def leave(app: IloraTui) -> None:
-    """Ends the app; a training in progress is left alone or told to save and stop, as the user says."""
+    """Ends the app; a training in progress is left alone, let go on, or told to save and stop."""
     job = running_job(app.desk.out)
     if job is None:
         await app.end()
@@ -24,7 +29,10 @@ async def leave(app: IloraTui) -> None:
     async def answered(answer: str | None) -> None:
         if answer == "s":
             job.stop()
-        if answer in ("l", "s"):
+        if answer == "g":
+            job.go_on()
+        if answer in ("l", "g", "p", "s"):
             await app.end()
 
-    await app.push_screen(Ask("Quit?", TEXT, ANSWERS), answered)
+    text, answers = (HELD, PAUSED) if job.paused else (TEXT, RUNNING)
+    await app.push_screen(Ask("Quit?", text, answers), answered)

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import torch
 
-from core.analysis.analyze import Settings, analyze, find_partner, result_of
+from core.analysis.analyze import Settings, analyze, find_partner
 from core.analysis.record import record
 from core.analysis.transfer import gradient_similarity
 from core.benchmark.run import Plan, run_benchmark
 from core.errors import InputError, Interrupted
 from core.events import Notice, StepLogged
 from core.recommenders.base import Task
-from core.runs.store import list_runs, read_run
+from core.runs.store import list_runs, read_run, result_of
 from core.serving.opening import open_session
 from ilora_app.cli import main
 from tests import tiny
@@ -82,7 +82,7 @@ def test_experts_are_described_by_all_users(found):
 
 
 def test_gains_are_of_the_test_users_and_add_up(out, found):
-    ours, theirs = (result_of(read_run(run_of(out, method))) for method in ("ilora", "lora"))
+    ours, theirs = (result_of(run_of(out, method)) for method in ("ilora", "lora"))
     users = {case.user for case in ours.cases}
     assert [gain.n for gain in found.gains] == [len(users)] * 2
     mean = [value.metrics["spread"]["MRR"].value for value in (ours, theirs)]

@@ -158,6 +158,16 @@ def test_damage_that_keeps_size_and_time_is_found_by_hashing(own_home: Path, ser
     assert cache.verify(asset)
 
 
+def test_a_cache_copied_with_new_times_is_on_this_machine(own_home: Path, server: Server) -> None:
+    server.pages["/words.txt"] = CONTENT
+    asset = plain(server.address)
+    path = fetching.obtain(asset, silent).files["words.txt"]
+    os.utime(path, ns=(1, 1))
+    assert cache.find(asset) is not None
+    path.write_bytes(b"S" + CONTENT[1:])
+    assert cache.find(asset) is None
+
+
 def test_a_copied_cache_is_accepted_without_the_network(own_home: Path) -> None:
     asset = plain(FAR)
     asset.folder.mkdir(parents=True)

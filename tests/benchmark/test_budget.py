@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.benchmark import estimates
+from core.benchmark import costs, estimates
 from core.benchmark.budget import fit, load_decision, rates, total
+from core.benchmark.costs import Measured
 from core.benchmark.run import Plan, run_benchmark
 from core.config.presets import preset_config, with_overrides
 from core.config.settings import DataConfig
@@ -41,18 +42,30 @@ def cases(data: DataConfig) -> Samples:
 FULL = cases(STANDARD.data)
 
 
+def machine(speed: float = 1.0) -> Measured:
+    """Two cores with 16-bit arithmetic, or a machine so many times as fast."""
+    return Measured(
+        items=5,
+        load=6.0 / speed,
+        step={"sasrec": 0.008 / speed},
+        train={"listwise": 0.15 / speed},
+        rank={"listwise": 0.06 / speed, "zero-shot": 0.29 / speed},
+        answer={"listwise": 0.0, "zero-shot": 0.42 / speed},
+    )
+
+
 def test_what_fits_is_left_as_it_is():
-    assert fit(STANDARD, JOBS, FULL, 10_000, cases, speed=1.0) == dataclasses.replace(
-        fit(STANDARD, JOBS, FULL, 10_000, cases, speed=1.0), config=STANDARD, notes=()
+    assert fit(STANDARD, JOBS, FULL, 10_000, cases, machine()) == dataclasses.replace(
+        fit(STANDARD, JOBS, FULL, 10_000, cases, machine()), config=STANDARD, notes=()
     )
 
 
 @given(st.floats(min_value=40, max_value=400), st.floats(min_value=0.3, max_value=4))
 @settings(max_examples=12, deadline=None)
 def test_the_time_is_kept_and_nothing_exceeds_what_was_asked(minutes, speed):
-    cut = fit(STANDARD, JOBS, FULL, minutes, cases, speed)
+    cut = fit(STANDARD, JOBS, FULL, minutes, cases, machine(speed))
     made = cases(cut.config.data)
-    assert total(cut.config, JOBS, made) <= 60 * minutes * speed
+    assert total(machine(speed), cut.config, JOBS, made) <= 60 * minutes
     assert cut.config.training.samples <= STANDARD.training.samples
     assert cut.config.encoder.epochs <= STANDARD.encoder.epochs
     assert cut.config.data.spread_positions <= STANDARD.data.spread_positions
@@ -60,32 +73,32 @@ def test_the_time_is_kept_and_nothing_exceeds_what_was_asked(minutes, speed):
 
 
 def test_every_method_may_train_equally_long_and_adapters_see_equally_many_samples():
-    cut = fit(STANDARD, JOBS, FULL, 60, cases, speed=1.0)
+    cut = fit(STANDARD, JOBS, FULL, 60, cases, machine())
     made = cases(cut.config.data)
-    per_sample, per_epoch = rates(STANDARD, JOBS, made)
+    per_sample, per_epoch = rates(machine(), STANDARD, JOBS, made)
     training, encoding = cut.config.training.samples * per_sample, cut.config.encoder.epochs * per_epoch
     if cut.config.encoder.epochs < STANDARD.encoder.epochs:  # both are cut, to the same time
         assert abs(training - encoding) <= 16 * per_sample + per_epoch
     else:  # the encoder needs less than its share
         assert encoding <= training + 16 * per_sample
-    spent = {method: estimates.seconds(cut.config, method, made) for method in METHODS}
+    spent = {method: costs.seconds(machine(), cut.config, method, made) for method in METHODS}
     assert spent["lora"] == spent["ilora"]
 
 
 def test_what_was_cut_is_said_with_both_figures():
-    cut = fit(STANDARD, JOBS, FULL, 60, cases, speed=1.0)
+    cut = fit(STANDARD, JOBS, FULL, 60, cases, machine())
     (line,) = [note for note in cut.notes if "training samples" in note]
     assert "instead of 8,000" in line and line.endswith("for lora, ilora")
     assert f"{cut.config.training.samples:,}" in line
 
 
 def test_more_time_never_trains_less():
-    cuts = [fit(STANDARD, JOBS, FULL, minutes, cases, speed=1.0).config for minutes in (40, 60, 90, 140)]
+    cuts = [fit(STANDARD, JOBS, FULL, minutes, cases, machine()).config for minutes in (40, 60, 90, 140)]
     assert [cut.training.samples for cut in cuts] == sorted(cut.training.samples for cut in cuts)
 
 
 def test_fewer_positions_are_asked_where_testing_would_eat_the_time():
-    cut = fit(STANDARD, JOBS, FULL, 25, cases, speed=1.0)
+    cut = fit(STANDARD, JOBS, FULL, 25, cases, machine())
     assert cut.config.data.spread_positions < 10
     assert any("test positions" in note for note in cut.notes)
 
@@ -93,7 +106,7 @@ def test_fewer_positions_are_asked_where_testing_would_eat_the_time():
 @pytest.mark.parametrize("minutes", [0, -3, 0.5])
 def test_too_little_time_is_an_error_that_says_how_much_is_needed(minutes):
     with pytest.raises(InputError) as error:
-        fit(STANDARD, JOBS, FULL, minutes, cases, speed=1.0)
+        fit(STANDARD, JOBS, FULL, minutes, cases, machine())
     assert error.value.hint
 
 
@@ -103,9 +116,9 @@ def test_a_stopped_benchmark_goes_on_under_the_same_decision(
 ) -> None:
     config = tiny.config("unused")
     once = with_overrides(config, encoder={"epochs": 1})
-    minutes = 1.5 * estimates.seconds(once, "sasrec", load_task_data(config.data)[1]) / 60
+    minutes = 1.5 * costs.seconds(machine(), once, "sasrec", load_task_data(config.data)[1]) / 60
     plan = Plan(config, ("popularity", "sasrec"), (0,), tmp_path, budget=minutes)
-    monkeypatch.setattr(estimates, "speed", lambda: 1.0)
+    monkeypatch.setattr(estimates, "measured", lambda *_: machine())
     events: list[Event] = []
 
     def after_popularity() -> bool:
@@ -115,7 +128,7 @@ def test_a_stopped_benchmark_goes_on_under_the_same_decision(
         run_benchmark(plan, events.append, after_popularity)
     said = [event.text for event in events if isinstance(event, Notice)]
     assert any("epochs" in text for text in said)
-    monkeypatch.setattr(estimates, "speed", lambda: 1e6)  # decided anew, all would fit
+    monkeypatch.setattr(estimates, "measured", lambda *_: machine(1e6))  # decided anew, all would fit
     results = run_benchmark(plan)
     assert results[1].config["encoder"]["epochs"] == 1
     assert any("epochs" in note for note in results[1].notes)

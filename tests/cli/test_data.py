@@ -60,7 +60,7 @@ def refused(said: Said, words: str) -> None:
 def test_lists_datasets_with_state_size_licence_and_counts(run: Run, own_home: Path) -> None:
     said = run("data")
     assert said.code == 0 and said.err == ""
-    for words in ("movielens", "not fetched", "4.9 MB", "GroupLens", "943", "1,682", "100,000"):
+    for words in ("movielens", "not fetched", "4.92 MB", "GroupLens", "943", "1,682", "100,000"):
         assert words in said.out
     rows = {row["name"]: row for row in json.loads(run("data", "--json").out)["datasets"]}
     assert list(rows) == ["lastfm", "movielens", "steam"]

@@ -302,7 +302,8 @@ def test_the_doctor_tries_every_quantization_and_sizes_a_model_unloaded(run: Run
     size = found["model"]
     parameters = list(tiny.llama().parameters())
     assert size["parameters"] == sum(p.numel() for p in parameters)
-    assert size["bytes"]["nf4"] < size["bytes"]["int8"] < size["bytes"]["none"] == 2 * size["parameters"]
+    assert size["bytes"]["nf4"] < size["bytes"]["int8"] < size["bytes"]["none"]
+    assert size["bytes"]["none"] == {"float32": 4, "bfloat16": 2}[size["precision"]] * size["parameters"]
     assert "torch" in found["versions"]
     assert "works" in run("doctor")[1]
 
@@ -310,9 +311,12 @@ def test_the_doctor_tries_every_quantization_and_sizes_a_model_unloaded(run: Run
 def test_a_four_bit_estimate_is_near_what_loading_takes(tiny_model: Path) -> None:
     from core.config.settings import ModelConfig
     from core.lm.doctor import model_size, weight_bytes
+    from core.lm.precision import pick_dtype
 
     estimated = model_size(ModelConfig(str(tiny_model))).bytes["nf4"]
-    assert estimated == pytest.approx(weight_bytes(tiny.nf4(tiny_model, torch.bfloat16)), rel=0.4)
+    assert estimated == pytest.approx(
+        weight_bytes(tiny.nf4(tiny_model, pick_dtype(torch.device("cpu")))), rel=0.4
+    )
 
 
 def test_a_model_that_cannot_be_found_is_one_line(run: Run, tmp_path: Path) -> None:

@@ -196,7 +196,7 @@ def test_a_gguf_file_is_converted_once_and_again_when_it_changes(
         made.append(gguf)
         (folder / "config.json").write_text("{}")
 
-    monkeypatch.setattr(module, "_convert", convert)
+    monkeypatch.setattr(module, "convert", convert)
     file = tmp_path / "model.gguf"
     file.write_bytes(b"one")
     config = ModelConfig(name=str(file))

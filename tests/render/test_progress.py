@@ -20,6 +20,7 @@ from core.events import (
     StageStarted,
     StepLogged,
     Stopped,
+    TimeLeft,
 )
 from ilora_app.render.progress import ProgressView
 
@@ -188,3 +189,26 @@ def test_an_error_inside_leaves_the_terminal_usable():
     except KeyboardInterrupt:
         pass
     assert file.getvalue().rstrip().endswith("\x1b[2K") or "\x1b[?25h" in file.getvalue()
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_the_time_left_for_all_of_it_goes_by_where_nothing_is_said(terminal: bool) -> None:
+    events = [PLAN, StageStarted("ilora", 0, "train", 20), TimeLeft(600.0), *steps(2)]
+    text = watched(events, terminal=terminal, seconds=20.0)
+    assert "all of it: about 9m 40s left" in text  # 20 s after it was said
+    assert "10m 00s" not in watched([*events, Finished(1.0, [])], terminal=terminal).rpartition("finished")[2]
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_finished_method_shows_its_interval_and_its_cases_at_once(terminal: bool) -> None:
+    row = MethodFinished("ilora", 0, "x", False, {"spread": {"HR@1": 0.454}}, {"spread": [0.401, 0.512]})
+    text = watched([PLAN, row], terminal=terminal, width=120)
+    assert "iLoRA: HR@1 .454 [.40, .51] spread (n 285)" in text
+
+
+def test_a_stage_that_counts_nothing_tells_the_seconds() -> None:
+    events = [StageStarted("lora", 0, "load", 8), StepLogged("lora", 0, "load", 3, 8, seconds_left=5.0)]
+    text = watched(events, seconds=11.0)
+    assert "LoRA seed 0: loading 0 s of about 8 s" in text
+    assert "LoRA seed 0: loading 3 s of about 8 s · 5.0 s left" in text
+    assert watched([StageStarted("", 0, "convert", 20)]).startswith("converting the model 0 s of about 20 s")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +13,31 @@ import torch
 
 from core.config.settings import GateConfig
 from core.data.card_files import load_card
-from core.errors import InputError
+from core.errors import InputError, Interrupted
 from core.evaluation.metrics import ranks_from_scores
-from core.events import Event, Notice
+from core.events import Event, Notice, StageStarted, StepLogged
 from core.ilora.experts import describe_experts, one_sidedness
 from core.ilora.model import AdaptedModel
 from core.lm.loading import load_llm
 from core.recommenders.registry import method_class
 from core.runs.store import run_folder, save_run
 from core.serving.opening import open_session
-from core.serving.protocol import CATALOGUE, Open, Opened, Question, Rank, Ranked, RequestFailed, WarmedUp
+from core.serving.protocol import (
+    CATALOGUE,
+    Estimate,
+    Open,
+    Opened,
+    Question,
+    Rank,
+    Ranked,
+    RequestFailed,
+    Survey,
+    Surveyed,
+    WarmedUp,
+)
 from core.serving.server import Inbox, WarmEngine, listen
 from core.serving.session import Session, log_probabilities, ranks_of
+from core.stages import Watch
 from tests import made_up, tiny
 
 
@@ -75,6 +89,19 @@ def test_the_ranking_is_the_benchmarks_own(session: Session) -> None:
         assert found.scores == sorted(found.scores, reverse=True)
 
 
+def test_opening_says_how_far_the_gate_of_all_users_is_and_can_be_stopped(run: Path) -> None:
+    events: list[Event] = []
+    session = open_session(run, events.append)
+    assert [event.stage for event in events if isinstance(event, StageStarted)][:1] == ["load"]
+    users, _ = session.gates()
+    last = events[-1]
+    assert isinstance(last, StepLogged)
+    assert (last.stage, last.step, last.total) == ("gates", len(users), len(users))
+    session.watch = Watch(should_stop=lambda: True)
+    with pytest.raises(Interrupted):
+        session.gates()
+
+
 @pytest.mark.parametrize("method", ["gru4rec", "morec"])
 def test_a_baselines_run_ranks_and_retrieves_by_itself(method: str, tmp_path: Path, tiny_model: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
@@ -92,24 +119,37 @@ def test_a_baselines_run_ranks_and_retrieves_by_itself(method: str, tmp_path: Pa
     assert len(session.rank(2, a_question(session, source=CATALOGUE, retrieve=15)).items) == 15
 
 
-def test_given_weights_replace_the_gates_and_the_gate_comes_back(session: Session) -> None:
+def test_a_push_of_nothing_changes_nothing_and_a_push_is_gone_with_its_question(session: Session) -> None:
+    recommender: Any = session.recommender
+    torch.manual_seed(0)
+    with torch.no_grad():  # a tiny model learns nothing in a few steps; so that every expert shows
+        for part, parameter in recommender.model.parameters().items():
+            if not part.startswith("gate."):
+                parameter.add_(0.5 * torch.randn(parameter.shape))
     natural = session.rank(1, a_question(session))
     assert natural.gate is not None
-    same = session.rank(2, a_question(session, omega=natural.gate))
-    np.testing.assert_allclose(same.scores, natural.scores, atol=1e-4)
-    locked = session.rank(3, a_question(session, omega=[1.0] + [0.0] * (len(natural.gate) - 1)))
-    assert locked.gate == natural.gate
-    again = session.rank(4, a_question(session))
-    assert again.scores == natural.scores
+    assert natural.omega == natural.gate
+    same = session.rank(2, a_question(session, push=[0.0] * len(natural.gate)))
+    assert (same.scores, same.omega) == (natural.scores, natural.omega)
+    pushed = session.rank(3, a_question(session, push=[1.0] + [0.0] * (len(natural.gate) - 1)))
+    assert pushed.gate == natural.gate
+    assert pushed.scores != natural.scores
+    assert pushed.omega is not None
+    ratio = pushed.omega[0] / pushed.omega[1]
+    assert ratio == pytest.approx(natural.gate[0] / natural.gate[1] * np.e, rel=1e-4)
+    assert sum(pushed.omega) == pytest.approx(1)
+    locked = session.rank(4, a_question(session, lock=2))
+    assert locked.omega == [0, 0, 1, 0]
+    assert session.rank(5, a_question(session)).scores == natural.scores
 
 
 @pytest.mark.parametrize(("scope", "sites"), [("per-layer", 2), ("per-module", 14)])
-def test_gates_by_layer_arrive_and_given_weights_replace_all_of_them(
+def test_a_push_acts_on_each_layers_own_gate_and_a_lock_holds_in_all_of_them(
     session: Session, scope: str, sites: int
 ) -> None:
     """The same adapter with a gate for each layer or module in the place of the one that all shared."""
     assert session.rank(1, a_question(session)).gate_by_layer is None
-    chosen = a_question(session, omega=[0.7, 0.1, 0.1, 0.1])
+    chosen = a_question(session, lock=1)
     expected = session.rank(2, chosen)
     recommender: Any = session.recommender
     shared = recommender.model
@@ -125,15 +165,33 @@ def test_gates_by_layer_arrive_and_given_weights_replace_all_of_them(
     assert by_layer.shape == (2, 4)
     np.testing.assert_allclose(by_layer.mean(0), natural.gate, atol=1e-5)
     assert np.abs(by_layer[0] - by_layer[1]).max() > 1e-3
-    found = session.rank(4, chosen)
+    nothing = session.rank(4, a_question(session, push=[0.0] * 4))
+    assert nothing.scores == natural.scores
+    assert nothing.omega_by_layer == natural.gate_by_layer
+    pushed = session.rank(5, a_question(session, push=[0.0, 0.5, 0.0, 0.0]))
+    if scope == "per-layer":
+        raised = by_layer * np.exp([0.0, 0.5, 0.0, 0.0])
+        expected_rows = raised / raised.sum(1, keepdims=True)
+        np.testing.assert_allclose(pushed.omega_by_layer, expected_rows, atol=1e-5)
+    found = session.rank(6, chosen)
+    np.testing.assert_allclose(found.omega_by_layer, [[0, 1, 0, 0]] * 2)
     assert found.items == expected.items
     np.testing.assert_allclose(found.scores, expected.scores, atol=1e-4)
 
 
-@pytest.mark.parametrize("omega", [[1.0], [0.5, float("nan")], [-1.0, 2.0], [0.1] * 9])
-def test_weights_that_do_not_fit_are_refused(session: Session, omega: list[float]) -> None:
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"push": [1.0]},
+        {"push": [0.5, 0.0, 0.0, float("nan")]},
+        {"push": [0.1] * 9},
+        {"lock": 4},
+        {"lock": -1},
+    ],
+)
+def test_changes_that_do_not_fit_the_gate_are_refused(session: Session, change: dict[str, Any]) -> None:
     with pytest.raises(InputError):
-        session.rank(1, a_question(session, omega=omega))
+        session.rank(1, a_question(session, **change))
 
 
 def test_the_catalogue_gives_the_best_unseen_items_of_the_encoder(session: Session) -> None:
@@ -314,3 +372,50 @@ def test_a_run_deleted_while_open_still_answers_and_says_so(run: Path) -> None:
         hidden.rename(run)
     assert isinstance(said[-1], Ranked)
     assert any(isinstance(event, Notice) and "deleted" in event.text for event in said)
+
+
+def test_the_demo_stays_in_the_survey_whatever_else_there_is(run: Path) -> None:
+    """An interrupted benchmark leaves runs without a gate; what comes with the program is still offered."""
+    said: list[Event] = []
+    WarmEngine(said.append).answer(Survey(1, str(run.parent.parent), "movielens"))
+    surveyed = said[-1]
+    assert isinstance(surveyed, Surveyed)
+    assert [found["demo"] for found in surveyed.runs] == [False, True]
+
+
+def test_an_estimate_does_not_hold_a_ranking(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[Event] = []
+    begun, go = threading.Event(), threading.Event()
+
+    def slow(request: Estimate) -> Event:
+        begun.set()
+        assert go.wait(30)
+        return Notice(f"estimated {request.request}")
+
+    monkeypatch.setattr("core.serving.server.estimate", slow)
+    engine, inbox = WarmEngine(said.append), Inbox()
+    plan = {
+        "preset": "quick",
+        "dataset": "tiny",
+        "model": "m",
+        "methods": ["lora"],
+        "seeds": 1,
+        "out": "runs",
+    }
+    engine.answer(Estimate(1, **plan))  # type: ignore[arg-type]
+    assert begun.wait(30)
+    engine.answer(Estimate(2, **plan))  # type: ignore[arg-type]
+    engine.answer(Estimate(3, **plan))  # type: ignore[arg-type]
+    engine.answer(Rank(4, {"history": [1]}))
+    assert [type(event) for event in said] == [RequestFailed]  # nothing is open, but it was answered
+    go.set()
+    inbox.close()
+    engine.run(inbox)
+    assert [event.text for event in said[1:] if isinstance(event, Notice)] == ["estimated 1", "estimated 3"]
+
+
+def test_an_estimate_never_fetches(own_home: Path) -> None:
+    from core.serving.server import estimate
+
+    with pytest.raises(InputError, match="movielens is not on this machine"):
+        estimate(Estimate(1, "quick", "movielens", "m", ["lora"], 1, str(own_home / "runs")))

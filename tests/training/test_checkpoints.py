@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from core.errors import TrainingError
 from core.training.checkpoints import Checkpoint, clear_checkpoints, load_latest, save_checkpoint
 
 
@@ -140,7 +141,7 @@ def test_a_failed_write_leaves_the_one_before_and_no_half(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("core.training.checkpoints.torch.save", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(TrainingError, match="No space"):
         save_checkpoint(tmp_path, checkpoint(2))
     assert names(tmp_path) == ["step-00000001"]
 

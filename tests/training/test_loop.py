@@ -168,6 +168,39 @@ def test_a_run_stopped_before_every_single_step_gets_there_too(tmp_path: Path) -
     assert_identical(job.state(), expected)
 
 
+class StoppedInside(Toy):
+    """Ends in the middle of a step, as a model does between two of its layers; its buffer counts samples."""
+
+    def __init__(self, passes: int = 10**9) -> None:
+        super().__init__()
+        self.left = passes
+        self.net.register_buffer("count", torch.zeros(()))
+
+    @contextmanager
+    def loss(self, samples: Sequence[int], epoch: int) -> Iterator[tuple[Tensor, int]]:
+        self.left -= 1
+        self.net.get_buffer("count").add_(len(samples))
+        torch.rand(3)  # noise that the stopped step has drawn
+        if self.left < 0:
+            raise Interrupted
+        with super().loss(samples, epoch) as found:
+            yield found
+
+
+@pytest.mark.parametrize("passes", [1, 6, 7])
+def test_a_step_that_was_stopped_in_its_middle_is_taken_again(tmp_path: Path, passes: int) -> None:
+    whole = StoppedInside()
+    report = run(whole, tmp_path / "whole")
+    events: list[Event] = []
+    with pytest.raises(Interrupted):
+        run(StoppedInside(passes), tmp_path / "parts", emit=events.append)
+    (stopped,) = [event for event in events if isinstance(event, Stopped)]
+    assert (stopped.stage, stopped.step) == ("train", passes // 2)
+    job = StoppedInside()
+    assert run(job, tmp_path / "parts").curve == report.curve
+    assert_identical(job.state(), whole.state())
+
+
 def test_a_stop_during_validation_validates_again_and_changes_nothing(tmp_path: Path) -> None:
     expected, whole = uninterrupted(tmp_path / "whole")
     events: list[Event] = []

@@ -44,6 +44,7 @@ from core.serving.protocol import (
     Why,
 )
 from ilora_app.tui.engine.messages import EngineSaid
+from ilora_app.tui.state.explore_state import mean_of, pushed_rows
 
 EXPERTS = 4
 GENRES = ("Comedy", "Horror", "Western", "Drama")
@@ -95,6 +96,7 @@ def run(method: str, path: str) -> dict[str, Any]:
         "created": "2026-01-02T03:04:05+00:00",
         "samples_sha256": "5a" * 32,
         "metrics": {"spread": {"HR@1": 0.45}},
+        "demo": False,
         "model": "made-up-135M",
     }
 
@@ -122,9 +124,9 @@ def answers(
             found = [run("ilora", ILORA), run("lora", LORA)] if runs else []
             found = [{**run("ilora", DEMO), "demo": True}] if demo else found
             assets = [asset("dataset", "made-up", cached), asset("model", "small", cached)]
-            return [Surveyed(number, assets, found, [], {})]
+            return [Surveyed(number, assets, found, [])]
         case Fetch():
-            return [Fetching("made-up", "example.org", 2_000_000, 4_924_029), Fetched(number, ["made-up"])]
+            return [Fetching("made-up", "example.org", 2_000_000, 4_924_029), Fetched(number)]
         case Open():
             return opened(number, request.run, method_of(request.run, method))
         case Rank():
@@ -185,7 +187,7 @@ def opened(number: int, path: str | None, method: str) -> list[Event]:
     tags = [[GENRES[place % 4]] for place in range(FILMS)]
     return [
         Opened(
-            number, path, method, "made-up", "Made up", "film", "paper", 0, "made-up-135M",
+            number, path, method, "made-up", "Made up", "paper", 0, "made-up-135M",
             EXPERTS if gated else 0, 3, 10, FILMS, USERS, {"spread": {"HR@1": 0.45}}, 1.0,
         ),
         ItemsListed(number, 0, TITLES[:half], years[:half], tags[:half]),
@@ -225,7 +227,9 @@ def ranked(
     if target is not None and target not in candidates and asked.source != CATALOGUE:
         candidates = [target, *candidates[1:]]
     natural = gate(asked.history)
-    omega = asked.omega or natural
+    rows = by_layer(natural, layers)
+    used = pushed_rows(rows or [natural], asked.push or (), asked.lock)
+    omega = mean_of(used)
     pull = sum(asked.history) + 3 * len(asked.history)
 
     def score(item: int) -> float:
@@ -254,7 +258,8 @@ def ranked(
         },
         target_place=33 if asked.source == CATALOGUE else None,
         milliseconds=84.0,
-        gate_by_layer=by_layer(natural, layers) if gated else None,
+        gate_by_layer=rows if gated else None,
+        omega_by_layer=used if gated and rows else None,
     )
 
 

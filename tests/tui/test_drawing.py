@@ -85,3 +85,12 @@ def test_darker_is_more() -> None:
 )
 def test_words_are_left_out_whole(width: int, short: str) -> None:
     assert shorten("Action, Adventure · 1980s", width) == short
+
+
+@pytest.mark.parametrize("ticks", [[0.25, 0.5, 0.75], [2.995, 2.9975, 3.0], [1.0], [0.0, 5.0], []])
+def test_labels_of_an_axis_are_their_ticks_and_differ(ticks: list[float]) -> None:
+    from ilora_app.tui.widgets.curves import DistinctLabels
+
+    labels = DistinctLabels().get_labels_for_ticks(ticks)
+    assert [float(label) for label in labels] == pytest.approx(ticks)
+    assert len(set(labels)) == len(ticks)

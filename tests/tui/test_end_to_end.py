@@ -9,6 +9,7 @@ import re
 import select
 import shutil
 import signal
+import socket
 import struct
 import subprocess
 import sys
@@ -120,7 +121,7 @@ def test_pick_a_user_edit_see_the_ranking_move_and_quit(terminal: Terminal) -> N
     terminal.expect(r"User \S+ · \d+ of \d+ seen")
     terminal.expect(r"◎ iLoRA \d+")
     terminal.send(TAB + "d")
-    terminal.expect("edited: r resets")
+    terminal.expect("edited: u undoes, r resets")
     terminal.expect(r"[▲▼]\d")
     for size in ((80, 24), (60, 20), (120, 40)):
         terminal.resize(*size)
@@ -145,7 +146,7 @@ def test_an_engine_that_is_killed_is_told_and_starts_again(terminal: Terminal) -
     for child in terminal.family():
         child.suspend()  # so that it dies with a question unanswered
     terminal.send(TAB + "d")
-    terminal.expect("edited: r resets")
+    terminal.expect("edited: u undoes, r resets")
     for child in terminal.family():
         child.kill()
     terminal.expect("ctrl\\+r")
@@ -171,3 +172,46 @@ def test_a_run_deleted_while_open_still_answers_and_a_killed_screen_takes_its_en
     while time.monotonic() < end and any(child.is_running() for child in family):
         time.sleep(0.05)
     assert not [child for child in family if child.is_running()]
+
+
+def test_told_to_end_it_leaves_the_terminal_as_it_was(terminal: Terminal) -> None:
+    terminal.expect("Explore")
+    terminal.process.send_signal(signal.SIGTERM)
+    end = time.monotonic() + 20
+    while terminal.process.poll() is None and time.monotonic() < end:
+        terminal.read()
+    assert terminal.process.poll() is not None
+    terminal.read(0.2)
+    assert b"\x1b[?1049l" in terminal.raw  # back from the other screen
+    assert b"\x1b[?25h" in terminal.raw  # the cursor shows
+
+
+def test_without_a_terminal_it_says_so_and_ends() -> None:
+    found = subprocess.run(
+        [sys.executable, "-m", "ilora_app", "tui"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert found.returncode == 2
+    assert found.stdout == b""
+    assert b"error: tui needs a terminal" in found.stderr
+    assert b"hint:" in found.stderr
+
+
+def test_a_port_that_is_taken_is_named_without_a_traceback() -> None:
+    with socket.socket() as taken:
+        taken.bind(("localhost", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        found = subprocess.run(
+            [sys.executable, "-m", "ilora_app", "tui", "--serve", "--port", str(port)],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
+    assert found.returncode == 2
+    assert f"error: port {port} cannot be used".encode() in found.stderr
+    assert b"Traceback" not in found.stderr

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from core.events import Notice
-from core.serving.protocol import Rank, Why
+from core.serving.protocol import Explained, Rank, Why
 from ilora_app.tui.screens.explore.screen import ExploreScreen
 from ilora_app.tui.state.explore_state import Scene
 from ilora_app.tui.widgets.gate import GatePanel
@@ -140,13 +140,132 @@ async def test_an_expert_can_be_weighed_and_locked_and_the_weights_still_sum_to_
         app.screen.query_one(GatePanel).focus()
         await pilot.press("right", "right", "right")
         await settle(pilot)
-        omega = asked(app, Rank)[-1].question["omega"]
-        assert omega[0] == pytest.approx(min(1, natural[0] + 0.15), abs=0.001)
-        assert sum(omega) == pytest.approx(1)
+        question = asked(app, Rank)[-1].question
+        assert question["push"] == [0.75, 0, 0, 0]
+        assert scene(app).weights()[0] > natural[0]
+        assert sum(scene(app).weights()) == pytest.approx(1)
+        assert "pushed in every layer" in text_of(app)
         await pilot.press("down", "l")
         await settle(pilot)
-        assert scene(app).omega == pytest.approx([0, 1, 0, 0])
-        assert "weights set by you" in text_of(app)
+        assert scene(app).weights() == pytest.approx([0, 1, 0, 0])
+        assert "E2 has everything" in text_of(app)
+
+
+async def test_a_push_and_the_same_back_ask_and_show_what_was_there_before(drive: Drive) -> None:
+    async with drive(engine=with_options(layers=10)) as (app, pilot):
+        app.screen.query_one(GatePanel).focus()
+        await settle(pilot)
+        before, question = text_of(app), asked(app, Rank)[-1].question
+        await pilot.press("right", "right")
+        await settle(pilot)
+        assert text_of(app) != before
+        await pilot.press("left", "left")
+        await settle(pilot)
+        assert asked(app, Rank)[-1].question == question
+        assert text_of(app) == before
+
+
+async def test_edits_pushes_and_locks_are_undone_and_made_again_by_keys(drive: Drive) -> None:
+    async with drive() as (app, pilot):
+        await pilot.press("tab", "d", "d")
+        app.screen.query_one(GatePanel).focus()
+        await pilot.press("right", "l")
+        await settle(pilot)
+        done = scene(app).edit
+        await pilot.press("u", "u", "u", "u")
+        await settle(pilot)
+        assert not scene(app).edited
+        assert asked(app, Rank)[-1].question["history"] == scene(app).original
+        await pilot.press("u")
+        await settle(pilot)
+        assert any("Nothing to undo" in note.message for note in app._notifications)
+        await pilot.press("ctrl+y", "ctrl+y", "ctrl+y", "ctrl+y")
+        await settle(pilot)
+        assert scene(app).edit == done
+
+
+async def test_while_an_answer_is_awaited_the_whole_ranking_is_dimmed_and_says_so(drive: Drive) -> None:
+    async with drive() as (app, pilot):
+        ranking = app.screen.query_one(RankingList)
+        app.desk.main.held = (Rank,)
+        await pilot.press("tab", "d")
+        await settle(pilot)
+        assert ranking.stale
+        assert ranking.styles.opacity < 1
+        assert ranking.border_subtitle == "ranking …"
+        app.desk.main.release()
+        await settle(pilot)
+        assert not ranking.stale
+        assert ranking.styles.opacity == 1
+        assert ranking.border_subtitle != "ranking …"
+
+
+async def test_help_search_and_palette_that_change_nothing_ask_nothing(drive: Drive) -> None:
+    async with drive() as (app, pilot):
+        before = len(asked(app, Rank))
+        for key in ("question_mark", "ctrl+p"):
+            await pilot.press(key)
+            await settle(pilot)
+            await pilot.press("escape")
+            await settle(pilot)
+        await pilot.press("tab", "a")
+        await settle(pilot)
+        await pilot.press("escape", "2")
+        await settle(pilot)
+        await pilot.press("1")
+        await settle(pilot)
+        assert len(asked(app, Rank)) == before + 2  # Compare's own: the first user, then the first case
+
+
+async def test_a_key_goes_from_the_middle_of_a_life_to_its_last_item(drive: Drive) -> None:
+    async with drive() as (app, pilot):
+        last = scene(app).position
+        await pilot.press("comma", "comma")
+        await settle(pilot)
+        assert scene(app).position == last - 2
+        assert "L goes to the last item" in text_of(app)
+        await pilot.press("L")
+        await settle(pilot)
+        assert scene(app).position == last
+
+
+async def test_hits_count_the_films_that_are_shown(drive: Drive) -> None:
+    async with drive() as (app, pilot):
+        await pilot.press("slash", *"western")
+        await settle(pilot)
+        users = app.screen.query_one(UserList)
+        for user in users.shown:
+            shown = user.items[:-1][-10:]
+            assert users.hits[user.user] == sum(item % 4 == 2 for item in shown) > 0
+
+
+async def test_own_taste_outlives_a_look_at_users(drive: Drive) -> None:
+    async with drive() as (app, pilot):
+        await pilot.press("n", *"western", "enter", "escape")
+        await settle(pilot)
+        own = scene(app).history
+        assert len(own) == 1
+        app.screen.query_one(UserList).focus()
+        await pilot.press("down")
+        await settle(pilot)
+        assert scene(app).user is not None
+        await pilot.press("n")
+        await settle(pilot)
+        assert scene(app).history == own
+        assert asked(app, Rank)[-1].question["history"] == own
+
+
+async def test_reasons_have_one_scale_and_tiny_ones_no_bar(drive: Drive) -> None:
+    history = HistoryList()
+    history.items = [1, 2, 3]
+    history.world.titles = ["a", "b", "c", "d"]
+    history.why = Explained(1, 0, [1, 2, 3], [0.004, -0.002, 0.001], 1.0)
+    assert "no item matters" in history.head(40)
+    assert not any("█" in text or "▒" in text for at in range(3) for text, _ in history.cells(at, 40))
+    history.why = Explained(1, 0, [1, 2, 3], [0.5, -0.25, 2.0], 1.0)
+    assert "what each does" in history.head(40)
+    drawn = ["".join(text for text, _ in history.cells(at, 40)) for at in range(3)]
+    assert [line.count("█") + line.count("▒") for line in drawn] == [4, 2, 8]
 
 
 async def test_a_bar_can_be_dragged_with_the_mouse(drive: Drive) -> None:
@@ -156,8 +275,19 @@ async def test_a_bar_can_be_dragged_with_the_mouse(drive: Drive) -> None:
         await pilot.hover(panel, offset=(9, 2))
         await pilot.mouse_up(panel, offset=(9, 2))
         await settle(pilot)
-        assert scene(app).omega is not None
-        assert 0 < scene(app).omega[1] < 1
+        assert scene(app).edit.push
+        assert 0 < scene(app).weights()[1] < 1
+
+
+async def test_a_row_of_the_map_can_be_dragged_too(drive: Drive) -> None:
+    async with drive(engine=with_options(layers=10)) as (app, pilot):
+        panel = app.screen.query_one(GatePanel)
+        await pilot.mouse_down(panel, offset=(6, 3))
+        await pilot.hover(panel, offset=(9, 3))
+        await pilot.mouse_up(panel, offset=(9, 3))
+        await settle(pilot)
+        wanted = (9 - 1 - 4 + 0.5) / panel._gauge()  # a frame, pointer and name, the middle of a cell
+        assert scene(app).weights()[1] == pytest.approx(wanted, abs=1e-3)
 
 
 async def test_why_shows_what_each_item_does(drive: Drive) -> None:
@@ -169,6 +299,7 @@ async def test_why_shows_what_each_item_does(drive: Drive) -> None:
         assert request.item == scene(app).ranked.items[1]
         shown = text_of(app)
         assert "what each does for" in shown
+        assert "change of log-probability" in shown
         assert "+.40" in shown
         assert "▒" in shown  # what lowers it is hatched, not only red
 
@@ -209,7 +340,7 @@ async def test_a_taste_of_your_own_grows_from_nothing(drive: Drive) -> None:
 async def test_replay_walks_the_users_life_pauses_and_steps(
     drive: Drive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ilora_app.tui.screens.explore.screen.REPLAY_SECONDS", 0.01)
+    monkeypatch.setattr("ilora_app.tui.screens.explore.replay.REPLAY_SECONDS", 0.01)
     async with drive() as (app, pilot):
         await pilot.press("p")
         for _ in range(12):
@@ -217,7 +348,7 @@ async def test_replay_walks_the_users_life_pauses_and_steps(
         positions = [request.question["position"] for request in asked(app, Rank)]
         assert positions[1:4] == [3, 4, 5]
         await pilot.press("p")
-        monkeypatch.setattr("ilora_app.tui.screens.explore.screen.REPLAY_SECONDS", 5)
+        monkeypatch.setattr("ilora_app.tui.screens.explore.replay.REPLAY_SECONDS", 5)
         await pilot.press("p", "space")
         await settle(pilot)
         assert "paused" in text_of(app)
@@ -342,7 +473,7 @@ async def test_an_experts_words_are_never_cut_in_the_middle(drive: Drive, width:
             assert set(re.split(r", | · ", shown)) <= set(words)
 
 
-async def test_gates_of_every_layer_are_a_heat_map_until_somebody_sets_the_weights(drive: Drive) -> None:
+async def test_gates_of_every_layer_are_a_heat_map_of_the_weights_in_force(drive: Drive) -> None:
     async with drive(engine=with_options(layers=10)) as (app, pilot):
         panel = app.screen.query_one(GatePanel)
         head, *lines = panel.render().plain.splitlines()
@@ -356,8 +487,11 @@ async def test_gates_of_every_layer_are_a_heat_map_until_somebody_sets_the_weigh
         panel.focus()
         await pilot.press("down", "l")
         await settle(pilot)
-        assert scene(app).omega == pytest.approx([0, 1, 0, 0])
-        assert "layer" not in panel.render().plain
+        assert scene(app).weights() == pytest.approx([0, 1, 0, 0])
+        _, *lines = panel.render().plain.splitlines()
+        cells = [line[4 : 4 + panel._gauge()] for line in lines]
+        assert set(cells[1]) == {"█"}
+        assert set(cells[0]) == {" "}
         await pilot.press("r")
         await settle(pilot)
         assert "layer 1 → 10" in text_of(app)
@@ -366,7 +500,7 @@ async def test_gates_of_every_layer_are_a_heat_map_until_somebody_sets_the_weigh
 async def test_a_replay_draws_the_targets_rank_along_the_life(
     drive: Drive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ilora_app.tui.screens.explore.screen.REPLAY_SECONDS", 0.01)
+    monkeypatch.setattr("ilora_app.tui.screens.explore.replay.REPLAY_SECONDS", 0.01)
     async with drive() as (app, pilot):
         curve = app.screen.query_one(RankCurve)
         assert not curve.display
@@ -395,7 +529,7 @@ async def test_a_replay_draws_and_names_the_encoder_that_the_gate_reads(
     drive: Drive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With a GRU4Rec behind the gate, its ranks are drawn under its name, and not the method's own."""
-    monkeypatch.setattr("ilora_app.tui.screens.explore.REPLAY_SECONDS", 0.01)
+    monkeypatch.setattr("ilora_app.tui.screens.explore.replay.REPLAY_SECONDS", 0.01)
     async with drive(engine=with_options(encoder="gru4rec")) as (app, pilot):
         await pilot.press("p")
         for _ in range(60):
@@ -413,7 +547,7 @@ async def test_a_replay_draws_and_names_the_encoder_that_the_gate_reads(
 
 
 async def test_an_encoder_beside_itself_is_drawn_once(drive: Drive, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ilora_app.tui.screens.explore.REPLAY_SECONDS", 0.01)
+    monkeypatch.setattr("ilora_app.tui.screens.explore.replay.REPLAY_SECONDS", 0.01)
     async with drive(engine=with_options(runs=False)) as (app, pilot):
         await pilot.press("p")
         for _ in range(60):

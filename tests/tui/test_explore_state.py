@@ -49,7 +49,8 @@ def test_edits_change_what_is_asked_and_reset_takes_them_back(scene: Scene) -> N
     scene.weigh(2, 1.0)
     asked = Question(**scene.question())  # type: ignore[arg-type]
     assert asked.history == [2, 9, *before[3:], 50]
-    assert asked.omega == pytest.approx([0, 0, 1, 0])
+    assert asked.push is not None
+    assert scene.weights() == pytest.approx([0, 0, 1, 0], abs=1e-3)
     scene.reset()
     assert Question(**scene.question()) == Question(**scene.question(original=True))  # type: ignore[arg-type]
     assert scene.history == before
@@ -68,9 +69,80 @@ def test_weights_sum_to_one_whatever_is_dragged(scene: Scene, weight: float) -> 
     scene.weigh(1, weight)
     scene.weigh(3, 1.0)
     scene.weigh(3, 0.4)  # from a lock back: the others share what is left
-    assert scene.omega is not None
-    assert sum(scene.omega) == pytest.approx(1)
-    assert min(scene.omega) >= 0
+    weights = scene.weights()
+    assert weights is not None
+    assert weights[3] == pytest.approx(0.4, abs=1e-6)
+    assert sum(weights) == pytest.approx(1)
+    assert min(weights) >= 0
+
+
+def test_a_push_up_and_back_down_leaves_no_trace_in_the_question(scene: Scene) -> None:
+    answer(scene)
+    before = scene.question()
+    for by in (0.25, 0.25, 0.25, -0.25, -0.25, -0.25):
+        assert scene.nudge(1, by)
+    assert scene.question() == before
+    assert not scene.edited
+
+
+def test_a_push_changes_every_layers_own_weights_alike_and_a_lock_gives_all_of_each_to_one(
+    scene: Scene,
+) -> None:
+    scene.answer(ranked(1, Question(**scene.question()), layers=6))  # type: ignore[arg-type]
+    own = scene.layers()
+    assert own[0] != own[1]
+    scene.nudge(2, 1.0)
+    for row, changed in zip(own, scene.layers(), strict=True):
+        assert sum(changed) == pytest.approx(1)
+        assert changed[2] / changed[0] == pytest.approx(row[2] / row[0] * 2.718281828)
+        assert changed[1] / changed[0] == pytest.approx(row[1] / row[0])
+    scene.lock(3)
+    assert scene.layers() == [[0, 0, 0, 1]] * 6
+    scene.lock(3)
+    assert scene.edit.lock is None
+    assert scene.edit.push == (0, 0, 1.0, 0)
+
+
+def test_every_edit_push_and_lock_is_undone_and_made_again(scene: Scene) -> None:
+    answer(scene)
+    seen = [scene.edit]
+    for change in (
+        lambda: scene.drop(0),
+        lambda: scene.add(50),
+        lambda: scene.move(0, 1),
+        lambda: scene.nudge(1, 0.25),
+        lambda: scene.weigh(2, 0.8),
+        lambda: scene.lock(0),
+        scene.reset,
+    ):
+        change()
+        assert scene.edit != seen[-1]
+        seen.append(scene.edit)
+    for edit in reversed(seen[:-1]):
+        assert scene.wind(back=True)
+        assert scene.edit == edit
+    assert not scene.wind(back=True)
+    for edit in seen[1:]:
+        assert scene.wind(back=False)
+        assert scene.edit == edit
+    assert not scene.wind(back=False)
+    scene.wind(back=True)
+    scene.drop(0)
+    assert not scene.wind(back=False)
+
+
+def test_a_taste_of_ones_own_is_kept_while_users_are_looked_at() -> None:
+    scene = Scene(WORLD)
+    scene.start_own()
+    scene.add(3)
+    scene.add(9)
+    scene.choose(USER)
+    assert scene.source == BENCHMARK
+    assert scene.history != [3, 9]
+    scene.start_own()
+    assert scene.history == [3, 9]
+    scene.start_own()
+    assert scene.history == [3, 9]
 
 
 def test_movement_is_measured_against_the_unedited_answer(scene: Scene) -> None:

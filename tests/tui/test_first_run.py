@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from core.events import Fetching
 from core.serving.protocol import Fetch, Open, RequestFailed
 from ilora_app.tui.screens.dialogs.first_run import FirstRun
 from ilora_app.tui.screens.explore.screen import ExploreScreen
 from tests.tui.conftest import Drive, settle, text_of
-from tests.tui.stand_in import DEMO, ILORA, with_options
+from tests.tui.stand_in import DEMO, ILORA, LORA, with_options
 
 
 async def test_sizes_and_licences_come_before_any_byte(drive: Drive) -> None:
@@ -66,10 +68,15 @@ async def test_put_off_the_panes_name_the_key(drive: Drive) -> None:
         await settle(pilot)
         await pilot.press("escape")
         await settle(pilot)
-        assert "Press f" in text_of(app)
-        await pilot.press("f")
-        await settle(pilot)
-        assert isinstance(app.screen, FirstRun)
+        assert "Press F" in text_of(app)
+        for place in ("1", "2", "4"):
+            await pilot.press(place)
+            await settle(pilot)
+            await pilot.press("F")
+            await settle(pilot)
+            assert isinstance(app.screen, FirstRun)
+            await pilot.press("escape")
+            await settle(pilot)
 
 
 async def test_a_run_that_cannot_be_opened_says_why_and_what_to_press(drive: Drive) -> None:
@@ -95,3 +102,42 @@ async def test_the_demo_is_shown_as_such_until_there_is_a_run(drive: Drive) -> N
         await settle(pilot)
         assert app.desk.run == ILORA
         assert "demo" not in text_of(app)
+
+
+async def test_an_interrupted_first_benchmark_does_not_hide_the_demo(drive: Drive) -> None:
+    """SASRec alone is no reason to show a screen without a gate."""
+    from tests.tui.stand_in import run
+
+    async with drive(engine=with_options(demo=True)) as (app, pilot):
+        await settle(pilot)
+        found = dataclasses.replace(app.desk.survey)
+        found.runs.insert(0, run("sasrec", "runs/models/made-up.paper.sasrec.seed0.cccccccc"))
+        app.desk.hear("main", found)
+        await settle(pilot)
+        assert app.desk.run == DEMO
+        assert "demo" in text_of(app).splitlines()[0]
+
+
+async def test_on_a_small_screen_all_of_it_can_be_read(drive: Drive) -> None:
+    async with drive(size=(60, 20), engine=with_options(cached=False, runs=False)) as (app, pilot):
+        await settle(pilot)
+        assert "Fetch" in text_of(app)
+        box = app.screen.query_one("#first-run")
+        box.scroll_end(animate=False)
+        await settle(pilot)
+        assert "in all" in text_of(app)
+        assert "Fetch" in text_of(app)
+
+
+async def test_a_run_of_a_dataset_that_is_not_here_is_not_fetched_for_by_itself(drive: Drive) -> None:
+    async with drive() as (app, pilot):
+        for asset in app.desk.survey.assets:
+            asset["cached"] = asset["kind"] == "model"
+        before = len(app.desk.main.asked)
+        app.desk.open(LORA)
+        await settle(pilot)
+        assert not any(isinstance(asked, Open | Fetch) for asked in app.desk.main.asked[before:])
+        await pilot.press("F")
+        await settle(pilot)
+        assert isinstance(app.screen, FirstRun)
+        assert "GroupLens research licence" in text_of(app)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from textual.screen import Screen
 from textual.widgets import OptionList
 from textual.widgets._footer import FooterKey
 
+import ilora_app
 from core.serving.protocol import Differences, Estimate, Rank
 from ilora_app.tui.app import IloraTui
 from ilora_app.tui.drawing.themes import THEMES
@@ -222,3 +224,34 @@ async def test_resizing_in_the_middle_of_anything_breaks_nothing(drive: Drive, k
         lines = text_of(app).splitlines()
         assert PLACES[key].title() in lines[0]
         assert len(lines) == 40
+
+
+def test_no_file_of_the_program_is_long_and_no_class_does_everything() -> None:
+    for path in Path(ilora_app.__file__).parent.rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        assert len(text.splitlines()) <= 400, path
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.ClassDef):
+                methods = sum(isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef) for part in node.body)
+                assert methods <= 25, (path, node.name, methods)
+
+
+async def test_control_c_says_which_key_quits(drive: Drive) -> None:
+    async with drive() as (app, pilot):
+        await pilot.press("ctrl+c")
+        await settle(pilot)
+        assert any("q quits" in note.message for note in app._notifications)
+        assert app.is_running
+
+
+@pytest.mark.parametrize("width", [100, 106, 112, 116])
+async def test_a_history_has_room_for_its_titles_at_every_width(drive: Drive, width: int) -> None:
+    async with drive(size=(width, 30)) as (app, _):
+        assert app.screen.query_one("#history").size.width >= 26
+
+
+async def test_the_palette_finds_the_export(drive: Drive) -> None:
+    from ilora_app.tui.commands import commands_of
+
+    async with drive() as (app, _):
+        assert any("export" in command.title.casefold() for command in commands_of(app, app.screen))

@@ -80,6 +80,8 @@ async def in_training(app: Any, pilot: Any) -> TrainScreen:
     screen = app.screen
     assert isinstance(screen, TrainScreen)
     await pilot.press("enter")
+    await settle(pilot)
+    await pilot.press("y")
     await until(pilot, lambda: screen.progress.method == "ilora" and screen.progress.curve.losses)
     await settle(pilot)
     return screen
@@ -167,23 +169,120 @@ async def test_curves_gate_and_figures_follow_the_training(drive: Drive, trainer
         assert trainer[0].shown.startswith("ilora-app bench --dataset made-up --preset quick")
 
 
-async def test_it_pauses_goes_on_stops_and_can_be_started_again(drive: Drive, trainer: list[Job]) -> None:
+@pytest.mark.parametrize("focused", [True, False])
+async def test_one_key_pauses_and_lets_go_on_whatever_has_the_focus(
+    drive: Drive, trainer: list[Job], focused: bool
+) -> None:
     async with drive() as (app, pilot):
         screen = await in_training(app, pilot)
-        screen.query_one("#cost")
-        screen.set_focus(None)
-        await pilot.press("space")
-        await until(pilot, lambda: trainer[0].paused and "paused" in text_of(app))
-        await pilot.press("space")
+        screen.set_focus(screen.query_one(Form) if focused else None)
+        plan = screen._options()
+        await pilot.press("p")
+        await until(pilot, lambda: trainer[0].paused and "paused: p goes on" in text_of(app))
+        await pilot.press("p")
         await until(pilot, lambda: not trainer[0].paused)
+        assert screen._options() == plan
+
+
+async def test_a_stopped_training_goes_on_with_its_own_settings_and_the_form_shows_them(
+    drive: Drive, trainer: list[Job]
+) -> None:
+    async with drive() as (app, pilot):
+        screen = await in_training(app, pilot)
         await pilot.press("x")
         await until(pilot, lambda: screen.progress.ending)
-        assert "stopped at step 3 of iLoRA" in text_of(app)
+        assert "stopped at step 3 of iLoRA; c goes on" in text_of(app)
         await until(pilot, lambda: not trainer[0].running)
-        screen.query_one(Form).focus()
-        await pilot.press("enter")
+    async with drive() as (app, pilot):
+        await pilot.press("3")
+        await settle(pilot)
+        screen, form = app.screen, app.screen.query_one(Form)
+        await until(pilot, lambda: screen.progress.ending)
+        assert screen._options() == trainer[0].options
+        form.focus()
+        form.cursor = [setting.key for setting in form.settings].index("preset")
+        await pilot.press("right")
+        await settle(pilot)
+        assert screen._options() != trainer[0].options
+        await pilot.press("c")
         await until(pilot, lambda: len(trainer) == 2 and screen.progress.method == "ilora")
         assert trainer[1].command == trainer[0].command
+        assert screen._options() == trainer[0].options
+
+
+async def test_time_and_memory_are_asked_about_before_anything_starts(
+    drive: Drive, trainer: list[Job]
+) -> None:
+    async with drive() as (app, pilot):
+        await pilot.press("3")
+        await until(pilot, lambda: "about 12m" in text_of(app))
+        await pilot.press("enter")
+        await settle(pilot)
+        assert isinstance(app.screen, Ask)
+        assert "about 12m" in text_of(app)
+        assert "1.62 GB of memory" in text_of(app)
+        await pilot.press("b")
+        await settle(pilot)
+        assert trainer == []
+
+
+async def test_what_a_training_would_fetch_is_named_before_the_yes(drive: Drive, trainer: list[Job]) -> None:
+    from tests.tui.stand_in import with_options
+
+    async with drive(engine=with_options(cached=False)) as (app, pilot):
+        await pilot.press("escape", "3")
+        await settle(pilot)
+        await pilot.press("enter")
+        await settle(pilot)
+        shown = " ".join(text_of(app).split())
+        for piece in ("4.92 MB", "https://example.org", "GroupLens research licence", "fetch and start"):
+            assert piece in shown, piece
+        assert trainer == []
+
+
+async def test_an_estimate_is_asked_once_for_each_plan(drive: Drive) -> None:
+    async with drive() as (app, pilot):
+
+        def plans() -> list[Any]:
+            return [request for request in app.desk.main.asked if isinstance(request, Estimate)]
+
+        await pilot.press("3")
+        await until(pilot, lambda: len(plans()) == 1)
+        await pilot.press("down", "right")
+        await until(pilot, lambda: len(plans()) == 2)
+        await pilot.press("left")
+        await pilot.pause(0.6)
+        await settle(pilot)
+        assert "about 12m" in text_of(app)
+        assert len(plans()) == 2
+
+
+async def test_leaving_a_paused_training_asks_and_can_let_it_go_on(drive: Drive, trainer: list[Job]) -> None:
+    async with drive() as (app, pilot):
+        await in_training(app, pilot)
+        await pilot.press("p")
+        await until(pilot, lambda: trainer[0].paused)
+        await pilot.press("q")
+        await settle(pilot)
+        assert "is paused" in text_of(app)
+        await pilot.press("g")
+        await settle(pilot)
+    assert trainer[0].running
+    assert not trainer[0].paused
+
+
+async def test_a_training_stopped_before_its_first_word_is_told_as_stopped(
+    drive: Drive, trainer: list[Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with drive() as (app, pilot):
+        screen = await in_training(app, pilot)
+        screen.progress = Progress()
+        monkeypatch.setattr(Log, "read", lambda self: [])
+        await pilot.press("x")
+        await until(pilot, lambda: screen.progress.ending)
+        await settle(pilot)
+        assert "stopped before it learnt anything" in text_of(app)
+        assert "without a word" not in text_of(app)
 
 
 async def test_closing_asks_the_training_goes_on_and_is_found_again(drive: Drive, trainer: list[Job]) -> None:
@@ -265,6 +364,8 @@ async def test_any_model_and_any_number_of_samples_can_be_named(drive: Drive, tr
         await until(pilot, lambda: app.desk.main.asked[-1].__dict__.get("samples") == 48)
         assert app.desk.main.asked[-1].model == "someone/small-model"
         await pilot.press("enter")
+        await settle(pilot)
+        await pilot.press("y")
         await until(pilot, lambda: trainer)
         assert "--model someone/small-model --samples 48" in trainer[0].shown
 

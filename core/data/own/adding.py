@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
 import shutil
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import tomli_w
 
 from core.assets import spec
 from core.data.card_files import list_cards, own_cards, parse_card
@@ -141,10 +141,7 @@ def check_name(name: str) -> None:
 
 def to_toml(card: DatasetCard) -> str:
     """A card as TOML, without what is left at its default."""
-    table = _changed(card)
-    lines = [f"# {card.title}, added by its owner."]
-    _write(table, "", lines)
-    return "\n".join(lines) + "\n"
+    return f"# {card.title}, added by its owner.\n" + tomli_w.dumps(_changed(card))
 
 
 def _card(name: str, guess: Guess, noun: str, min_rating: float | None) -> DatasetCard:
@@ -232,23 +229,3 @@ def _plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value):
         return _changed(value)
     return [_plain(entry) for entry in value] if isinstance(value, tuple) else value
-
-
-def _write(table: Mapping[str, Any], name: str, lines: list[str]) -> None:
-    """Plain values first, then the tables inside, as TOML wants them."""
-    for key, value in table.items():
-        if not _tables(value):
-            lines.append(f"{key} = {json.dumps(value, ensure_ascii=False)}")
-    for key, value in table.items():
-        inner = f"{name}.{key}" if name else key
-        if isinstance(value, dict):
-            lines += ["", f"[{inner}]"]
-            _write(value, inner, lines)
-        elif _tables(value):
-            for entry in value:
-                lines += ["", f"[[{inner}]]"]
-                _write(entry, inner, lines)
-
-
-def _tables(value: Any) -> bool:
-    return isinstance(value, dict) or (isinstance(value, list) and any(isinstance(e, dict) for e in value))

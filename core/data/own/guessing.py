@@ -1,4 +1,7 @@
-"""Guesses how somebody's own files are laid out: which column is what, and which id joins the two files."""
+"""Guesses how somebody's own files are laid out: which column is what, and which id joins the two files.
+
+By hand: `csv.Sniffer` guesses a separator only, and never says why it was wrong.
+"""
 
 from __future__ import annotations
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from textual.message import Message
 
+from core.errors import DataError
 from core.events import Event
 from core.serving.protocol import Request
 from ilora_app.tui.engine.messages import EngineDied, EngineMumbled, EngineSaid
@@ -116,7 +117,7 @@ class Engine:
                 continue
             try:
                 event = Event.from_json(line)
-            except ValueError:
+            except DataError:
                 self._post(EngineMumbled(self.name, line))
                 continue
             self._post(EngineSaid(self.name, event))

@@ -11,13 +11,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
+from core.errors import DataError
 from core.events import Event
 from core.files import atomic_write
+from core.records import build, json_of, plain, read_text
 from ilora_app.tui.engine.process_priority import stand_back
 
 CARD = "training/job.json"
@@ -85,6 +87,25 @@ class Job:
                 os.kill(self.pid, number)
 
     @property
+    def last_words(self) -> str:
+        """The last line of its stderr; nothing where it left none."""
+        try:
+            lines = Path(self.errors).read_text(encoding="utf-8", errors="replace").splitlines()
+        except OSError:
+            return ""
+        return next((line for line in reversed(lines) if line.strip()), "")
+
+    @property
+    def options(self) -> list[str]:
+        """What the benchmark was asked for, without where it writes: the same again goes on with it."""
+        return self.command[4 : self.command.index("--out")] if "--out" in self.command else []
+
+    def option(self, name: str) -> str | None:
+        """The value of an option such as `dataset`; None where it was left out."""
+        flag = f"--{name}"
+        return self.options[self.options.index(flag) + 1] if flag in self.options else None
+
+    @property
     def shown(self) -> str:
         """The command as a person would type it."""
         return "ilora-app " + shlex.join(self.command[3:])
@@ -114,7 +135,7 @@ class Log:
         for line in lines:
             try:
                 events.append(Event.from_json(line.decode("utf-8")))
-            except ValueError:
+            except (DataError, UnicodeDecodeError):
                 self.odd.append(line.decode("utf-8", errors="replace")[:200])
         return events
 
@@ -138,15 +159,15 @@ def start_job(out: Path, options: Sequence[str]) -> Job:
     stand_back(process.pid, NICENESS)
     started = psutil.Process(process.pid).create_time()
     job = Job(process.pid, started, command, str(log.absolute()), str(errors.absolute()))
-    atomic_write(out / CARD, json.dumps(asdict(job)) + "\n")
+    atomic_write(out / CARD, json.dumps(plain(job)) + "\n")
     return job
 
 
 def last_job(out: Path) -> Job | None:
     """The newest job of an output folder, running or not; None where there was none (or a damaged note)."""
     try:
-        return Job(**json.loads((out / CARD).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        return build(Job, json_of(read_text(out / CARD), CARD))
+    except DataError:
         return None
 
 

@@ -12,7 +12,16 @@ from textual.markup import escape
 from textual.widgets import Static
 
 from core.events import Event
-from core.serving.protocol import Differed, Differences, GatesListed, Rank, Ranked, RequestFailed, WarmedUp
+from core.serving.protocol import (
+    CaseDiffered,
+    Differed,
+    Differences,
+    GatesListed,
+    Rank,
+    Ranked,
+    RequestFailed,
+    WarmedUp,
+)
 from ilora_app.render.figures import method_name
 from ilora_app.tui.drawing.bars import bar, fit
 from ilora_app.tui.screens.dialogs.pick import PickRun
@@ -35,9 +44,9 @@ class CaseList(Rows):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self.cases: list[dict[str, Any]] = []
+        self.cases: list[CaseDiffered] = []
 
-    def show(self, cases: list[dict[str, Any]]) -> None:
+    def show(self, cases: list[CaseDiffered]) -> None:
         """Other cases."""
         self.cases = cases
         self.renew(len(cases), 0)
@@ -78,6 +87,7 @@ class CompareScreen(Place):
         self.right: Ranked | None = None
         self.differed: Differed | None = None
         self.problem = ""
+        self._asked_about: dict[str, object] | None = None
         self._asked = self._asked_right = self._asked_all = -1
         self._pair: tuple[str | None, str | None] = (None, None)
 
@@ -106,11 +116,14 @@ class CompareScreen(Place):
         if not self.is_mounted:
             return
         if isinstance(event, WarmedUp | GatesListed):
+            self._asked_about = None
             self.catch_up()
         elif isinstance(event, Ranked) and engine == BESIDE and event.request == self._asked_right:
             self.right = event
+            self.query_one("#right").remove_class("-stale")
         elif isinstance(event, Ranked) and engine != BESIDE and event.request == self._asked:
             self.left = event
+            self.query_one("#left").remove_class("-stale")
             self._ask_right()
         elif isinstance(event, Differed) and event.request == self._asked_all:
             self.differed, self.problem = event, ""
@@ -136,16 +149,22 @@ class CompareScreen(Place):
                 users, _ = desk.world.find_users("", "listed")
                 if users:
                     self.scene.choose(users[0])
-            self._ask()
+            if self._asked_about != self.scene.question():
+                self._ask()
+            elif self.right is None:
+                self._ask_right()
         self._draw()
 
     def _ask(self) -> None:
         if self.desk.stage is Stage.READY and self.scene.history:
-            self._asked = self.desk.main.ask(Rank, question=self.scene.question())
+            self.query_one("#left").set_class(self.left is not None, "-stale")
+            self._asked_about = self.scene.question()
+            self._asked = self.desk.main.ask(Rank, question=self._asked_about)
 
     def _ask_right(self) -> None:
         if self.desk.beside_ready and self.left is not None:
             question = self.scene.question(candidates=self.left.items)
+            self.query_one("#right").set_class(self.right is not None, "-stale")
             self._asked_right = self.desk.beside.ask(Rank, question=question)
 
     # --- drawing ----------------------------------------------------------------------------------------
@@ -164,7 +183,7 @@ class CompareScreen(Place):
         self.query_one(CaseList).empty = text or self.problem or waiting.replace("ranking", "comparing")
 
     def _draw(self) -> None:
-        world, scene = self.desk.world, self.scene
+        world = self.desk.world
         self.query_one("#left", SideList).show(world, self.left)
         same = (
             self.right is not None and self.left is not None and set(self.right.items) == set(self.left.items)
@@ -173,7 +192,8 @@ class CompareScreen(Place):
         opened, beside = world.opened, self.desk.beside_opened
         names = [f"{method_name(run.method)} seed {run.seed}" if run else "–" for run in (opened, beside)]
         self.query_one("#left").border_title, self.query_one("#right").border_title = map(escape, names)
-        user = f"user {scene.user.user}, item {scene.position}" if scene.user else ""
+        waiting = self.query_one("#left").has_class("-stale")
+        user = "ranking …" if waiting else self._case()
         self.query_one("#left").border_subtitle = escape(user)
         self.query_one("#right").border_subtitle = self._agreement() if same else ""
         found = self.differed
@@ -184,6 +204,11 @@ class CompareScreen(Place):
         self.query_one("#sums", Static).update(sums)
         self.call_after_refresh(self._draw_lines)
         self.refresh_state()
+
+    def _case(self) -> str:
+        """Whom the rankings are about."""
+        user = self.scene.user
+        return f"user {user.user}, item {self.scene.position}" if user else ""
 
     def _agreement(self) -> str:
         """Kendall's tau and the overlap of the best five."""
@@ -228,6 +253,7 @@ class CompareScreen(Place):
                 self.scene.choose(user, cases[index]["position"])
                 self.right = None
                 self._ask()
+                self._draw()
 
     # --- keys -------------------------------------------------------------------------------------------
 

@@ -44,7 +44,7 @@ class Place(Screen[None]):
     PLACE: ClassVar[str] = ""
     HORIZONTAL_BREAKPOINTS = [  # noqa: RUF012 (Textual declares it per instance)
         (0, "-narrow"),
-        (100, "-wide"),
+        (116, "-wide"),  # narrower, three columns leave the history none
         (150, "-huge"),
     ]
 

@@ -20,6 +20,7 @@ from ilora_app.tui.screens.main_screen import Place
 from ilora_app.tui.state.leaderboard_rows import SORTS, Line, arrange, lines_of
 from ilora_app.tui.widgets.rows import Cell, Rows
 
+LEGEND = "★ best  ≈ not to be told apart  ¶ reported"
 METRIC_COLUMNS = (("HR@5", 6), ("NDCG@10", 8), ("MRR", 6))
 """Beside HR@1, with their widths."""
 
@@ -37,7 +38,9 @@ class Board(Rows):
         Binding("enter", "choose", "Open"),
         Binding("o", "screen.sort", "Sort", tooltip="sort by the next column"),
         Binding("f", "screen.filter", "Dataset", tooltip="the next dataset, or all"),
-        Binding("v", "screen.toggle_reported", "Reported", tooltip="show or hide the paper's rows"),
+        Binding(
+            "v", "screen.toggle_reported", "Reported", show=False, tooltip="show or hide the paper's rows"
+        ),
         Binding("e", "screen.test_set", "Test set", tooltip="the next test set"),
     ]
 
@@ -158,7 +161,7 @@ class ResultsScreen(Place):
         where = self.dataset or "all datasets"
         board.border_title = f"Results · {where} · test set {self.test_set or '–'}"
         hidden = "" if self.reported else " · reported rows hidden: v"
-        board.border_subtitle = f"by {self.sort}{hidden}"
+        board.border_subtitle = f"{LEGEND} · by {self.sort}{hidden}"
         self._detail()
 
     @on(Rows.Highlighted, "#board")
@@ -184,7 +187,7 @@ class ResultsScreen(Place):
                 parts.insert(0, " · ".join(filter(None, facts)))
         if self.problems:
             parts.append(f"left out: {self.problems[0]}" + (" …" if len(self.problems) > 1 else ""))
-        panel.update("\n".join(parts) or "★ best  ≈ not to be told apart  ¶ reported by the paper")
+        panel.update("\n".join(parts))
 
     @on(Rows.Chosen, "#board")
     async def _open(self) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from rich.table import Table
 from rich.text import Text
 from textual import on
 from textual.app import ComposeResult
@@ -19,13 +19,15 @@ from textual.widgets import Static
 from core.events import Event
 from core.methods import LOCAL_METHODS
 from core.serving.protocol import Estimate, Estimated, RequestFailed, Surveyed
-from ilora_app.render.figures import method_name, size
+from ilora_app.render.figures import method_name
 from ilora_app.tui.drawing.bars import bar
 from ilora_app.tui.engine.jobs import Job, Log, last_job, start_job
+from ilora_app.tui.screens.dialogs.ask import Ask
 from ilora_app.tui.screens.dialogs.name import Name
 from ilora_app.tui.screens.main_screen import Place
-from ilora_app.tui.state.app_state import EMBEDDED, MAIN, QUICK_METHODS, about
+from ilora_app.tui.state.app_state import EMBEDDED, MAIN, QUICK_METHODS
 from ilora_app.tui.state.progress import Progress
+from ilora_app.tui.state.training_plan import WRONG, consent, cost_table
 from ilora_app.tui.widgets.curves import CurvePlot
 from ilora_app.tui.widgets.form import Form, Setting
 from ilora_app.tui.widgets.gate import GatePanel
@@ -41,52 +43,13 @@ FREE = {
 READ_SECONDS = 0.25
 
 
-def wrong_number(text: str) -> str:
-    """What is wrong with a number of samples."""
-    return "" if text.isdecimal() and int(text) > 0 else "a whole number, 1 or more"
-
-
-def wrong_model(text: str) -> str:
-    """What is wrong with a model, as far as can be seen without fetching it."""
-    if not text:
-        return "a name or a path"
-    path = Path(text).expanduser()
-    if text.startswith(("/", ".", "~")) and not path.exists():
-        return f"there is no {path}"
-    if path.suffix == ".gguf" and not path.is_file():
-        return f"there is no file {path}"
-    if path.is_dir() and not (path / "config.json").is_file():
-        return f"{path} holds no config.json"
-    return ""
-
-
-def _cost(found: Estimated) -> Table:
-    """Time and memory of a plan, and what they were estimated for."""
-    memory = size(found.memory_bytes) if found.memory_bytes else "unknown"
-    facts = {
-        "time": about(found.minutes),
-        "memory": f"{memory}, {found.memory_basis}" if found.memory_bytes else found.memory_basis,
-        "preset": found.preset,
-        "here": found.hardware,
-        "cases": ", ".join(f"{n:,} {name}" for name, n in found.cases.items()),
-    }
-    table = Table.grid(padding=(0, 1))
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column()
-    for name, fact in facts.items():
-        table.add_row(name, Text(fact, style="bold" if name in ("time", "memory") else ""))
-    return table
-
-
-WRONG = {"model": wrong_model, "samples": wrong_number}
-
-
 class TrainScreen(Place):
     """A benchmark in a process of its own, which goes on when this screen is closed."""
 
     PLACE = "train"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("space", "pause", "Pause/go on", tooltip="hold the training, or let it go on"),
+        Binding("p", "pause", "Pause/go on", tooltip="hold the training, or let it go on"),
+        Binding("c", "go_on", "Go on", tooltip="the stopped training goes on, with its own settings"),
         Binding("x", "stop", "Stop (saves)", tooltip="stop the training; what was learnt is saved"),
     ]
 
@@ -97,9 +60,11 @@ class TrainScreen(Place):
         self.progress = Progress()
         self.estimate: Estimated | None = None
         self.estimate_problem = ""
-        self._asked = -1
+        self._asked, self._asked_plan = -1, ""
+        self._estimates: dict[str, Estimated] = {}
+        """What plans were said to cost: going back to one asks nothing."""
         self._asking: Timer | None = None
-        self._offered = self._furnished = False
+        self._offered = self._furnished = self._stopped = self._ended = False
         self._drawn = -1
         """1 while the job runs, 0 once its end is drawn, -1 before anything is."""
 
@@ -138,6 +103,7 @@ class TrainScreen(Place):
         job = last_job(self.desk.out)
         if job is not None:
             self._watch_job(job)
+            self._show_plan(job)
         self.set_interval(READ_SECONDS, self._read)
         self._draw()
         self._ask_soon()
@@ -149,7 +115,7 @@ class TrainScreen(Place):
             ("Training loss", CurvePlot(empty="\nThe loss, as it falls.", id="loss", classes="pane")),
             (
                 "Validation HR@1",
-                CurvePlot(True, "\nHits on top, as they rise.", id="validation", classes="pane"),
+                CurvePlot(True, "\nShare of first places, as it rises.", id="validation", classes="pane"),
             ),
         )
         for title, plot in plots:
@@ -183,16 +149,21 @@ class TrainScreen(Place):
 
     def _ask(self) -> None:
         form = self.query_one(Form)
-        self._asked = self.desk.main.ask(
-            Estimate,
-            preset=form.value("preset"),
-            dataset=form.value("dataset"),
-            model=form.value("model"),
-            methods=form.switched_on("method-"),
-            seeds=int(form.value("seeds")),
-            out=str(self.desk.out),
-            samples=self._samples(),
-        )
+        plan: dict[str, Any] = {
+            "preset": form.value("preset"),
+            "dataset": form.value("dataset"),
+            "model": form.value("model"),
+            "methods": form.switched_on("method-"),
+            "seeds": int(form.value("seeds")),
+            "samples": self._samples(),
+        }
+        key = str(plan)
+        if key in self._estimates:
+            self.estimate = self._estimates[key]
+            self._draw_cost()
+            return
+        self._asked_plan = key
+        self._asked = self.desk.main.ask(Estimate, out=str(self.desk.out), **plan)
 
     def _samples(self) -> int | None:
         """The number of samples that was chosen, or the preset's."""
@@ -221,7 +192,7 @@ class TrainScreen(Place):
         if isinstance(event, Surveyed):
             self._offer()
         elif isinstance(event, Estimated) and event.request == self._asked:
-            self.estimate = event
+            self.estimate = self._estimates[self._asked_plan] = event
             self._draw_cost()
         elif isinstance(event, RequestFailed) and event.request == self._asked:
             self.estimate_problem = f"✕ {event.title}\n{event.hint}"
@@ -240,31 +211,64 @@ class TrainScreen(Place):
         elif found is None:
             cost.update("estimating …" if self.desk.main.alive else "no engine: ctrl+r starts it")
         else:
-            cost.update(_cost(found))
+            cost.update(cost_table(found))
 
     # --- the job ----------------------------------------------------------------------------------------
 
     @on(Rows.Chosen, "#form")
-    def _start(self) -> None:
+    def _ask_start(self) -> None:
+        """Time, memory, and what has to be fetched come before the yes."""
         if self.job is not None and self.job.running:
             self.notify("A training is running already: x stops it.")
             return
         form = self.query_one(Form)
-        methods = form.switched_on("method-")
-        if not methods:
+        if not form.switched_on("method-"):
             self.notify("Choose at least one method.", severity="warning")
             return
+        missing = self.desk.missing_for(form.value("dataset"), form.value("model"))
+        text = consent(self.estimate, missing)
+        answers = (("y", "fetch and start" if missing else "start"), ("b", "back"))
+
+        def answered(answer: str | None) -> None:
+            if answer == "y":
+                self._start(self._options())
+
+        self.app.push_screen(Ask("Start this training?", text, answers), answered)
+
+    def _options(self) -> list[str]:
+        """The form as the command line's options."""
+        form = self.query_one(Form)
+        methods = form.switched_on("method-")
         options = ["--dataset", form.value("dataset"), "--preset", form.value("preset")]
         options += ["--methods", ",".join(methods), "--seeds", form.value("seeds")]
         if form.value("model") != EMBEDDED:
             options += ["--model", form.value("model")]
         if (samples := self._samples()) is not None:
             options += ["--samples", str(samples)]
+        return options
+
+    def _start(self, options: Sequence[str]) -> None:
+        self._stopped = False
         try:
             self._watch_job(start_job(self.desk.out, options))
-            self.set_focus(None)  # the keys are the training's now: space pauses
         except OSError as error:
             self.notify(f"{error.strerror}: {error.filename}", title="not started", severity="error")
+
+    def action_go_on(self) -> None:
+        """Repeats the stopped job's own command, whatever the form says now; what is on disk is taken."""
+        if self.job is not None and not self.job.running:
+            self._show_plan(self.job)
+            self._start(self.job.options)
+
+    def _show_plan(self, job: Job) -> None:
+        """The form shows what the job was asked for."""
+        named = ("dataset", "preset", "model", "samples", "seeds")
+        values = {name: value for name in named if (value := job.option(name)) is not None}
+        values = {"model": EMBEDDED, "samples": PRESETS_OWN, **values} if job.options else values
+        methods = job.option("methods")
+        if methods is not None:
+            self.query_one(Form).fill(values, methods.split(","), "method-")
+            self._ask_soon()
 
     def _watch_job(self, job: Job) -> None:
         """Follows a job from its first line."""
@@ -283,21 +287,18 @@ class TrainScreen(Place):
         self.lines.odd.clear()
         running = self.job.running
         if not running and not events and not self.progress.ending:
-            self.progress.ending = "it ended without a word"
-            self.progress.say(self._last_words(self.job) or self.progress.ending)
+            words = self.job.last_words
+            if self._stopped or words in ("KeyboardInterrupt", "stopped"):
+                self.progress.ending = "stopped before it learnt anything; c starts it again"
+                self.progress.say(self.progress.ending)
+            else:
+                self.progress.ending = "it ended without a word"
+                self.progress.say(words or self.progress.ending)
         if events or running or self._drawn:
             self._draw(curves=bool(events) or self._drawn < 0)
         if self._drawn == 1 and not running:
             self.desk.ask_survey()  # there may be new runs on disk
         self._drawn = int(running)
-
-    @staticmethod
-    def _last_words(job: Job) -> str:
-        try:
-            lines = Path(job.errors).read_text(encoding="utf-8", errors="replace").splitlines()
-        except OSError:
-            return ""
-        return next((line for line in reversed(lines) if line.strip()), "")
 
     def action_pause(self) -> None:
         """Holds the training, or lets it go on."""
@@ -312,6 +313,7 @@ class TrainScreen(Place):
     def action_stop(self) -> None:
         """Asks it to save and end."""
         if self.job is not None and self.job.running:
+            self._stopped = True
             self.job.stop()
             self.progress.say("stopping: what was learnt is being saved")
             self._draw()
@@ -321,6 +323,8 @@ class TrainScreen(Place):
         del parameters
         if action in ("pause", "stop"):
             return self.job is not None and self.job.running
+        if action == "go_on":
+            return self.job is not None and not self.job.running and "stopped" in self.progress.ending
         return True
 
     # --- drawing ----------------------------------------------------------------------------------------
@@ -332,19 +336,19 @@ class TrainScreen(Place):
             return self.progress.ending
         if not self.job.running:
             return "ending"
-        return "‖ paused: space goes on" if self.job.paused else "▶ running"
+        return "‖ paused: p goes on" if self.job.paused else "▶ running"
 
     def _draw(self, curves: bool = True) -> None:
         progress, job = self.progress, self.job
         running = job is not None and job.running
         self.set_class(running, "-working")
         form = self.query_one(Form)
-        form.button = "running …" if running else "Go on" if "stopped" in progress.ending else "Start"
+        form.button = "running …" if running else "Start"
         form.refresh()
         facts = self.query_one("#facts", Static)
         facts.border_subtitle = self._state()
         if job is None:
-            facts.update("Nothing was trained here yet.\nChoose at the left, Enter starts.")
+            facts.update("Nothing was trained here yet.\nChoose at the left; Enter asks whether to start.")
         else:
             facts.update(self._facts(job.memory))
         curve = progress.curve
@@ -365,8 +369,9 @@ class TrainScreen(Place):
         room = max(1, log.content_size.height)
         log.update(Text("\n".join(progress.said[-room:]), no_wrap=True, overflow="ellipsis"))
         log.border_subtitle = escape(job.shown) if job else ""
-        if running != self._offered:
-            self._offered = running
+        state = running or bool(progress.ending)
+        if (running, state) != (self._offered, self._ended):
+            self._offered, self._ended = running, state
             self.refresh_bindings()
 
     def _facts(self, memory: int) -> Text:

@@ -12,6 +12,7 @@ from textual.message import Message
 
 from core.events import Event, Fetching, Notice, StageStarted, StepLogged
 from core.serving.protocol import (
+    AssetListed,
     Estimate,
     Estimated,
     Fetch,
@@ -22,12 +23,13 @@ from core.serving.protocol import (
     Opened,
     Ranked,
     RequestFailed,
+    RunListed,
     Survey,
     Surveyed,
     UsersListed,
     WarmedUp,
 )
-from ilora_app.render.figures import duration, method_name, plural, size
+from ilora_app.render.figures import duration, method_name, plural, size, stage_name, stage_steps
 from ilora_app.tui.engine.client import Engine
 from ilora_app.tui.state.run_data import World
 
@@ -108,12 +110,16 @@ class Desk:
     def fetch(self) -> None:
         """Fetches what is missing."""
         self._enter(Stage.FETCHING)
-        self.main.ask(Fetch, dataset=self.dataset)
+        run = self.record(self.run)
+        self.main.ask(Fetch, dataset=run["dataset"] if run else self.dataset)
 
     def open(self, run: str | None) -> None:
         """Opens a run, or the sequence encoder where there is none."""
-        self._enter(Stage.OPENING)
         self.run = run
+        if self.missing:  # nothing is fetched but by a yes on the screen that F shows
+            self._enter(Stage.MISSING)
+            return
+        self._enter(Stage.OPENING)
         self._opening = self.main.ask(Open, out=str(self.out), run=run, dataset=self.dataset)
 
     async def open_beside(self, run: str | None = None) -> None:
@@ -140,7 +146,7 @@ class Desk:
             None,
         )
 
-    def record(self, run: str | None) -> dict[str, Any] | None:
+    def record(self, run: str | None) -> RunListed | None:
         """What the survey says about a run."""
         runs = self.survey.runs if self.survey else []
         if run is None:
@@ -149,13 +155,18 @@ class Desk:
         return next((found for found in runs if Path(found["path"]).absolute() == wanted), None)
 
     @property
-    def missing(self) -> list[dict[str, Any]]:
+    def missing(self) -> list[AssetListed]:
         """Datasets and models that are needed and not cached."""
         found = self.survey.assets if self.survey else []
         run = self.record(self.run) or self.record(self._newest())
         models = {asset["name"] for asset in found if asset["kind"] == "model"}
-        needed = {self.dataset, *({run["model"]} if run else models)}
+        needed = {run["dataset"], run["model"]} if run else {self.dataset, *models}
         return [asset for asset in found if not asset["cached"] and asset["name"] in needed]
+
+    def missing_for(self, dataset: str, model: str) -> list[AssetListed]:
+        """What a benchmark of this dataset and model has to fetch, as far as the survey knows it."""
+        found = self.survey.assets if self.survey else []
+        return [asset for asset in found if not asset["cached"] and asset["name"] in (dataset, model)]
 
     # --- hearing ----------------------------------------------------------------------------------------
 
@@ -189,8 +200,10 @@ class Desk:
                 of_total = f" of {size(event.total)}" if event.total else ""
                 self.detail = f"{event.asset} {size(event.done)}{of_total}"
             case StageStarted() | StepLogged() if self.stage is Stage.OPENING:
-                done = f" {event.step}/{event.total}" if isinstance(event, StepLogged) else ""
-                self.detail = f"{event.stage}ing {method_name(event.method)}{done}"
+                step = event.step if isinstance(event, StepLogged) else 0
+                done = stage_steps(event.stage, step, event.total) if step or event.total else ""
+                said = [stage_name(event.stage), method_name(event.method), done]
+                self.detail = " ".join(filter(None, said))
             case Notice():
                 self.detail = event.text
 
@@ -235,10 +248,11 @@ class Desk:
         self.open(given if given and Path(given).is_dir() else self._newest())
 
     def _newest(self) -> str | None:
-        """The newest run, an iLoRA one where there is any."""
+        """The newest iLoRA run; before there is one the demo, and where there is none any other run."""
         runs = [run for run in (self.survey.runs if self.survey else []) if run["dataset"] == self.dataset]
-        order = {"ilora": 0, "lora": 1}
-        runs.sort(key=lambda run: order.get(run["method"], 2))  # stable: newest first within a method
+        order = {"ilora": 0, "lora": 2}
+        # Stable: newest first within a method.
+        runs.sort(key=lambda run: 1 if run.get("demo") else order.get(run["method"], 3))
         return str(runs[0]["path"]) if runs else None
 
     def died(self, engine: str, last_words: str) -> None:
@@ -268,7 +282,7 @@ class Desk:
         if self.stage is Stage.READY:
             return "● " + self.name()
         if self.stage is Stage.MISSING:
-            return "○ nothing fetched: f"
+            return "○ nothing fetched: F"
         return f"✕ {self.stage.value}: ctrl+r restarts"
 
     def name(self) -> str:
@@ -285,7 +299,7 @@ class Desk:
         if self.busy:
             return f"{self.stage.value} …\n{self.detail}"
         if self.stage is Stage.MISSING:
-            return "Nothing is fetched yet.\nPress f to see what will be fetched."
+            return "Nothing is fetched yet.\nPress F to see what will be fetched."
         if self.stage in (Stage.FAILED, Stage.DEAD):
             return f"{self.problem[0]}\n{self.problem[1]}\nPress ctrl+r to start the engine again."
         return ""

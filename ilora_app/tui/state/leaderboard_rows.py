@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from core.results.naming import RunKey
 from ilora_app.render.figures import method_name
 
 SORTS = ("HR@1", "HR@5", "NDCG@10", "MRR", "method", "time")
@@ -55,7 +56,7 @@ def lines_of(record: dict[str, Any]) -> list[Line]:
 
 
 def _measured(table: dict[str, Any], row: dict[str, Any], test_set: str) -> Line:
-    sha, seed = row["config_sha256"][:8], row["seeds"][0]
+    key = RunKey(table["dataset"], table["split"], row["method"], row["seeds"][0], row["config_sha256"])
     return Line(
         dataset=table["dataset"],
         split=table["split"],
@@ -71,7 +72,7 @@ def _measured(table: dict[str, Any], row: dict[str, Any], test_set: str) -> Line
         level=row["level_with_best"][test_set],
         reported=False,
         source="",
-        folder=f"{table['dataset']}.{table['split']}.{row['method']}.seed{seed}.{sha}",
+        folder=key.name,
     )
 
 

@@ -16,9 +16,10 @@ from core.events import (
     StageStarted,
     StepLogged,
     Stopped,
+    TimeLeft,
 )
 from core.ilora.experts import one_sidedness
-from ilora_app.render.figures import duration, method_name, rate, share, size
+from ilora_app.render.figures import duration, method_name, rate, share, size, stage_name
 
 LINES = 200
 
@@ -49,6 +50,8 @@ class Progress:
     total: int = 0
     samples_per_second: float | None = None
     seconds_left: float | None = None
+    all_left: float | None = None
+    """Seconds for everything that is left of the benchmark."""
     gpu_memory: int | None = None
     curves: dict[tuple[str, int], Curve] = field(default_factory=dict)
     done: list[MethodFinished] = field(default_factory=list)
@@ -74,16 +77,19 @@ class Progress:
                 self._step(event)
             case Evaluated():
                 self._evaluated(event)
+            case TimeLeft():
+                self.all_left = event.seconds
             case MethodFinished():
                 self.done.append(event)
                 found = [f"{share(of_set['HR@1'])} {name}" for name, of_set in event.metrics.items()]
                 kept = " (on disk already)" if event.reused else ""
                 self.say(f"done: {method_name(event.method)} HR@1 {', '.join(found)}{kept}")
             case Finished():
+                self.all_left = None
                 self.ending = f"finished in {duration(event.seconds)}"
                 self.say(self.ending)
             case Stopped():
-                self.ending = f"stopped at step {event.step} of {method_name(event.method)}; enter goes on"
+                self.ending = f"stopped at step {event.step} of {method_name(event.method)}; c goes on"
                 self.say(self.ending)
             case Failed():
                 self.ending = f"failed: {event.title}"
@@ -126,13 +132,20 @@ class Progress:
             f"{len(self.done)} of {len(self.plan.methods) * len(self.plan.seeds)}" if self.plan else "–"
         )
         steps = f"{self.step:,} of {self.total:,}" if self.total else str(self.step or "–")
+        left = [duration(self.seconds_left)]
+        left += [f"all {duration(self.all_left)}"] if self.all_left is not None else []
         found = [size(memory)] if memory else []
         found += [f"GPU {size(self.gpu_memory)}"] if self.gpu_memory else []
         return [
-            ("method", f"{method_name(self.method)} · {self.stage}" if self.method else self.stage or "–"),
+            (
+                "method",
+                f"{method_name(self.method)} · {stage_name(self.stage)}"
+                if self.method
+                else self.stage or "–",
+            ),
             ("step", steps),
             ("speed", f"{rate(self.samples_per_second)} samples/s" if self.samples_per_second else "–"),
-            ("left", duration(self.seconds_left)),
+            ("left", " · ".join(left)),
             ("memory", " · ".join(found) or "–"),
             ("runs done", finished),
         ]

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
 
-from core.serving.protocol import GatesListed, ItemsListed, Opened, UsersListed
+from core.serving.protocol import ExpertListed, GatesListed, ItemsListed, Opened, UsersListed
 
 ORDERS = ("listed", "length", "one-sided")
 """How users can be sorted: test users first, longest first, most one-sided gate first."""
@@ -36,7 +35,7 @@ class World:
     years: list[str] = field(default_factory=list)
     tags: list[list[str]] = field(default_factory=list)
     users: list[User] = field(default_factory=list)
-    profiles: list[dict[str, Any]] = field(default_factory=list)
+    profiles: list[ExpertListed] = field(default_factory=list)
     complete: bool = False
     _places: dict[str, int] = field(default_factory=dict)
 
@@ -114,7 +113,7 @@ class World:
             usable = [user for user in usable if user.user.casefold().startswith(asked)]
         elif asked:
             wanted = set(self.find_items(asked))
-            matches = {user.user: sum(item in wanted for item in user.items) for user in usable}
+            matches = {user.user: sum(item in wanted for item in self.newest(user)) for user in usable}
             usable = [user for user in usable if matches[user.user]]
         if order == "length":
             usable.sort(key=lambda user: -len(user.items))
@@ -127,13 +126,14 @@ class World:
             usable.sort(key=lambda user: rank.index(user.part))
         return usable, matches
 
+    def newest(self, user: User) -> list[int]:
+        """The history that is shown when the user is chosen: what came before their last item."""
+        return user.items[:-1][-self.max_history :]
+
     def favourite(self, user: User) -> str:
         """The genre that most of a user's newest history has."""
         counts = Counter(
-            tag
-            for item in user.items[:-1][-self.max_history :]
-            if item < len(self.tags)
-            for tag in self.tags[item]
+            tag for item in self.newest(user) if item < len(self.tags) for tag in self.tags[item]
         )
         return counts.most_common(1)[0][0] if counts else ""
 

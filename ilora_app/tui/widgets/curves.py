@@ -10,9 +10,22 @@ from rich.text import Text
 from textual.app import RenderResult
 from textual.containers import Grid
 from textual.theme import Theme
-from textual_plot import HiResMode, PlotWidget
+from textual_plot import HiResMode, NumericAxisFormatter, PlotWidget
 
 Points = Sequence[tuple[int, float]]
+
+
+class DistinctLabels(NumericAxisFormatter):
+    """Labels with as many decimals as tell the ticks apart and give each one's value."""
+
+    def get_labels_for_ticks(self, ticks: Sequence[float]) -> list[str]:
+        """The ticks, the fewest decimals that suffice for all of them."""
+        for decimals in range(7):
+            labels = [f"{tick:.{decimals}f}" for tick in ticks]
+            close = all(abs(float(label) - tick) < 1e-7 for label, tick in zip(labels, ticks, strict=True))
+            if close:
+                break
+        return labels if ticks else []
 
 
 class CurvePlot(PlotWidget, can_focus=False):
@@ -24,6 +37,7 @@ class CurvePlot(PlotWidget, can_focus=False):
         super().__init__(allow_pan_and_zoom=False, **options)
         self.dots, self.empty = dots, empty
         self.points: Points = ()
+        self.set_y_formatter(DistinctLabels())
 
     def on_mount(self) -> None:
         """Follows the theme."""

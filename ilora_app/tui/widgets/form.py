@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -34,7 +34,7 @@ class Setting:
 
 
 class Form(Rows):
-    """What to train. ↑ ↓ choose a line, ← → or space change it, Enter starts.
+    """What to train. ↑ ↓ choose a line, ← → or space change it; Enter asks whether to start.
 
     A model may be any causal language model: `m` takes a hub name, a local folder or a GGUF file; samples may
     be any number. ✎ marks such lines, whose last choice asks for it.
@@ -47,8 +47,8 @@ class Form(Rows):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("right,space", "change(1)", "Change", key_display="← →", tooltip="change the chosen line"),
         Binding("left", "change(-1)", "Back", show=False, tooltip="change the chosen line back"),
-        Binding("m", "free('model')", "Model", tooltip="train another language model, by name or path"),
-        Binding("enter", "choose", "Start", tooltip="start the training"),
+        Binding("m", "free('model')", "Model", show=False, tooltip="another language model"),
+        Binding("enter", "choose", "Start", tooltip="what it costs, and whether to start"),
     ]
 
     class Wanted(Message):
@@ -78,6 +78,16 @@ class Form(Rows):
             for setting in self.settings
             if setting.key.startswith(prefix) and setting.on
         ]
+
+    def fill(self, values: Mapping[str, str], switches: Collection[str], prefix: str) -> None:
+        """Shows these values, and of the switches with this prefix exactly these on."""
+        for setting in self.settings:
+            if setting.key in values:
+                setting.values = list(dict.fromkeys([*setting.values, values[setting.key]]))
+                setting.at = list(setting.values).index(values[setting.key])
+            elif setting.key.startswith(prefix):
+                setting.on = setting.key.removeprefix(prefix) in switches
+        self.refresh()
 
     def offer(self, key: str, values: Sequence[str]) -> None:
         """Other values to choose from; the present one stays where it can."""
@@ -137,7 +147,7 @@ class Form(Rows):
         self.post_message(self.Wanted(next(setting for setting in self.settings if setting.key == key)))
 
     def action_choose(self) -> None:
-        """Enter starts from any line."""
+        """Enter asks whether to start, from any line."""
         self.post_message(self.Chosen(self, len(self.settings)))
 
     def on_click(self, event: events.Click) -> None:

@@ -14,11 +14,13 @@ from textual.message import Message
 from textual.reactive import reactive
 from textual.widget import Widget
 
+from core.serving.protocol import ExpertListed
 from ilora_app.tui.drawing.bars import bar, fit, shade, share, shorten, signed, sparkline
 from ilora_app.tui.drawing.inks import ink
 from ilora_app.tui.widgets.rows import POINTER
 
-STEP = 0.05
+STEP = 0.25
+"""Change of a logit by one key press; a power of two, so that back is back to the bit."""
 BEFORE, AFTER = 4, 11
 """Cells of a line before and after the bar: pointer and name; weight, change and a space."""
 SHORTEST, LONGEST = 8, 24
@@ -29,11 +31,13 @@ class GatePanel(Widget, can_focus=True):
     """The gate's weights for this history: how much of each expert goes into the adapter.
 
     The words are what the expert answers to: the genres and decades of the histories that raise its weight.
-    ↑ ↓ choose an expert, ← → change its weight while the others keep their proportions, `l` gives it
-    everything; a bar can be dragged with the mouse. ╵ is where the gate itself would put it.
+    ↑ ↓ choose an expert, ← → push it down or up on top of what each layer's own gate says, while the others
+    keep their proportions; as many pushes back restore the gate exactly. `l` gives it everything in every
+    layer, and lets go again. A bar, or a row of the map, can be dragged with the mouse. ╵ is where the gate
+    itself would put it, and the signed figure is the difference.
 
     Where every layer has a gate of its own, each line is a row of a heat map: one cell per layer, the lowest
-    at the left, darker for more weight. The figure is the mean over the layers.
+    at the left, darker for more weight. It shows the weights in force; the figure is their mean.
     """
 
     TITLE: ClassVar[str] = "Experts"
@@ -50,25 +54,39 @@ class GatePanel(Widget, can_focus=True):
         Binding("down,j", "step(1)", "Down", show=False),
         Binding("left,h", "weigh(-1)", "Less", show=False, tooltip="less of the chosen expert"),
         Binding("right", "weigh(1)", "More", key_display="← →", tooltip="more of the chosen expert"),
-        Binding("l", "lock", "Lock to 1", tooltip="everything to the chosen expert"),
+        Binding("l", "lock", "Lock to 1", tooltip="everything to the chosen expert, or let it go"),
     ]
 
     cursor: reactive[int] = reactive(0)
     empty: reactive[str] = reactive("")
 
     class Weighed(Message):
-        """Somebody set an expert's weight."""
+        """An expert's bar was dragged to a weight."""
 
         def __init__(self, expert: int, weight: float) -> None:
             super().__init__()
             self.expert, self.weight = expert, weight
+
+    class Nudged(Message):
+        """An expert was pushed: its logit changes by so much."""
+
+        def __init__(self, expert: int, by: float) -> None:
+            super().__init__()
+            self.expert, self.by = expert, by
+
+    class Locked(Message):
+        """An expert was given everything, or let go."""
+
+        def __init__(self, expert: int) -> None:
+            super().__init__()
+            self.expert = expert
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.weights: Sequence[float] = ()
         self.natural: Sequence[float] | None = None
         self.by_layer: Sequence[Sequence[float]] = ()
-        self.profiles: list[dict[str, Any]] = []
+        self.profiles: list[ExpertListed] = []
         self.trail: list[list[float]] = []
         self.given = False
 
@@ -76,7 +94,7 @@ class GatePanel(Widget, can_focus=True):
         self,
         weights: Sequence[float] | None,
         natural: Sequence[float] | None,
-        profiles: list[dict[str, Any]],
+        profiles: list[ExpertListed],
         given: bool,
         trail: list[list[float]],
         layers: Sequence[Sequence[float]] = (),
@@ -108,8 +126,8 @@ class GatePanel(Widget, can_focus=True):
 
     @property
     def layered(self) -> bool:
-        """Whether the layers' own gates are drawn; weights that somebody chose hold for all layers."""
-        return bool(self.by_layer) and not self.given and not self.trail
+        """Whether a map of the layers is drawn; a replay has its sparklines there."""
+        return bool(self.by_layer) and not self.trail
 
     def validate_cursor(self, cursor: int) -> int:
         """Within the experts."""
@@ -178,7 +196,7 @@ class GatePanel(Widget, can_focus=True):
         drawn = "".join(
             shade(self.by_layer[at * len(self.by_layer) // gauge][expert] / largest) for at in range(gauge)
         )
-        return Text(drawn, self._ink("bar"))
+        return Text(drawn, self._ink("set" if self.given else "bar"))
 
     # --- changing ---------------------------------------------------------------------------------------
 
@@ -189,17 +207,12 @@ class GatePanel(Widget, can_focus=True):
     def action_weigh(self, by: int) -> None:
         """A little more or less of this expert."""
         if self.experts:
-            weight = self.weights[self.cursor]
-            wanted = max(0.0, min(1.0, round(float(weight) + by * STEP, 4)))
-            weights = list(self.weights)
-            weights[self.cursor] = wanted  # so that keys pressed in a burst add up
-            self.weights = weights
-            self.post_message(self.Weighed(self.cursor, wanted))
+            self.post_message(self.Nudged(self.cursor, by * STEP))
 
     def action_lock(self) -> None:
-        """Everything to this expert."""
+        """Everything to this expert, or no longer."""
         if self.experts:
-            self.post_message(self.Weighed(self.cursor, 1.0))
+            self.post_message(self.Locked(self.cursor))
 
     def on_mouse_down(self, event: events.MouseDown) -> None:
         """Takes hold of a bar."""
@@ -221,10 +234,8 @@ class GatePanel(Widget, can_focus=True):
         if not 0 <= row < self.experts:
             return False
         self.cursor = row
-        if self.layered:  # a row of the map has no length to drag
-            return False
         start, gauge = BEFORE, self._gauge()
         if not start - 1 <= offset.x <= start + gauge:
             return False
-        self.post_message(self.Weighed(offset.y, max(0.0, min(1.0, (offset.x - start + 0.5) / gauge))))
+        self.post_message(self.Weighed(row, max(0.0, min(1.0, (offset.x - start + 0.5) / gauge))))
         return True

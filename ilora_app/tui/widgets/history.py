@@ -11,13 +11,19 @@ from ilora_app.tui.drawing.bars import fit, signed, signed_bar
 from ilora_app.tui.state.run_data import World, day
 from ilora_app.tui.widgets.rows import Cell, Rows
 
+WHY_FULL = 1.0
+"""Change of the log-probability that fills a reason's bar, whatever the others are; e times as likely."""
+WHY_LEAST = 0.05
+"""Smaller changes than this, a twentieth of the chance, matter to nobody."""
+
 
 class HistoryList(Rows):
     """What goes in, oldest first: the last items before the target, as many as the methods read.
 
     `a` adds an item, `d` drops the one under the cursor, `<` and `>` move it earlier or later; every edit
     ranks again. + marks an item that was added. After `w` (why) a bar beside each item tells what it does
-    for the highlighted recommendation: solid raises its chance, hatched lowers it.
+    for the highlighted recommendation: solid raises its chance, hatched lowers it. The figure is the change
+    of the natural logarithm of its probability among the candidates; a full bar is 1 or more.
     """
 
     TITLE: ClassVar[str] = "History"
@@ -71,7 +77,10 @@ class HistoryList(Rows):
         """What the bars mean; titles need no heading."""
         if self.why is None:
             return ""
-        return fit(f"   what each does for {self.world.title(self.why.item)}", width)
+        title = self.world.title(self.why.item)
+        if self._largest() < WHY_LEAST:
+            return fit(f" no item matters to {title}", width)
+        return fit(f"   what each does for {title}", width)
 
     def detail(self, index: int) -> str:
         """Date and genres of an item."""
@@ -101,13 +110,17 @@ class HistoryList(Rows):
         cells: list[Cell] = [("  ", ""), (f"{date}  " if date else "", "dim")]
         return [*cells, (fit(self.world.genres(self.items[index]), room), "second")]
 
+    def _largest(self) -> float:
+        """The largest change that any item makes, either way."""
+        assert self.why is not None
+        return max((abs(value) for value in self.why.changes if value is not None), default=0.0)
+
     def _reason(self, index: int, gauge: int) -> list[Cell]:
-        """What the item does for the candidate, against the strongest of all."""
+        """What the item does for the candidate, on a scale that is the same for all."""
         assert self.why is not None
         change = self.why.changes[index]
         if change is None:
             return [(fit("nothing left", gauge + 6), "dim")]
-        largest = max(abs(value) for value in self.why.changes if value is not None)
         ink = "good" if change >= 0 else "bad"
-        drawn = signed_bar(change / largest if largest else 0.0, gauge)
+        drawn = signed_bar(change / WHY_FULL, gauge) if abs(change) >= WHY_LEAST else " " * gauge
         return [(" " + drawn, ink), (fit(signed(change), 5, right=True), ink)]

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 from textual.binding import Binding, BindingType
 
 from core.serving.protocol import CATALOGUE
+from ilora_app.render.figures import method_name
 from ilora_app.tui.drawing.bars import bar, fit, movement
 from ilora_app.tui.state.explore_state import Scene
 from ilora_app.tui.state.run_data import World
@@ -14,8 +15,16 @@ from ilora_app.tui.widgets.rows import Cell, Rows
 
 TARGET = "◎"
 """Marks what the user really chose next."""
+SHORT = {"popularity": "Pop."}
+"""Heads of columns that stand for longer names."""
 ROOMY = 56
 """Cells from which on all columns have room."""
+
+
+def short_name(method: str) -> str:
+    """A method's name as the head of a narrow column."""
+    name = method_name(method)
+    return SHORT.get(method, name if len(name) <= 6 else name[:5] + ".")
 
 
 class RankingList(Rows):
@@ -48,7 +57,15 @@ class RankingList(Rows):
         self.world = World()
         self.scene = Scene(self.world)
         self.other = ""
-        self.stale = False
+
+    @property
+    def stale(self) -> bool:
+        """Whether this answers an earlier question: all of it is dimmed then."""
+        return self.has_class("-stale")
+
+    @stale.setter
+    def stale(self, stale: bool) -> None:
+        self.set_class(stale, "-stale")
 
     def show(self, world: World, scene: Scene, other: str, cursor: int | None = None) -> None:
         """Another ranking; `other` names the second run's method, nothing without one."""
@@ -65,13 +82,11 @@ class RankingList(Rows):
         ranked = self.scene.ranked
         if ranked is None:
             return []
-        names = {"lora": "LoRA", "ilora": "iLoRA", "sasrec": "SAS", "popularity": "Pop"}
-        found = [(fit(names.get(self.other, self.other), 6, True), "beside")] if self.other else []
+        found = [(fit(short_name(self.other), 7, True), "beside")] if self.other else []
         if self.scene.source == CATALOGUE and width < ROOMY:  # the two scores come first
             return found
-        return found + [
-            (fit(names.get(name, name[:4]), 4, True), name) for name in ranked.ranks if name != ranked.method
-        ]
+        shown = (ranked.method, self.other)  # one column for a method that also stands beside
+        return found + [(fit(short_name(name), 7, True), name) for name in ranked.ranks if name not in shown]
 
     def _widths(self, width: int) -> tuple[int, int, int, bool]:
         """Cells for the title, the movement and the bar, and whether the encoder's score is shown."""
@@ -102,7 +117,7 @@ class RankingList(Rows):
         moved_ink = "good" if moved.startswith("▲") else "bad" if moved.startswith("▼") else "accent"
         year = self.world.year(item)
         name = f"{self.world.title(item)}" + (f" {year}" if year and title > 30 else "")
-        ink = "dim" if self.stale else "bright" if is_target else ""
+        ink = "bright" if is_target else ""
         cells: list[Cell] = [
             (fit(str(index + 1), 3, True), "dim"),
             (f" {TARGET if is_target else ' '} ", "accent"),

@@ -26,7 +26,39 @@ POINTER = "›"
 """Marks the row under the cursor, beside the colour."""
 
 
-class Rows(ScrollView, can_focus=True):
+class Cursor(ScrollView):
+    """A row under the cursor and one under the mouse, and the keys that move the former."""
+
+    count: reactive[int] = reactive(0)
+    cursor: reactive[int] = reactive(0)
+    hovered: reactive[int] = reactive(-1)
+
+    def validate_cursor(self, cursor: int) -> int:
+        """Within the rows."""
+        return max(0, min(cursor, self.count - 1))
+
+    def watch_hovered(self) -> None:
+        """The row under the mouse is lit."""
+        self.refresh()
+
+    def action_step(self, by: int) -> None:
+        """One row up or down."""
+        self.cursor += by
+
+    def action_first(self) -> None:
+        """To the first row."""
+        self.cursor = 0
+
+    def action_last(self) -> None:
+        """To the last row."""
+        self.cursor = self.count - 1
+
+    def on_leave(self) -> None:
+        """No row under the mouse."""
+        self.hovered = -1
+
+
+class Rows(Cursor, can_focus=True):
     """Base of all lists. A subclass says how many rows there are and how each is drawn.
 
     Its help text is its docstring's; `empty` is what is shown when there is no row.
@@ -48,9 +80,6 @@ class Rows(ScrollView, can_focus=True):
         Binding("enter", "choose", "Choose", show=False),
     ]
 
-    count: reactive[int] = reactive(0)
-    cursor: reactive[int] = reactive(0)
-    hovered: reactive[int] = reactive(-1)
     empty: reactive[str] = reactive("")
 
     class Highlighted(Message):
@@ -122,20 +151,12 @@ class Rows(ScrollView, can_focus=True):
         if self.virtual_size != wanted:  # setting it makes Textual lay out the whole screen
             self.virtual_size = wanted
 
-    def validate_cursor(self, cursor: int) -> int:
-        """Within the rows."""
-        return max(0, min(cursor, self.count - 1))
-
     def watch_cursor(self, old: int, new: int) -> None:
         """Tells, and scrolls there."""
         if old != new:
             self._follow()
             self.refresh()
             self.post_message(self.Highlighted(self, new))
-
-    def watch_hovered(self) -> None:
-        """The row under the mouse is lit."""
-        self.refresh()
 
     def watch_empty(self) -> None:
         """Another text for no rows."""
@@ -208,21 +229,9 @@ class Rows(ScrollView, can_focus=True):
 
     # --- moving -----------------------------------------------------------------------------------------
 
-    def action_step(self, by: int) -> None:
-        """One row up or down."""
-        self.cursor += by
-
     def action_leap(self, by: int) -> None:
         """One page up or down."""
         self.cursor += by * max(1, (self.size.height - self._top) // self.tall - 1)
-
-    def action_first(self) -> None:
-        """To the first row."""
-        self.cursor = 0
-
-    def action_last(self) -> None:
-        """To the last row."""
-        self.cursor = self.count - 1
 
     def action_choose(self) -> None:
         """Chooses the row under the cursor."""
@@ -247,7 +256,3 @@ class Rows(ScrollView, can_focus=True):
         """Lights the row under the mouse."""
         offset = event.get_content_offset(self)
         self.hovered = self._row_at(offset.y) if offset else -1
-
-    def on_leave(self) -> None:
-        """No row under the mouse."""
-        self.hovered = -1

@@ -12,19 +12,19 @@ from ilora_app.tui.widgets.rows import Cell, Rows
 
 
 class UserList(Rows):
-    """Everybody in the dataset.
+    """All users of the dataset.
 
     ● test user, ◐ validation user, · training user. `n` is the number of items in the user's life; the bar
     tells how one-sided the gate is: empty where all experts weigh the same, full where one has everything
     (the mean over layers, where each has a gate of its own).
-    After a search `hits` counts the matching items.
+    After a search `hits` counts the matching items of the history that is shown.
     """
 
     TITLE: ClassVar[str] = "Users"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("slash", "screen.search_users", "Search", tooltip="search users by id, title, genre or part"),
         Binding("o", "screen.order_users", "Order", tooltip="sort users by length or by how one-sided"),
-        Binding("n", "screen.own_taste", "Own taste", tooltip="your own taste, from nothing"),
+        Binding("n", "screen.own_taste", "Own taste", tooltip="your own taste, a new one or yours"),
     ]
 
     def __init__(self, **options: Any) -> None:

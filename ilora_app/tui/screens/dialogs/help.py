@@ -19,6 +19,7 @@ GLOBAL = (
     ("ctrl+p", "all commands"),
     ("t", "next theme: dark, light, high contrast"),
     ("s", "save the screen as SVG"),
+    ("F", "fetch what is missing on this machine"),
     ("ctrl+r", "start the engine again"),
     ("q", "quit"),
 )

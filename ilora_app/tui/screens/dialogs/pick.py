@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from textual import on
 from textual.app import ComposeResult
@@ -11,6 +11,7 @@ from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Footer
 
+from core.serving.protocol import RunListed
 from ilora_app.render.figures import method_name, share
 from ilora_app.tui.drawing.bars import fit
 from ilora_app.tui.widgets.rows import Cell, Rows
@@ -19,7 +20,7 @@ from ilora_app.tui.widgets.rows import Cell, Rows
 class RunList(Rows):
     """Runs on disk, newest first."""
 
-    def __init__(self, runs: list[dict[str, Any]]) -> None:
+    def __init__(self, runs: list[RunListed]) -> None:
         super().__init__(id="runs")
         self.runs = runs
 
@@ -48,7 +49,7 @@ class PickRun(ModalScreen[str]):
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss('')", "Back")]
 
-    def __init__(self, title: str, runs: list[dict[str, Any]]) -> None:
+    def __init__(self, title: str, runs: list[RunListed]) -> None:
         super().__init__()
         self.title_text, self.runs = title, runs
 

@@ -1,0 +1,175 @@
+"""The model of costs: how long each stage of a method takes, from what was timed on the machine in hand.
+
+Nothing is timed here (`core.benchmark.measuring` does that), so that recorded timings can be held against
+recorded runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from core.config.settings import TUNING_GRID, RunConfig
+from core.data.samples import last_positions, longest_history
+from core.data.types import Samples
+from core.methods import ENCODER_METHODS, LLM_METHODS, REMOTE_METHODS, settle
+from core.recommenders.zero_shot import ZeroShot
+
+PEAK_EPOCH = 22
+"""The epoch that validation chose of MovieLens' SASRec, on a processor of each kind: most train no longer."""
+CHAT_CASE = 1.0
+"""Seconds; a guess: that server is somebody else's."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one unit of work takes here, in seconds, for one model, precision, quantization and dataset."""
+
+    items: int = 0
+    """Titles in the catalogue."""
+    load: float = 0.0
+    """The language model."""
+    title: float = 0.0
+    """A title's states through the frozen lower layers."""
+    vector: float = 0.0
+    """A title's vector for MoRec."""
+    train: Mapping[str, float] = field(default_factory=dict)
+    """A training sample, forward and backward, by objective."""
+    rank: Mapping[str, float] = field(default_factory=dict)
+    """A ranked case, by objective; zero-shot: by the model as it comes."""
+    answer: Mapping[str, float] = field(default_factory=dict)
+    """A written answer, by the keys of `rank`."""
+    step: Mapping[str, float] = field(default_factory=dict)
+    """An optimizer step of an encoder, by its kind."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stretch of a method's work."""
+
+    name: str
+    """load, read, train, validate, test: the stage of the events that come meanwhile."""
+    method: str
+    """The method that those events carry: the encoder's, where an adapter waits for it."""
+    seconds: float
+    units: float = 0.0
+    """Steps or cases that it counts; 0 if it counts none."""
+    pace: str = ""
+    """Stages of equal pace are right or wrong together."""
+    shared: str = ""
+    """What it makes, where the next method that needs it finds it made."""
+
+
+def cost(
+    measured: Measured,
+    config: RunConfig,
+    method: str,
+    samples: Samples,
+    seed: int = 0,
+    longest: bool = False,
+) -> list[Stage]:
+    """The stages of one (method, seed), in their order.
+
+    Args:
+        measured: what was timed for these settings.
+        config: the run's.
+        method: one of `core.methods.METHODS`.
+        samples: the cases.
+        seed: of the training.
+        longest: whether an encoder trains all epochs that it may; else as many as it is likely to.
+    """
+    if method == "popularity":
+        return []
+    config = settle(config, method)
+    cases = test_cases(samples)
+    if method in REMOTE_METHODS:
+        return [Stage("test", method, cases * CHAT_CASE, cases, "chat")]
+    stages = [Stage("load", method, measured.load, pace="load")] if method in LLM_METHODS else []
+    if method == "morec":
+        reading = measured.items * measured.vector
+        stages.append(Stage("read", method, reading, measured.items, "read", "vectors"))
+    if method in ENCODER_METHODS:
+        return [*stages, _encoder(measured, config, method, samples, seed, longest)]
+    key = "zero-shot" if method == "zero-shot" else config.training.objective
+    writes = config.answering.protocol != "rank"
+    asked = (measured.answer if writes else measured.rank)[key] * cases
+    test = Stage("test", method, asked, cases, f"{'answer' if writes else 'rank'} {key}")
+    if method == "zero-shot":
+        if writes:
+            return [*stages, test]
+        tried = min(ZeroShot.VALIDATION_CASES, len(samples.validation))
+        choice = Stage("validate", method, measured.rank[key] * tried, tried, f"rank {key}")
+        return [*stages, choice, test]
+    first = _encoder(measured, config, config.encoder.kind, samples, seed, longest)
+    if key == "listwise" and measured.title:
+        reading = measured.items * measured.title
+        stages.append(Stage("read", method, reading, measured.items, "read", "states"))
+    training = config.training
+    steps = -(-training.samples // training.batch_size)
+    validated = training.validations * min(training.validation_cases, len(samples.validation))
+    return [
+        first,
+        *stages,
+        Stage("train", method, training.samples * measured.train[key], steps, f"train {key}"),
+        Stage("validate", method, validated * measured.rank[key], validated, f"rank {key}"),
+        test,
+    ]
+
+
+def _encoder(
+    measured: Measured, config: RunConfig, kind: str, samples: Samples, seed: int, longest: bool
+) -> Stage:
+    """The training of an encoder, whichever method comes first to it."""
+    most = encoder_steps(config, samples)
+    epoch = encoder_epoch(config, samples)
+    likely = most if longest else min(most, epoch * (PEAK_EPOCH + 2 * config.encoder.patience))
+    steps = likely * (len(TUNING_GRID) if config.encoder.tune else 1)
+    return Stage("train", kind, steps * measured.step[kind], steps, f"train {kind}", f"{kind} {seed}")
+
+
+def encoder_epoch(config: RunConfig, samples: Samples) -> int:
+    """Optimizer steps of an encoder's epoch; see `EncoderJob` for the pieces."""
+    encoder = config.encoder
+    span = longest_history(samples.train)
+    pieces = sum(-(-last // span) + 1 for last in last_positions(samples.train).values())
+    return max(1, -(-pieces // encoder.batch_size))
+
+
+def encoder_steps(config: RunConfig, samples: Samples) -> int:
+    """Optimizer steps of an encoder's longest training."""
+    steps = encoder_epoch(config, samples) * config.encoder.epochs
+    return min(steps, config.encoder.steps or steps)
+
+
+def test_cases(samples: Samples) -> int:
+    """Test cases, each once."""
+    return len(samples.asked)
+
+
+def seconds(
+    measured: Measured, config: RunConfig, method: str, samples: Samples, longest: bool = False
+) -> float:
+    """Seconds of one run of a method that finds nothing made."""
+    return sum(stage.seconds for stage in cost(measured, config, method, samples, longest=longest))
+
+
+def plan_stages(
+    measured: Measured,
+    config: RunConfig,
+    jobs: Sequence[tuple[str, int]],
+    samples: Samples,
+    longest: bool = False,
+) -> list[list[Stage]]:
+    """The stages of each (method, seed); what one of them makes for all is a stage of the first alone."""
+    made: set[str] = set()
+    found = []
+    for method, seed in jobs:
+        stages = cost(measured, config, method, samples, seed, longest)
+        found.append([stage for stage in stages if not stage.shared or stage.shared not in made])
+        made |= {stage.shared for stage in stages}
+    return found
+
+
+def total(stages: Iterable[Iterable[Stage]]) -> float:
+    """Seconds of all stages."""
+    return sum(stage.seconds for of_job in stages for stage in of_job)

@@ -1,0 +1,37 @@
+"""The one way to pair results: by user and position of each case, on exactly the same cases."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from core.errors import ResultError
+from core.results.format import Case, Result
+
+
+def cases_of(result: Result, test_set: str | None = None) -> list[Case]:
+    """The cases of a test set, or every case once, sorted by user and position."""
+    found = {case.place: case for case in result.cases if test_set in (None, case.set)}
+    return [found[place] for place in sorted(found)]
+
+
+def paired_ranks(
+    results: Sequence[Result], test_set: str | None = None
+) -> tuple[list[tuple[str, int]], npt.NDArray[np.int64]]:
+    """User and position of each case, sorted, and the target's ranks, (results, n), in that order.
+
+    Args:
+        results: of one dataset and split.
+        test_set: whose cases; every case once where it is None.
+
+    Raises:
+        ResultError: they met other cases.
+    """
+    cases = [cases_of(result, test_set) for result in results]
+    places = [[case.place for case in own] for own in cases]
+    alike = {(result.dataset, result.split, result.samples_sha256) for result in results}
+    if len(alike) > 1 or any(own != places[0] for own in places):
+        raise ResultError("the runs met different test cases", "compare runs of one dataset and preset")
+    return places[0], np.array([[case.rank for case in own] for own in cases], dtype=np.int64)

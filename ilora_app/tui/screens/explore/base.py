@@ -1,0 +1,53 @@
+"""What the parts of Explore share: the question on screen, and how it is asked and drawn."""
+
+from __future__ import annotations
+
+from textual.timer import Timer
+
+from core.serving.protocol import Rank
+from ilora_app.tui.screens.main_screen import Place
+from ilora_app.tui.state.app_state import Stage
+from ilora_app.tui.state.explore_state import Scene
+from ilora_app.tui.state.run_data import ORDERS
+from ilora_app.tui.widgets.ranking import RankingList
+
+
+class ExploreBase(Place):
+    """The state of Explore; a part of the screen works on it and says when to ask and to draw."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scene = Scene(self.desk.world)
+        self.order = ORDERS[0]
+        self.query_text = ""
+        self.asked = self.asked_base = self.asked_why = self.asked_beside = -1
+        self.asked_about: dict[str, object] | None = None
+        """The question that was asked last of the engine as it is; None where it must be asked again."""
+        self.replaying = self.paused = False
+        self.next_step: Timer | None = None
+
+    def draw(self, cursor: int | None = None) -> None:
+        """Everything but the users, from the scene."""
+        raise NotImplementedError
+
+    def edited(self, cursor: int | None = None) -> None:
+        """Something about the question changed."""
+        raise NotImplementedError
+
+    def ask(self) -> None:
+        """Asks for the ranking of what is on screen; an earlier question is forgotten."""
+        scene = self.scene
+        if self.desk.stage is not Stage.READY or not scene.history:
+            self.draw()
+            return
+        scene.awaited = scene.ranked is not None
+        self.query_one(RankingList).stale = scene.awaited
+        self.asked_about = scene.question()
+        self.asked = self.desk.main.ask(Rank, question=self.asked_about)
+        self.draw()
+
+    def stop_replay(self) -> None:
+        """Ends a replay where it stands."""
+        self.replaying = self.paused = False
+        if self.next_step is not None:
+            self.next_step.stop()

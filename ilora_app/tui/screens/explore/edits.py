@@ -1,0 +1,105 @@
+"""Keys that change the question: the history's items, the experts' weights, the candidates, and undo."""
+
+from __future__ import annotations
+
+from textual.markup import escape
+
+from core.serving.protocol import BENCHMARK, Why
+from ilora_app.tui.screens.dialogs.search import ItemSearch
+from ilora_app.tui.screens.explore.base import ExploreBase
+from ilora_app.tui.widgets.gate import GatePanel
+from ilora_app.tui.widgets.history import HistoryList
+from ilora_app.tui.widgets.ranking import RankingList
+
+
+class EditKeys(ExploreBase):
+    """Every edit ranks again; each of them can be undone."""
+
+    def edited(self, cursor: int | None = None) -> None:
+        """Something about the question changed: reasons on their way are reasons for something else."""
+        self.asked_why = -1
+        self.stop_replay()
+        if not self.scene.history:
+            self.scene.ranked, self.scene.awaited, self.asked = None, False, -1
+        self.draw(cursor)
+        self.refresh_state()
+        self.ask()
+
+    def action_add_item(self) -> None:
+        """Searches the catalogue for items to add."""
+        if self.desk.world.complete:
+            self.app.push_screen(ItemSearch(self.desk.world, self.add, lambda: self.scene.history))
+
+    def add(self, item: int) -> None:
+        """Puts an item at the end of the history."""
+        if self.scene.add(item):
+            self.edited(cursor=len(self.scene.history) - 1)
+
+    def action_add_ranked(self) -> None:
+        """Adds the highlighted recommendation to the history."""
+        item = self.query_one(RankingList).item()
+        if item is not None:
+            self.add(item)
+
+    def action_drop_item(self) -> None:
+        """Drops the item under the cursor."""
+        if self.scene.drop(self.query_one(HistoryList).cursor):
+            self.edited()
+
+    def action_move_item(self, by: int) -> None:
+        """Moves the item under the cursor."""
+        history = self.query_one(HistoryList)
+        if self.scene.history:
+            self.edited(cursor=self.scene.move(history.cursor, by))
+
+    def on_gate_panel_weighed(self, message: GatePanel.Weighed) -> None:
+        """A bar was dragged."""
+        if self.scene.weigh(message.expert, message.weight):
+            self.edited()
+
+    def on_gate_panel_nudged(self, message: GatePanel.Nudged) -> None:
+        """An expert was pushed a step up or down."""
+        if self.scene.nudge(message.expert, message.by):
+            self.edited()
+
+    def on_gate_panel_locked(self, message: GatePanel.Locked) -> None:
+        """An expert was given everything, or let go."""
+        if self.scene.lock(message.expert):
+            self.edited()
+
+    def action_reset(self) -> None:
+        """Takes back all edits."""
+        if self.scene.reset():
+            self.edited()
+
+    def action_wind(self, back: bool) -> None:
+        """Undoes the last edit, or makes it again."""
+        if self.scene.wind(back):
+            self.edited()
+        else:
+            self.notify("Nothing to undo." if back else "Nothing to redo.")
+
+    def action_switch_source(self) -> None:
+        """From the benchmark's candidates to the catalogue, and back."""
+        if self.scene.switch_source():
+            self.edited()
+        else:
+            self.notify("A taste of your own is ranked against the whole catalogue.")
+
+    def action_retrieve(self, by: int) -> None:
+        """More or fewer candidates from the catalogue."""
+        scene = self.scene
+        if scene.source == BENCHMARK:
+            self.notify("The benchmark has twenty candidates. c ranks the whole catalogue.")
+        elif scene.retrieve_more(by):
+            self.ask()
+
+    def action_why(self) -> None:
+        """Asks what each item of the history does for the highlighted recommendation."""
+        item, ranked = self.query_one(RankingList).item(), self.scene.ranked
+        if item is None or ranked is None:
+            return
+        question = self.scene.question()
+        self.asked_why = self.desk.main.ask(Why, question=question, item=item, candidates=ranked.items)
+        history = self.query_one(HistoryList)
+        history.border_subtitle = escape(f"why {self.desk.world.title(item)} …")

@@ -1,0 +1,113 @@
+"""The model of costs agrees with recorded runs, and asks the model in hand."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.benchmark.costs import Measured, cost, plan_stages, seconds, total
+from core.benchmark.estimates import measured
+from core.config.presets import preset_config, with_overrides
+from core.data.types import Sample, Samples
+from core.methods import LLM_METHODS
+from tests import tiny
+
+RECORDED = json.loads((Path(__file__).parent / "recorded_costs.json").read_text(encoding="utf-8"))
+FACTOR = 1.5
+SHORT = 2.0
+"""Seconds below which nobody minds a wrong estimate."""
+
+
+def samples_of(counts: dict[str, int]) -> Samples:
+    """As many cases as were recorded."""
+
+    def asked(users: int) -> tuple[Sample, ...]:
+        return tuple(Sample(str(user), 3, (1, 2, 3), 4) for user in range(users))
+
+    train = (Sample("all", 10 * (counts["pieces"] - 1), (1, 2, 3), 4),)
+    test = {"spread": asked(counts["test"])}
+    return Samples("made-up", "paper", 0, train, asked(counts["validation"]), test, "0" * 64)
+
+
+@pytest.mark.parametrize("record", RECORDED, ids=lambda record: record["processor"])
+def test_recorded_timings_tell_the_times_of_the_recorded_runs(record: dict[str, Any]) -> None:
+    if record["measured"] is None:
+        pytest.skip("the runs were recorded before the timings could be")
+    found, samples = Measured(**record["measured"]), samples_of(record["cases"])
+    config = preset_config(record["preset"])
+    off = {}
+    for method, run in record["runs"].items():
+        stages = cost(found, config, method, samples)
+        taken_by = {
+            "train": run.get("train_seconds", 0.0),
+            "test": record["cases"]["test"] * run.get("ms_per_user", 0.0) / 1000,
+        }
+        for stage, taken in taken_by.items():
+            thought = sum(s.seconds for s in stages if s.name == stage and s.method == method)
+            if taken >= SHORT and not 1 / FACTOR <= thought / taken <= FACTOR:
+                off[method, stage] = f"{thought:.1f} s for {taken:.1f} s"
+    assert not off
+
+
+def test_every_record_names_its_processor_and_every_default_method() -> None:
+    for record in RECORDED:
+        assert record["processor"]
+        assert {"sasrec", "zero-shot", "lora", "ilora"} <= set(record["runs"])
+
+
+@pytest.mark.usefixtures("tiny_home")
+@pytest.mark.parametrize("method", sorted(LLM_METHODS))
+def test_a_bigger_model_is_told_more_time(method: str, tmp_path: Path) -> None:
+    def thought(width: int, layers: int) -> float:
+        folder = tmp_path / f"{width}x{layers}"
+        folder.mkdir()
+        (folder / "config.json").write_text(json.dumps(shape(width, layers)))
+        config = tiny.config(folder)
+        data, samples = tiny.load(config)
+        return seconds(measured(config, [method], data, samples), config, method, samples)
+
+    small = thought(64, 4)
+    assert thought(512, 4) > 1.3 * small
+    if method != "morec":  # a third of the layers, and hardly any titles
+        assert thought(512, 16) > thought(512, 5)
+
+
+def shape(width: int, layers: int) -> dict[str, Any]:
+    """The config.json of a Llama without weights."""
+    return {
+        "model_type": "llama",
+        "hidden_size": width,
+        "intermediate_size": 3 * width,
+        "num_hidden_layers": layers,
+        "num_attention_heads": 8,
+        "num_key_value_heads": 4,
+        "vocab_size": 4096,
+    }
+
+
+def test_what_one_method_makes_for_all_counts_once() -> None:
+    found = Measured(
+        items=100, load=1, title=0.1, train={"listwise": 1.0}, rank={"listwise": 0.1}, step={"sasrec": 1.0}
+    )
+    config, samples = preset_config("quick"), samples_of({"test": 5, "validation": 5, "pieces": 100})
+    jobs = [("sasrec", 0), ("lora", 0), ("ilora", 0)]
+    first, lora, ilora = plan_stages(found, config, jobs, samples)
+    assert [(stage.name, stage.method) for stage in first] == [("train", "sasrec")]
+    assert [stage.name for stage in lora] == ["load", "read", "train", "validate", "test"]
+    assert [stage.name for stage in ilora] == ["load", "train", "validate", "test"]
+    other = plan_stages(found, config, [*jobs, ("lora", 1)], samples)[-1]
+    assert [(stage.name, stage.method) for stage in other[:2]] == [("train", "sasrec"), ("load", "lora")]
+    assert total([first, lora, ilora]) < sum(seconds(found, config, method, samples) for method, _ in jobs)
+
+
+def test_an_encoder_is_thought_to_stop_where_validation_does_unless_the_longest_is_asked_for() -> None:
+    found = Measured(step={"sasrec": 1.0})
+    config, samples = preset_config("standard"), samples_of({"test": 5, "validation": 5, "pieces": 1280})
+    likely = seconds(found, config, "sasrec", samples)
+    longest = seconds(found, config, "sasrec", samples, longest=True)
+    assert likely < longest == 10 * 200
+    few = with_overrides(config, encoder={"epochs": 3})
+    assert seconds(found, few, "sasrec", samples) == 30
