@@ -21,6 +21,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
+from training_step import interval, untrained_encoder
 
 from core.config.presets import preset_config, with_overrides
 from core.config.settings import RunConfig
@@ -80,13 +81,6 @@ def time_all(asked: dict[str, Way], rounds: Sequence[Sequence[Sample]], batch: i
     return {name: np.array(values) for name, values in found.items()}
 
 
-def interval(values: np.ndarray, draws: int = 10_000) -> tuple[float, float]:
-    """95 % bootstrap interval of the median."""
-    picks = np.random.default_rng(0).integers(len(values), size=(draws, len(values)))
-    low, high = np.quantile(np.median(values[picks], axis=1), (0.025, 0.975))
-    return float(low), float(high)
-
-
 def main() -> None:
     """Measures and prints."""
     options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -106,8 +100,7 @@ def main() -> None:
     config = with_overrides(preset_config("quick"), **changes)
     words = with_overrides(config, training={"objective": "language-model"})
     dataset, samples = load_task_data(config.data)
-    torch.manual_seed(0)
-    encoder = SASRec(len(dataset.catalogue), config.encoder).freeze()
+    encoder = untrained_encoder(config, dataset)
     asked = ways(build(config, dataset, encoder), build(words, dataset, encoder))
     cases = samples.test["spread"]
     rounds = [

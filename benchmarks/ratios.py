@@ -32,13 +32,21 @@ from typing import Any
 import answering
 import numpy as np
 import torch
-from training_step import Batch, Stepper, adapted, interval, make_batch, make_batches, micro_batches
+from training_step import (
+    Batch,
+    Stepper,
+    adapted,
+    interval,
+    make_batch,
+    make_batches,
+    micro_batches,
+    untrained_encoder,
+)
 
 from core.config.presets import preset_config, with_overrides
 from core.config.settings import RunConfig
 from core.data.loading import load_task_data
 from core.data.types import Dataset, Samples
-from core.encoders.sasrec import SASRec
 from core.hardware import describe
 from core.ilora.model import AdaptedModel
 from core.lm.decoder import decoder_view
@@ -63,8 +71,8 @@ def plain_forward(config: RunConfig, model: AdaptedModel) -> Timed:
     return forward
 
 
-def seconds(ways: Sequence[Timed], batches: Sequence[Any]) -> np.ndarray:
-    """(rounds, ways) seconds on every batch; who goes first changes every round."""
+def seconds(ways: Sequence[Timed], batches: Sequence[Any], warm_up: int = WARM_UP) -> np.ndarray:
+    """(rounds, ways) seconds on every batch after the first few; who goes first changes every round."""
     found = np.empty((len(batches), len(ways)))
     for number, batch in enumerate(batches):
         for place in range(len(ways)):
@@ -74,7 +82,7 @@ def seconds(ways: Sequence[Timed], batches: Sequence[Any]) -> np.ndarray:
             if torch.cuda.is_available():
                 torch.cuda.synchronize()
             found[number, way] = time.perf_counter() - started
-    return found[WARM_UP:]
+    return found[warm_up:]
 
 
 def asking(dataset: Dataset, samples: Samples, size: int, count: int, candidates: int) -> list[Batch]:
@@ -158,7 +166,7 @@ def main() -> None:
     say("100 / 20 candidates", ranked[:, 2] / ranked[:, 1], "target at most 5")
 
     words = with_overrides(config, training={"objective": "language-model"})
-    encoder = SASRec(len(dataset.catalogue), config.encoder).freeze()
+    encoder = untrained_encoder(config, dataset)
     asked = answering.ways(*(answering.build(each, dataset, encoder) for each in (config, words)))
     tests, batch = samples.test["spread"], preset_config("paper").training.micro_batch_size
     rounds = [[tests[(number * 16 + place) % len(tests)] for place in range(16)] for number in range(6)]

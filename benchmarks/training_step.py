@@ -18,10 +18,13 @@ import argparse
 import random
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from core.config.presets import preset_config, with_overrides
 from core.config.settings import RunConfig
@@ -69,10 +72,15 @@ def make_batch(dataset: Dataset, cases: Sequence[Sample], candidates: int = CAND
     return Batch([case.history for case in cases], rows, targets)
 
 
+def untrained_encoder(config: RunConfig, dataset: Dataset) -> SASRec:
+    """An encoder that has learnt nothing, always the same."""
+    torch.manual_seed(0)
+    return SASRec(len(dataset.catalogue), config.encoder, dataset.rules.max_history).freeze()
+
+
 def adapted(config: RunConfig, dataset: Dataset, gated: bool) -> AdaptedModel:
     """An untrained LoRA or iLoRA around an untrained encoder, the same for both."""
-    torch.manual_seed(0)
-    encoder = SASRec(len(dataset.catalogue), config.encoder).freeze()
+    encoder = untrained_encoder(config, dataset)
     llm, prompts = load_llm(config.model), load_card(dataset.name).prompts
     return AdaptedModel(llm, encoder, dataset.catalogue.titles, prompts, config, gated, 0)
 
@@ -91,10 +99,28 @@ def micro_batches(model: AdaptedModel, batch: Batch, size: int) -> list[Batch]:
     ]
 
 
-class Stepper:
+class Trainable(Protocol):
+    """What a training step asks of a model."""
+
+    def train(self) -> None: ...
+
+    def parameter_groups(self) -> list[dict[str, Any]]: ...
+
+    def loss(
+        self,
+        histories: Sequence[Sequence[int]],
+        candidates: Sequence[Sequence[int]],
+        targets: Sequence[int],
+    ) -> AbstractContextManager[Tensor]: ...
+
+
+Model = TypeVar("Model", bound=Trainable)
+
+
+class Stepper(Generic[Model]):
     """One method and its optimizer."""
 
-    def __init__(self, model: AdaptedModel) -> None:
+    def __init__(self, model: Model) -> None:
         self.model = model
         groups = [
             {"params": group["params"], "weight_decay": group["weight_decay"]}
@@ -119,7 +145,7 @@ class Stepper:
         return time.perf_counter() - started
 
 
-def alternate(first: Stepper, second: Stepper, steps: Sequence[Sequence[Batch]]) -> np.ndarray:
+def alternate(first: Stepper[Any], second: Stepper[Any], steps: Sequence[Sequence[Batch]]) -> np.ndarray:
     """(rounds, 2) seconds of both on every batch; who goes first changes every round."""
     seconds = np.empty((len(steps), 2))
     for round_, parts in enumerate(steps):
