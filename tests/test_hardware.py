@@ -47,7 +47,7 @@ def test_a_gpu_is_used_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> No
         assert pick_device().type == expected
 
 
-# --- limits of memory ----------------------------------------------------------------------------------------
+# --- limits of memory ---------------------------------------------------------------------------------------
 
 GIB = 2**30
 
