@@ -220,7 +220,7 @@ def _reader(kind: Any) -> _Read:
     """What turns a parsed value into `kind`; made once for each type, for results hold many cases."""
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
     if origin is typing.Annotated:
-        return _ruled(inner[0], inner[1])
+        return _ruled(inner[0], inner[1:])
     if isinstance(kind, types.UnionType) or origin is typing.Union:
         return _union(inner)
     if origin in (tuple, list):
@@ -251,13 +251,14 @@ def _scalar(kind: Any, words: str) -> _Read:
     return read
 
 
-def _ruled(kind: Any, rule: Rule) -> _Read:
-    read_base = _scalar(kind, rule.words) if kind in _NAMES else _reader(kind)
+def _ruled(kind: Any, rules: tuple[Rule, ...]) -> _Read:
+    read_base = _scalar(kind, rules[-1].words) if kind in _NAMES else _reader(kind)
 
     def read(value: Any, where: str) -> Any:
         found = read_base(value, where)
-        if not rule.holds(found):
-            raise Misfit.of_value(where, rule.words, value)
+        for rule in rules:
+            if not rule.holds(found):
+                raise Misfit.of_value(where, rule.words, value)
         return found
 
     return read

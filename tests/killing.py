@@ -61,6 +61,7 @@ def main(model: str) -> None:
     for module in (llm, encoders):
         vars(module)["Schedule"] = every_step
     torch.set_num_threads(1)
+    os.environ["HF_DEACTIVATE_ASYNC_LOAD"] = "1"  # a forked child's other threads cannot convert weights
     for line in sys.stdin:
         order = json.loads(line)
         child = os.fork()

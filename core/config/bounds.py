@@ -80,7 +80,7 @@ BOUNDS = {
 """Part and field of a run's config -> what it may be. Beyond these a value is a slip of the keyboard."""
 
 SEED = Bound(0, WHOLE, "the seed")
-SEEDS = Bound(1, 1000, "the number of seeds")
+SEEDS = Bound(1, 1000, "--seeds")
 MINUTES = Bound(0, 10**6, "the budget in minutes", open=True)
 
 

@@ -217,6 +217,8 @@ class ProgressView:
 
     def _on_finished(self, event: Finished) -> None:
         self._work = self._left = None
+        if self._live is not None:
+            self._live.refresh()  # or the old time would be drawn once more below the line
         self._say(Text(f"finished in {figures.duration(event.seconds)}"))
 
     # --- saying -----------------------------------------------------------------------------------------

@@ -28,10 +28,11 @@ def test_the_correlation_sees_order_only():
 def test_a_users_metric_is_the_mean_over_different_cases():
     made = result("lora")
     user = made.cases[0].user
+    worst = with_ranks(made, dict.fromkeys(range(len(made.cases)), 20))
     asked = {(case.user, case.position): case.rank for case in made.cases if case.user == user}
     assert len(asked) == 10  # the last item is in both sets, and counts once
-    expected = per_case(np.array(list(asked.values())), "MRR").mean()
-    assert per_user(made, "MRR")[user] == pytest.approx(expected)
+    expected = per_case(np.array(list(asked.values())), "MRR").mean() - 1 / 20
+    assert per_user(made, worst, "MRR")[user] == pytest.approx(expected)
 
 
 def test_a_gain_that_grows_with_a_measure_is_found_and_one_that_does_not_is_not():

@@ -40,7 +40,8 @@ def test_every_odd_line_is_answered_and_the_engine_lives(tiny_home: Path, tmp_pa
     kinds = [event["event"] for event in events]
     assert engine.returncode == 0
     assert kinds.count("Notice") + kinds.count("RequestFailed") + kinds.count("Surveyed") >= len(lines)
-    assert events[-1]["event"] == "Surveyed" and events[-1]["request"] == 77
+    surveyed = [event for event in events if event["event"] == "Surveyed" and event["request"] == 77]
+    assert len(surveyed) == 1  # an estimate, which has a thread of its own, may answer after it
     assert b"Traceback" not in complained
 
 

@@ -16,7 +16,6 @@ from core.events import (
     MethodFinished,
     Notice,
     PlanMade,
-    Recommended,
     StageStarted,
     StepLogged,
     Stopped,
@@ -167,7 +166,6 @@ def test_text_in_brackets_is_not_taken_for_markup():
 def test_events_of_others_are_ignored_and_failures_left_to_the_exit_door():
     events = [
         Failed("no", "hint"),
-        Recommended(0, "1", [], None, [], 1.0),
         Evaluated("ilora", 0, "last", 3, {}),
     ]
     assert watched(events) == ""

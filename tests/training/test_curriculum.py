@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -100,8 +101,10 @@ def test_a_stopped_run_goes_on_with_the_schedule_where_it_was(tmp_path: Path, ti
     with wordings() as seen:
         for limit in (3, 4):
             asked = iter([False] * limit)
-            with pytest.raises(Interrupted):
+            with pytest.raises(Interrupted) as stopped:
                 fitted(dataclasses.replace(parts, should_stop=lambda given=asked: next(given, True)))
+            steps = re.search(r"stopped at step (\d+)", str(stopped.value))
+            del seen[int(steps[1]) if steps else 0 :]  # a step that was stopped in its middle is made again
         found = fitted(parts)
     assert [wording.hybrid for wording in seen] == [wording.hybrid for wording in whole]
     assert [wording.templates for wording in seen] == [wording.templates for wording in whole]

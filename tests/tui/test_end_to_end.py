@@ -121,7 +121,7 @@ def test_pick_a_user_edit_see_the_ranking_move_and_quit(terminal: Terminal) -> N
     terminal.expect(r"User \S+ · \d+ of \d+ seen")
     terminal.expect(r"◎ iLoRA \d+")
     terminal.send(TAB + "d")
-    terminal.expect("edited: u undoes, r resets")
+    terminal.expect("edited: u undo, r reset")
     terminal.expect(r"[▲▼]\d")
     for size in ((80, 24), (60, 20), (120, 40)):
         terminal.resize(*size)
@@ -146,7 +146,7 @@ def test_an_engine_that_is_killed_is_told_and_starts_again(terminal: Terminal) -
     for child in terminal.family():
         child.suspend()  # so that it dies with a question unanswered
     terminal.send(TAB + "d")
-    terminal.expect("edited: u undoes, r resets")
+    terminal.expect("edited: u undo, r reset")
     for child in terminal.family():
         child.kill()
     terminal.expect("ctrl\\+r")
@@ -163,7 +163,7 @@ def test_a_run_deleted_while_open_still_answers_and_a_killed_screen_takes_its_en
     terminal.expect(r"◎ iLoRA \d+")
     shutil.rmtree(runs / "models")
     terminal.send(DOWN)
-    terminal.expect("deleted; what is in memory")  # a long path wraps the words before it
+    terminal.expect("deleted; what is in")  # a long path wraps the words before it
     terminal.expect(r"◎ iLoRA \d+")
     family = terminal.family()
     terminal.process.kill()

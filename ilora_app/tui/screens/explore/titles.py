@@ -62,7 +62,7 @@ def history_titles(scene: Scene, replaying: bool, paused: bool, detail: str) -> 
     if scene.why is not None:
         return title, "a full bar: 1 in log-probability"
     if scene.edited:
-        return title, "edited: u undoes, r resets"
+        return title, "edited: u undo, r reset"
     if scene.position != len(scene.user.items) - 1:
         return title, "L goes to the last item"
     return title, detail
