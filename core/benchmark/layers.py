@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from core.config.settings import AdapterConfig, ModelConfig
 from core.ilora.attaching import attach_adapter
 from core.ilora.layers import adapt_layers
+from core.lm.checking import find_reading
 from core.lm.decoder import EndReader, decoder_view, run_decoder
 from core.lm.doctor import quantized_linear
 from core.lm.loading import LanguageModel, disable_cpu_packing, pick_device, quiet
@@ -101,6 +102,8 @@ class FrozenLayers:
         self.width, self.vocabulary = int(settings["hidden_size"]), int(settings.get("vocab_size", 0))
         cut, self.scale = _narrowed(settings, self.device)
         model = _random_model(cut, self.device, self.dtype)
+        whole = LanguageModel(model.eval(), None, config.name, "none", self.device, self.dtype)  # type: ignore[arg-type]
+        self.packed = find_reading(whole).packed
         quantize(model, config.quantize, self.device, self.dtype)
         disable_cpu_packing(model)
         model.requires_grad_(False).eval()
@@ -117,7 +120,10 @@ class FrozenLayers:
     @torch.no_grad()
     def reading(self, packed: Packed) -> float:
         """Seconds a row for one layer, forward, every token read."""
-        view, hidden = decoder_view(self.decoder, 0, LAYERS, norm=False), self._states(packed)
+        view, hidden = (
+            decoder_view(self.decoder, 0, LAYERS, norm=False, packed=self.packed),
+            self._states(packed),
+        )
         return self._each(best(lambda: run_decoder(view, hidden, packed))) / LAYERS
 
     def ranking(self, packed: Packed, layers: int) -> float:
@@ -135,14 +141,14 @@ class FrozenLayers:
 
     def training_whole(self, packed: Packed) -> float:
         """Seconds a row for one layer, forward and backward, every token read."""
-        view = decoder_view(self.decoder, 0, LAYERS, norm=False)
+        view = decoder_view(self.decoder, 0, LAYERS, norm=False, packed=self.packed)
         hidden = self._states(packed).requires_grad_()
         return self._each(best(lambda: run_decoder(view, hidden, packed).float().sum().backward())) / LAYERS  # type: ignore[no-untyped-call]
 
     @torch.no_grad()
     def writing(self) -> float:
         """Seconds a row for one token more in one layer."""
-        view = decoder_view(self.decoder, 0, LAYERS, norm=False)
+        view = decoder_view(self.decoder, 0, LAYERS, norm=False, packed=self.packed)
         hidden = torch.zeros(self.rows, 1, self.llm.width, dtype=self.dtype, device=self.device)
         return self._each(best(lambda: run_view(view, hidden))) / LAYERS
 
@@ -161,8 +167,8 @@ class FrozenLayers:
         last, all_of_them = (
             best(lambda view=view: work(view, hidden))  # type: ignore[misc]
             for view in (
-                EndReader(decoder_view(self.decoder, LAYERS - 1, LAYERS, norm=True)),
-                EndReader(decoder_view(self.decoder, 0, LAYERS, norm=True)),
+                EndReader(decoder_view(self.decoder, LAYERS - 1, LAYERS, norm=True, packed=self.packed)),
+                EndReader(decoder_view(self.decoder, 0, LAYERS, norm=True, packed=self.packed)),
             )
         )
         between = max(0.0, all_of_them - last) / (LAYERS - 1)
@@ -210,9 +216,7 @@ def _random_model(settings: dict[str, Any], device: torch.device, dtype: torch.d
     }
     config = AutoConfig.for_model(given.pop("model_type"), **given)
     with quiet(), torch.device(device):
-        return AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
-            config, dtype=dtype, attn_implementation="sdpa"
-        )
+        return AutoModelForCausalLM.from_config(config, dtype=dtype)  # type: ignore[no-untyped-call]
 
 
 def quantize(model: nn.Module, kind: str, device: torch.device, dtype: torch.dtype) -> None:

@@ -60,7 +60,7 @@ class Case:
         vocabulary = self.llm.model.get_input_embeddings().get_parameter("weight").shape[0]
         count = PREFIX + sum(BRANCHES)
         drawn = np.random.default_rng(0).integers(vocabulary // 8, vocabulary, count).tolist()
-        start = beginning(self.llm.tokenizer)
+        start = beginning(self.llm.tokenizer) if self.llm.tokenizer else []
         cuts = np.cumsum([PREFIX, *BRANCHES])[:-1]
         first, *rest = (part.tolist() for part in np.split(np.array(drawn), cuts))
         return [[*start, *first], *rest]

@@ -108,10 +108,8 @@ def settle_precision(config: ModelConfig, emit: Emit = silent) -> ModelConfig:
 def load_llm(config: ModelConfig, watch: Watch = UNWATCHED) -> LanguageModel:
     """Loads a causal language model with frozen weights, in evaluation mode, as it is.
 
-    Whoever scores with it calls `core.lm.checking.load_checked` instead.
-
-    A model that the processes are to share is left in main memory, for
-    `core.lm.sharding.spread_layers` to move.
+    Whoever scores with it calls `core.lm.checking.load_checked` instead. A model that the processes are to
+    share is left in main memory, for `core.lm.sharding.spread_layers` to move.
 
     Args:
         config: which model, which revision, how quantized.
