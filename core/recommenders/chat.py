@@ -13,9 +13,9 @@ from core.evaluation.metrics import Scores
 from core.events import Notice
 from core.lm.prompts import one_line, prompt_text
 from core.recommenders.base import FitReport, Recommender, Task
+from core.recommenders.chat_answers import Answers
 from core.recommenders.chat_client import (
     TOKEN_CHARACTERS,
-    Answers,
     ChatServer,
     Reply,
     cost,

@@ -16,7 +16,8 @@ from core.config.chat import ChatConfig
 from core.errors import InputError, Interrupted
 from core.events import never
 from core.recommenders import chat_client
-from core.recommenders.chat_client import Answers, ChatServer, Reply, check_ready, read_completion, seconds_of
+from core.recommenders.chat_answers import Answers
+from core.recommenders.chat_client import ChatServer, Reply, check_ready, read_completion, seconds_of
 from tests.chat_server import KEY, Script, completion, serving
 
 Scripted = list[tuple[int, Any, dict[str, str]]]
