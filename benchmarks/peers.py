@@ -177,7 +177,7 @@ class LlamaCpp:
         starts = torch.from_numpy(ids[np.append(shared[-1], packed.ends[0, :-1]) + 1])
         scores = logits[starts] - logits.logsumexp(-1)
         for sequence in range(1, len(candidates) + 1):
-            self.api.llama_memory_seq_cp(self.memory, 0, sequence, self.kept, int(positions[shared[-1]]) + 1)
+            self.api.llama_memory_seq_cp(self.memory, 0, sequence, 0, int(positions[shared[-1]]) + 1)
         own = np.setdiff1d(np.flatnonzero(branch > 0), packed.ends[0])
         logits = self._decode(ids[own], positions[own], branch[own], np.ones_like(own))
         told = logits.gather(-1, torch.from_numpy(ids[own + 1])[:, None])[:, 0] - logits.logsumexp(-1)
