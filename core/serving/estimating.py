@@ -33,6 +33,7 @@ def estimate(request: Estimate, precision: str = "auto") -> Estimated:
     from core.benchmark import choosing, estimates
     from core.config.checks import check
     from core.config.presets import preset_config, with_overrides
+    from core.lm.loading import settle_precision
     from core.methods import check_method
 
     check(bool(request.methods), "no methods are chosen", "choose at least one")
@@ -67,7 +68,7 @@ def estimate(request: Estimate, precision: str = "auto") -> Estimated:
         minutes=estimates.minutes(config, jobs, dataset, samples),
         memory_bytes=memory,
         memory_basis=basis,
-        hardware=hardware.describe(),
+        hardware=f"{hardware.describe()}, {settle_precision(config.model).precision}",
         cases={name: len(cases) for name, cases in samples.test.items()},
         why=chosen.why if chosen else "",
     )

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ilora_app.cli.choosing import DEFAULT_OUT, choose_run
+from ilora_app.cli.options import Precision
 from ilora_app.cli.saying import say
 
 THEMES = {"dark": "ilora-dark", "light": "ilora-light", "contrast": "ilora-contrast"}
@@ -25,22 +26,26 @@ def tui(
     theme: Annotated[str, typer.Option(help="dark, light or contrast.")] = "dark",
     serve: Annotated[bool, typer.Option("--serve", help="Offer it in a browser on this machine.")] = False,
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port for --serve.")] = 8000,
+    precision: Precision = "auto",
 ) -> None:
     """Pick a user, see the gate think, watch the ranking move."""
+    from core.config.checks import check_choice
+    from core.config.settings import PRECISIONS
     from core.errors import InputError
 
+    check_choice(precision, PRECISIONS, "precision")
     if theme not in THEMES:
         raise InputError(f"unknown theme: {theme}", f"choose one of: {', '.join(THEMES)}")
     if run is not None:
         run = str(choose_run(run, out).path)
     if serve:
         _check_port(port)
-        _serve(out, dataset, run, theme, port)
+        _serve(out, dataset, run, theme, port, precision)
         return
     _check_terminal()
     from ilora_app.tui.app import IloraTui
 
-    IloraTui(out, dataset, run, THEMES[theme]).run()
+    IloraTui(out, dataset, run, THEMES[theme], precision=precision).run()
 
 
 def _check_terminal() -> None:
@@ -74,7 +79,7 @@ def _check_port(port: int) -> None:
         raise InputError(f"port {port} cannot be used: {error.strerror}", hint) from error
 
 
-def _serve(out: Path, dataset: str, run: str | None, theme: str, port: int) -> None:
+def _serve(out: Path, dataset: str, run: str | None, theme: str, port: int, precision: str) -> None:
     """One program per browser tab, reachable from this machine only and with the printed token only."""
     import shlex
     import sys
@@ -83,7 +88,7 @@ def _serve(out: Path, dataset: str, run: str | None, theme: str, port: int) -> N
     from ilora_app.tui.browser import LocalServer
 
     command = [sys.executable, "-m", "ilora_app", "tui", "--out", str(out), "--dataset", dataset]
-    command += ["--theme", theme] + (["--run", run] if run else [])
+    command += ["--theme", theme, "--precision", precision] + (["--run", run] if run else [])
     server = LocalServer(shlex.join(command), port)
     say(f"open {server.address} in a browser; Ctrl-C ends it", err=True)
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,7 +16,7 @@ from textual.signal import Signal
 
 from core.events import Event
 from ilora_app.tui.drawing.themes import THEMES, next_theme
-from ilora_app.tui.engine.client import Engine
+from ilora_app.tui.engine.client import COMMAND, Engine
 from ilora_app.tui.engine.messages import EngineDied, EngineMumbled, EngineSaid
 from ilora_app.tui.leaving import end_when_told
 from ilora_app.tui.screens.main_screen import Place, lazily, load
@@ -59,10 +60,12 @@ class IloraTui(App[None]):
         dataset: str = "movielens",
         run: str | None = None,
         theme: str = "",
-        make_engine: Callable[[str, Post], Engine] = Engine,
+        make_engine: Callable[[str, Post], Engine] | None = None,
+        precision: str = "auto",
     ) -> None:
         super().__init__()
-        self.desk = Desk(self.post_message, out, dataset, run, make_engine)
+        make_engine = make_engine or partial(Engine, command=(*COMMAND, "--precision", precision))
+        self.desk = Desk(self.post_message, out, dataset, run, make_engine, precision)
         self.said: Signal[tuple[str, Event]] = Signal(self, "engine said")
         for known in THEMES:
             self.register_theme(known)

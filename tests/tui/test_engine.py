@@ -16,7 +16,8 @@ import pytest
 from textual.message import Message
 
 from core.serving.protocol import Open, Rank, Ranked, Survey, Surveyed, WarmedUp
-from ilora_app.tui.engine.client import Engine
+from ilora_app.tui.app import IloraTui
+from ilora_app.tui.engine.client import COMMAND, Engine
 from ilora_app.tui.engine.messages import EngineDied, EngineMumbled, EngineSaid
 from ilora_app.tui.engine.process_priority import stand_back
 from tests.tui.stand_in import ILORA
@@ -124,3 +125,10 @@ def test_a_child_stands_back_with_its_whole_session() -> None:
     finally:
         child.kill()
         child.wait()
+
+
+def test_engines_open_runs_in_the_precision_that_the_screens_were_given() -> None:
+    for given, expected in (({}, "auto"), ({"precision": "float32"}, "float32")):
+        desk = IloraTui(**given).desk
+        for engine in (desk.main, desk.beside):
+            assert engine._command == (*COMMAND, "--precision", expected)

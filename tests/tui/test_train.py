@@ -182,6 +182,9 @@ async def test_one_key_pauses_and_lets_go_on_whatever_has_the_focus(
         await pilot.press("p")
         await until(pilot, lambda: not trainer[0].paused)
         assert screen._options() == plan
+        app.desk.precision = "float32"
+        assert screen._options() == [*plan, "--precision", "float32"]
+        app.desk.precision = "auto"
 
 
 async def test_a_stopped_training_goes_on_with_its_own_settings_and_the_form_shows_them(

@@ -245,6 +245,8 @@ class TrainScreen(Place):
             options += ["--model", form.value("model")]
         if (samples := self._samples()) is not None:
             options += ["--samples", str(samples)]
+        if self.desk.precision != "auto":
+            options += ["--precision", self.desk.precision]
         return options
 
     def _start(self, options: Sequence[str]) -> None:

@@ -61,6 +61,7 @@ class Desk:
         dataset: what to use where no run says so.
         run: the run to open; the newest iLoRA run if not given.
         make_engine: how an engine is made.
+        precision: what trainings that start here compute in.
     """
 
     def __init__(
@@ -70,8 +71,9 @@ class Desk:
         dataset: str = "movielens",
         run: str | None = None,
         make_engine: Callable[[str, Post], Engine] = Engine,
+        precision: str = "auto",
     ) -> None:
-        self.out, self.dataset, self.run = out, dataset, run
+        self.out, self.dataset, self.run, self.precision = out, dataset, run, precision
         self.main, self.beside = make_engine(MAIN, post), make_engine(BESIDE, post)
         self.beside.niceness = 15  # nobody waits for it
         self.world = World()
