@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import Callable, Iterable
-from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,7 +15,7 @@ from textual.signal import Signal
 
 from core.events import Event
 from ilora_app.tui.drawing.themes import THEMES, next_theme
-from ilora_app.tui.engine.client import COMMAND, Engine
+from ilora_app.tui.engine.client import Engine, engine_in
 from ilora_app.tui.engine.messages import EngineDied, EngineMumbled, EngineSaid
 from ilora_app.tui.leaving import end_when_told
 from ilora_app.tui.screens.main_screen import Place, lazily, load
@@ -64,7 +63,7 @@ class IloraTui(App[None]):
         precision: str = "auto",
     ) -> None:
         super().__init__()
-        make_engine = make_engine or partial(Engine, command=(*COMMAND, "--precision", precision))
+        make_engine = make_engine or engine_in(precision)
         self.desk = Desk(self.post_message, out, dataset, run, make_engine, precision)
         self.said: Signal[tuple[str, Event]] = Signal(self, "engine said")
         for known in THEMES:

@@ -122,6 +122,12 @@ def test_pick_a_user_edit_see_the_ranking_move_and_quit(terminal: Terminal) -> N
     terminal.expect(r"◎ iLoRA \d+")
     terminal.send(TAB + "d")
     terminal.expect("edited: u undo, r reset")
+    for _ in range(4):  # an edit before the first answer has nothing to be compared with
+        terminal.read(2)
+        terminal.send("d")
+        terminal.read(3)
+        if re.search(r"[▲▼]\d", terminal.text):
+            break
     terminal.expect(r"[▲▼]\d")
     for size in ((80, 24), (60, 20), (120, 40)):
         terminal.resize(*size)

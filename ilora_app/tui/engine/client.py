@@ -9,6 +9,7 @@ import signal
 import sys
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from textual.message import Message
@@ -131,3 +132,8 @@ class Engine:
         assert process.stderr is not None
         async for raw in process.stderr:
             self._said.append(raw.decode("utf-8", errors="replace").rstrip())
+
+
+def engine_in(precision: str) -> Callable[[str, Callable[[Message], Any]], Engine]:
+    """Makes engines that open runs in this precision."""
+    return partial(Engine, command=(*COMMAND, "--precision", precision))

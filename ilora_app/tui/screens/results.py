@@ -137,7 +137,9 @@ class ResultsScreen(Place):
             if process.returncode is None:
                 process.kill()
                 await process.communicate()
-        self.take(process.returncode or 0, said.decode("utf-8"), complained.decode("utf-8", errors="replace"))
+        if self.query(Board):  # the program may have been left meanwhile
+            code, words = process.returncode or 0, complained.decode("utf-8", errors="replace")
+            self.take(code, said.decode("utf-8"), words)
 
     def take(self, code: int, said: str, complained: str) -> None:
         """What the reading process printed."""
