@@ -69,8 +69,6 @@ def _check_port(port: int) -> None:
     from core.errors import InputError
 
     hint = "choose another one with --port"
-    if not 1 <= port <= 65535:
-        raise InputError(f"{port} is no port", "give 1 to 65535")
     try:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
