@@ -18,7 +18,8 @@ from core.data.card_files import load_card, parse_card
 from core.errors import DataError, IloraError
 from core.ilora.attaching import check_settings
 from core.results.store import load_result
-from core.runs.store import DEMO, list_runs, read_run
+from core.runs.demo import DEMO
+from core.runs.store import list_runs, read_run
 from core.serving.protocol import Request
 from tests.data import made_up as cards
 
