@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -26,6 +27,9 @@ def tui(
     theme: Annotated[str, typer.Option(help="dark, light or contrast.")] = "dark",
     serve: Annotated[bool, typer.Option("--serve", help="Offer it in a browser on this machine.")] = False,
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port for --serve.")] = 8000,
+    record: Annotated[
+        Path | None, typer.Option(help="Record what is drawn into this file, as an asciicast.")
+    ] = None,
     precision: Precision = "auto",
 ) -> None:
     """Pick a user, see the gate think, watch the ranking move."""
@@ -38,14 +42,24 @@ def tui(
         raise InputError(f"unknown theme: {theme}", f"choose one of: {', '.join(THEMES)}")
     if run is not None:
         run = str(choose_run(run, out).path)
+    if serve and record:
+        raise InputError("a browser's sessions are not recorded", "give --record without --serve")
     if serve:
         _check_port(port)
         _serve(out, dataset, run, theme, port, precision)
         return
     _check_terminal()
     from ilora_app.tui.app import IloraTui
+    from ilora_app.tui.recording import Cast, driver_of_this_machine, recorded
 
-    IloraTui(out, dataset, run, THEMES[theme], precision=precision).run()
+    cast = Cast(record) if record else None
+    driver = recorded(driver_of_this_machine(), cast) if cast else None
+    try:
+        IloraTui(out, dataset, run, THEMES[theme], precision=precision, driver_class=driver).run()
+    finally:
+        if cast:
+            cast.close()
+            say(f"recorded: asciinema play {shlex.quote(str(record))}", err=True)
 
 
 def _check_terminal() -> None:
@@ -79,7 +93,6 @@ def _check_port(port: int) -> None:
 
 def _serve(out: Path, dataset: str, run: str | None, theme: str, port: int, precision: str) -> None:
     """One program per browser tab, reachable from this machine only and with the printed token only."""
-    import shlex
     import sys
 
     from core.errors import InputError

@@ -36,7 +36,7 @@ def nodes() -> Iterator[type[DOMNode]]:
 
 def name_of(kind: type[DOMNode]) -> str:
     """A node as the table calls it."""
-    if kind.__name__ == "IloraTui":
+    if kind.__name__ == "Everywhere":
         return "everywhere"
     if kind.__name__ == "Rows":
         return "every list"

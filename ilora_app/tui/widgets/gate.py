@@ -17,6 +17,7 @@ from textual.widget import Widget
 from core.serving.protocol import ExpertListed
 from ilora_app.tui.drawing.bars import bar, fit, shade, share, shorten, signed, sparkline
 from ilora_app.tui.drawing.inks import ink
+from ilora_app.tui.state.grid import Grid
 from ilora_app.tui.widgets.rows import POINTER
 
 STEP = 0.25
@@ -113,6 +114,13 @@ class GatePanel(Widget, can_focus=True):
         self.weights, self.natural, self.by_layer = weights or (), natural, layers
         self.profiles, self.given, self.trail = profiles, given, trail
         self.refresh(layout=self.lines != before)
+
+    def grid(self) -> Grid:
+        """Expert, weight in force, the gate's own weight, and what wakes the expert."""
+        own: Sequence[float | None] = self.natural or [None] * self.experts
+        words = [profile["words"] for profile in self.profiles] or [""] * self.experts
+        rows = [(f"E{at + 1}", float(weight), own[at], words[at]) for at, weight in enumerate(self.weights)]
+        return Grid("Experts", ("expert", "weight", "gate's own weight", "answers to"), tuple(rows))
 
     @property
     def lines(self) -> int:

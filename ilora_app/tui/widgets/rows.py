@@ -18,6 +18,7 @@ from textual.strip import Strip
 
 from ilora_app.tui.drawing.bars import fit
 from ilora_app.tui.drawing.inks import ground, ink
+from ilora_app.tui.state.grid import Grid
 
 Cell = tuple[str, str]
 """Text of an exact width, and the name of its style: one of `Rows.INKS`, or nothing."""
@@ -130,6 +131,10 @@ class Rows(Cursor, can_focus=True):
     def tall(self) -> int:
         """Lines of a row."""
         return 1
+
+    def grid(self) -> Grid | None:
+        """All rows as a plain table, for the clipboard and for files; None where there is no such table."""
+        return None
 
     # --- keeping ----------------------------------------------------------------------------------------
 

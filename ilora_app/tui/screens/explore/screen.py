@@ -92,6 +92,12 @@ class ExploreScreen(PeopleKeys, ReplayKeys):
         ungated = f"{method_name(opened.method)} has no gate" if opened and not opened.experts else ""
         gate.empty = text.splitlines()[0] if text else self.desk.offer() or ungated or ranking.empty
 
+    def guide(self) -> str:
+        """What one sees; on the user that the demo begins with, why it is this one."""
+        opened, user = self.desk.world.opened, self.scene.user
+        first = opened is not None and user is not None and user.user == opened.first
+        return opened.why_first if first and opened and not self.scene.edited else super().guide()
+
     # --- hearing ----------------------------------------------------------------------------------------
 
     def hear(self, engine: str, event: Event) -> None:
@@ -135,9 +141,11 @@ class ExploreScreen(PeopleKeys, ReplayKeys):
             if self.scene.user is not None and not self.scene.ranked:
                 self.scene.user = world.user(self.scene.user.user)
             if self.scene.user is None and not self.scene.history and self.scene.source == BENCHMARK:
-                first = self.query_one(UserList).at(0)
+                begin = world.opened.first if world.opened else None
+                first = world.user(begin or "") or self.query_one(UserList).at(0)
                 if first:
                     self.scene.choose(first)
+                    self.list_users()
             if self.desk.stage is Stage.READY and self.asked_about != self.scene.question():
                 self.ask()
         self.refresh_state()
@@ -209,8 +217,11 @@ class ExploreScreen(PeopleKeys, ReplayKeys):
             return self.scene.user is not None
         return True
 
-    def action_leave(self) -> None:
-        """Closes the search, ends the replay."""
+    async def action_leave(self) -> None:
+        """Closes the search, ends the replay or the tour."""
+        if self.ilora.tour.on:
+            await self.ilora.tour.end()
+            return
         field = self.query_one("#find", Input)
         if field.has_class("-open"):
             field.remove_class("-open")
