@@ -27,6 +27,9 @@ def tui(
     theme: Annotated[str, typer.Option(help="dark, light or contrast.")] = "dark",
     serve: Annotated[bool, typer.Option("--serve", help="Offer it in a browser on this machine.")] = False,
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port for --serve.")] = 8000,
+    open_: Annotated[
+        str | None, typer.Option("--open", help="View to begin with: a file, or the name it was kept under.")
+    ] = None,
     record: Annotated[
         Path | None, typer.Option(help="Record what is drawn into this file, as an asciicast.")
     ] = None,
@@ -36,14 +39,21 @@ def tui(
     from core.config.checks import check_choice
     from core.config.settings import PRECISIONS
     from core.errors import InputError
+    from ilora_app.tui.state.views import read
 
     check_choice(precision, PRECISIONS, "precision")
     if theme not in THEMES:
         raise InputError(f"unknown theme: {theme}", f"choose one of: {', '.join(THEMES)}")
+    view = read(open_) if open_ is not None else None
+    if view is not None:
+        dataset = view.dataset
+        run = run or (view.run if view.run and Path(view.run).is_dir() else None)
     if run is not None:
         run = str(choose_run(run, out).path)
     if serve and record:
         raise InputError("a browser's sessions are not recorded", "give --record without --serve")
+    if serve and open_:
+        raise InputError("--open is for a terminal", "in the browser O opens a kept view")
     if serve:
         _check_port(port)
         _serve(out, dataset, run, theme, port, precision)
@@ -55,7 +65,9 @@ def tui(
     cast = Cast(record) if record else None
     driver = recorded(driver_of_this_machine(), cast) if cast else None
     try:
-        IloraTui(out, dataset, run, THEMES[theme], precision=precision, driver_class=driver).run()
+        IloraTui(
+            out, dataset, run, THEMES[theme], precision=precision, driver_class=driver, opening=view
+        ).run()
     finally:
         if cast:
             cast.close()

@@ -19,6 +19,7 @@ from ilora_app.tui.everywhere import Everywhere
 from ilora_app.tui.leaving import end_when_told
 from ilora_app.tui.screens.main_screen import Place, lazily, load
 from ilora_app.tui.state.app_state import MAIN, Desk, Post, Stage
+from ilora_app.tui.state.views import View
 from ilora_app.tui.tour import Tour
 from ilora_app.tui.widgets.topbar import PLACES
 
@@ -33,6 +34,7 @@ class IloraTui(Everywhere):
         theme: name of a theme.
         make_engine: how an engine is made.
         precision: what runs are opened and trained in.
+        opening: the view to begin with.
         driver_class: what draws; the one of this terminal if not given.
     """
 
@@ -51,11 +53,12 @@ class IloraTui(Everywhere):
         make_engine: Callable[[str, Post], Engine] | None = None,
         precision: str = "auto",
         driver_class: type[Driver] | None = None,
+        opening: View | None = None,
     ) -> None:
         super().__init__(driver_class)
         make_engine = make_engine or engine_in(precision)
         self.desk = Desk(self.post_message, out, dataset, run, make_engine, precision)
-        self.tour = Tour(self)
+        self.tour, self.opening = Tour(self), opening
         self.said: Signal[tuple[str, Event]] = Signal(self, "engine said")
         for known in THEMES:
             self.register_theme(known)

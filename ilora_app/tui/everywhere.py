@@ -46,7 +46,7 @@ class Everywhere(App[None]):
 
     async def action_tour(self) -> None:
         """Begins the tour, or goes on with it."""
-        await self.tour.go_on()
+        self.run_worker(self.tour.go_on(), group="tour", exclusive=True)  # it waits for answers
 
     async def action_end_tour(self) -> None:
         """Ends the tour where it is."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -12,6 +13,10 @@ from ilora_app.tui.state.explore_state import Scene
 if TYPE_CHECKING:
     from ilora_app.tui.app import IloraTui
     from ilora_app.tui.screens.explore.screen import ExploreScreen
+
+
+PATIENCE = 10.0
+"""Seconds that a step waits for the ranking before it."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,13 @@ class Tour:
         self.app.notify("? explains the pane in focus with all keys and signs; ctrl+p lists every command.")
         self.app.refresh_state()
 
+    async def answered(self, explore: ExploreScreen) -> None:
+        """Waits until the ranking on screen answers what is asked, for some seconds at most."""
+        for _ in range(round(PATIENCE / 0.05)):
+            if explore.scene.ranked is not None and not explore.scene.awaited:
+                return
+            await asyncio.sleep(0.05)
+
     async def explore(self) -> ExploreScreen:
         """Explore, on screen."""
         from ilora_app.tui.screens.explore.screen import ExploreScreen
@@ -90,8 +102,11 @@ def named(scene: Scene, item: int) -> str:
 async def drop(tour: Tour) -> str:
     """Takes the newest item out of the history."""
     explore = await tour.explore()
-    explore.action_newest()
     scene = explore.scene
+    assert scene.user is not None
+    if scene.edited or explore.replaying or scene.position != len(scene.user.items) - 1:
+        explore.action_newest()
+    await tour.answered(explore)  # what the ranking moves from
     item = scene.history[-1]
     scene.drop(len(scene.history) - 1)
     explore.edited()
@@ -104,9 +119,11 @@ async def drop(tour: Tour) -> str:
 async def add(tour: Tour) -> str:
     """Adds the best recommendation to the history."""
     explore = await tour.explore()
+    await tour.answered(explore)
     scene = explore.scene
     ranked = scene.ranked
-    assert ranked is not None
+    if ranked is None:
+        return "the ranking has not come yet."
     item = next(item for item in ranked.items if item not in scene.history and item != ranked.target)
     explore.add(item)
     return (
@@ -118,6 +135,7 @@ async def add(tour: Tour) -> str:
 async def lock(tour: Tour) -> str:
     """Gives everything to the expert that has the least."""
     explore = await tour.explore()
+    await tour.answered(explore)
     weights = explore.scene.weights()
     if not weights:
         return "this run has no gate, so there are no experts to lock; results (4) opens an iLoRA run."
@@ -136,8 +154,10 @@ async def why(tour: Tour) -> str:
     scene = explore.scene
     scene.reset()
     explore.edited()
-    ranked = scene.base or scene.ranked
-    assert ranked is not None
+    await tour.answered(explore)
+    ranked = scene.ranked
+    if ranked is None:
+        return "the ranking has not come yet."
     explore.ask_why(ranked.items[0])
     return (
         f"all edits are taken back (key r), and {named(scene, ranked.items[0])} is asked about (key w). "

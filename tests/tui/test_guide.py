@@ -56,6 +56,7 @@ async def test_the_tour_does_each_of_its_six_steps_live(drive: Drive) -> None:
         assert seen[0][0] == whole[:-1]
         assert seen[1][0][:-1] == whole[:-1] and len(seen[1][0]) == len(whole)
         assert seen[2][1] is not None
+        assert scene.base is not None and scene.base.history == whole  # what the first drop moved from
         assert seen[3][0] == whole and seen[3][2] is not None
         assert any(isinstance(request, Why) for request in app.desk.main.asked)
         assert seen[5][3]

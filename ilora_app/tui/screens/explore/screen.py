@@ -26,6 +26,7 @@ from ilora_app.render.figures import method_name
 from ilora_app.tui.screens.explore import titles
 from ilora_app.tui.screens.explore.people import PeopleKeys
 from ilora_app.tui.screens.explore.replay import ReplayKeys
+from ilora_app.tui.screens.explore.views import ViewKeys
 from ilora_app.tui.state.app_state import BESIDE, Stage
 from ilora_app.tui.widgets.gate import GatePanel
 from ilora_app.tui.widgets.history import HistoryList
@@ -35,7 +36,7 @@ from ilora_app.tui.widgets.rows import Rows
 from ilora_app.tui.widgets.users import UserList
 
 
-class ExploreScreen(PeopleKeys, ReplayKeys):
+class ExploreScreen(PeopleKeys, ReplayKeys, ViewKeys):
     """Pick a user on the left; what went in is in the middle, what comes out on the right."""
 
     PLACE = "explore"
@@ -48,6 +49,9 @@ class ExploreScreen(PeopleKeys, ReplayKeys):
         Binding("full_stop", "walk(1)", "Step", show=False, tooltip="one item on in this life"),
         Binding("comma", "walk(-1)", "Step back", show=False, tooltip="one item back in this life"),
         Binding("L", "newest", "Last item", show=False, tooltip="to the last item of this life"),
+        Binding("W", "keep", "Keep", show=False, tooltip="keep this view with its edits under a name"),
+        Binding("O", "open_kept", "Open kept", show=False, tooltip="open a view that was kept"),
+        Binding("Y", "copy_command", "Copy command", show=False, tooltip="copy the command for this ranking"),
         Binding("escape", "leave", "Back", show=False),
         Binding("w", "why", "Why", show=False),
     ]
@@ -140,6 +144,9 @@ class ExploreScreen(PeopleKeys, ReplayKeys):
             self.list_users()
             if self.scene.user is not None and not self.scene.ranked:
                 self.scene.user = world.user(self.scene.user.user)
+            if self.ilora.opening is not None:
+                view, self.ilora.opening = self.ilora.opening, None
+                self.show_view(view)
             if self.scene.user is None and not self.scene.history and self.scene.source == BENCHMARK:
                 begin = world.opened.first if world.opened else None
                 first = world.user(begin or "") or self.query_one(UserList).at(0)
