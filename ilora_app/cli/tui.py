@@ -12,8 +12,6 @@ from ilora_app.cli.choosing import DEFAULT_OUT, choose_run
 from ilora_app.cli.options import Precision
 from ilora_app.cli.saying import say
 
-THEMES = {"dark": "ilora-dark", "light": "ilora-light", "contrast": "ilora-contrast"}
-
 
 def tui(
     out: Annotated[Path, typer.Option(help="Folder that `ilora-app bench` wrote to.")] = DEFAULT_OUT,
@@ -24,7 +22,9 @@ def tui(
             help="Run to open: a folder, part of its name, or demo; the newest iLoRA run if left out."
         ),
     ] = None,
-    theme: Annotated[str, typer.Option(help="dark, light or contrast.")] = "dark",
+    theme: Annotated[
+        str | None, typer.Option(help="dark, light or contrast; what tui.toml says if left out.")
+    ] = None,
     serve: Annotated[bool, typer.Option("--serve", help="Offer it in a browser on this machine.")] = False,
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port for --serve.")] = 8000,
     open_: Annotated[
@@ -39,11 +39,14 @@ def tui(
     from core.config.checks import check_choice
     from core.config.settings import PRECISIONS
     from core.errors import InputError
+    from ilora_app.tui.preferences import THEMES, load
     from ilora_app.tui.state.views import read
 
     check_choice(precision, PRECISIONS, "precision")
-    if theme not in THEMES:
+    if theme is not None and theme not in THEMES:
         raise InputError(f"unknown theme: {theme}", f"choose one of: {', '.join(THEMES)}")
+    preferred = load()
+    theme = theme or preferred.theme
     view = read(open_) if open_ is not None else None
     if view is not None:
         dataset = view.dataset

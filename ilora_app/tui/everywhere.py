@@ -25,17 +25,33 @@ class Everywhere(App[None]):
             Binding(str(number), f"go('{place}')", place, show=False)
             for number, place in enumerate(PLACES, 1)
         ),
-        Binding("question_mark", "help", "Help", key_display="?"),
-        Binding("f1", "tour", "Tour", show=False, tooltip="a tour of six steps, or its next step"),
-        Binding("escape", "end_tour", "End tour", show=False, tooltip="end the tour"),
-        Binding("s", "export", "Save as SVG", show=False),
-        Binding("S", "save_table", "Save table", show=False, tooltip="save this table as CSV or Markdown"),
-        Binding("y", "copy_table", "Copy table", show=False, tooltip="copy this table to the clipboard"),
-        Binding("t", "next_theme", "Theme", show=False),
-        Binding("F", "first_run", "Fetch", show=False, tooltip="fetch what is missing here"),
-        Binding("ctrl+r", "restart", "Restart engine", show=False),
-        Binding("q,ctrl+q", "leave", "Quit", key_display="q"),
-        Binding("ctrl+c", "how_to_quit", "Copy", show=False, system=True),
+        Binding("question_mark", "help", "Help", key_display="?", id="app.help"),
+        Binding(
+            "f1", "tour", "Tour", show=False, tooltip="a tour of six steps, or its next step", id="app.tour"
+        ),
+        Binding("escape", "end_tour", "End tour", show=False, tooltip="end the tour", id="app.end-tour"),
+        Binding("s", "export", "Save as SVG", show=False, id="app.picture"),
+        Binding(
+            "S",
+            "save_table",
+            "Save table",
+            show=False,
+            tooltip="save this table as CSV or Markdown",
+            id="app.save-table",
+        ),
+        Binding(
+            "y",
+            "copy_table",
+            "Copy table",
+            show=False,
+            tooltip="copy this table to the clipboard",
+            id="app.copy-table",
+        ),
+        Binding("t", "next_theme", "Theme", show=False, id="app.theme"),
+        Binding("F", "first_run", "Fetch", show=False, tooltip="fetch what is missing here", id="app.fetch"),
+        Binding("ctrl+r", "restart", "Restart engine", show=False, id="app.restart-engine"),
+        Binding("q,ctrl+q", "leave", "Quit", key_display="q", id="app.quit"),
+        Binding("ctrl+c", "how_to_quit", "Copy", show=False, system=True, id="app.copy"),
     ]
 
     tour: Tour

@@ -80,10 +80,14 @@ class CompareScreen(Place):
 
     PLACE = "compare"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("b", "pick('right')", "Right run", tooltip="choose the run at the right"),
-        Binding("a", "pick('left')", "Left run", tooltip="choose the run at the left"),
-        Binding("J", "largest", "Largest", tooltip="to the user with the largest difference"),
-        Binding("enter", "explore", "Explore", tooltip="this user in Explore"),
+        Binding(
+            "b", "pick('right')", "Right run", tooltip="choose the run at the right", id="compare.right-run"
+        ),
+        Binding("a", "pick('left')", "Left run", tooltip="choose the run at the left", id="compare.left-run"),
+        Binding(
+            "J", "largest", "Largest", tooltip="to the user with the largest difference", id="compare.largest"
+        ),
+        Binding("enter", "explore", "Explore", tooltip="this user in Explore", id="compare.explore"),
     ]
 
     def __init__(self) -> None:

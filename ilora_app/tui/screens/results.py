@@ -34,13 +34,18 @@ class Board(Rows):
 
     TITLE: ClassVar[str] = "Results"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "choose", "Open"),
-        Binding("o", "screen.sort", "Sort", tooltip="sort by the next column"),
-        Binding("f", "screen.filter", "Dataset", tooltip="the next dataset, or all"),
+        Binding("enter", "choose", "Open", id="results.open"),
+        Binding("o", "screen.sort", "Sort", tooltip="sort by the next column", id="results.sort"),
+        Binding("f", "screen.filter", "Dataset", tooltip="the next dataset, or all", id="results.dataset"),
         Binding(
-            "v", "screen.toggle_reported", "Reported", show=False, tooltip="show or hide the paper's rows"
+            "v",
+            "screen.toggle_reported",
+            "Reported",
+            show=False,
+            tooltip="show or hide the paper's rows",
+            id="results.reported",
         ),
-        Binding("e", "screen.test_set", "Test set", tooltip="the next test set"),
+        Binding("e", "screen.test_set", "Test set", tooltip="the next test set", id="results.test-set"),
     ]
 
     def __init__(self, **options: Any) -> None:

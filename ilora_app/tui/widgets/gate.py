@@ -51,11 +51,26 @@ class GatePanel(Widget, can_focus=True):
         "gate--cursor",
     }
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up,k", "step(-1)", "Up", show=False),
-        Binding("down,j", "step(1)", "Down", show=False),
-        Binding("left,h", "weigh(-1)", "Less", show=False, tooltip="less of the chosen expert"),
-        Binding("right", "weigh(1)", "More", key_display="← →", tooltip="more of the chosen expert"),
-        Binding("l", "lock", "Lock to 1", tooltip="everything to the chosen expert, or let it go"),
+        Binding("up,k", "step(-1)", "Up", show=False, id="experts.up"),
+        Binding("down,j", "step(1)", "Down", show=False, id="experts.down"),
+        Binding(
+            "left,h", "weigh(-1)", "Less", show=False, tooltip="less of the chosen expert", id="experts.less"
+        ),
+        Binding(
+            "right",
+            "weigh(1)",
+            "More",
+            key_display="← →",
+            tooltip="more of the chosen expert",
+            id="experts.more",
+        ),
+        Binding(
+            "l",
+            "lock",
+            "Lock to 1",
+            tooltip="everything to the chosen expert, or let it go",
+            id="experts.lock",
+        ),
     ]
 
     cursor: reactive[int] = reactive(0)

@@ -29,14 +29,27 @@ class HistoryList(Rows):
 
     TITLE: ClassVar[str] = "History"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("a", "screen.add_item", "Add", tooltip="search the catalogue and add to the history"),
-        Binding("d,delete", "screen.drop_item", "Drop", tooltip="drop the history's highlighted item"),
+        Binding(
+            "a",
+            "screen.add_item",
+            "Add",
+            tooltip="search the catalogue and add to the history",
+            id="history.add",
+        ),
+        Binding(
+            "d,delete",
+            "screen.drop_item",
+            "Drop",
+            tooltip="drop the history's highlighted item",
+            id="history.drop",
+        ),
         Binding(
             "less_than_sign,shift+up",
             "screen.move_item(-1)",
             "Earlier",
             show=False,
             tooltip="move the history's highlighted item earlier",
+            id="history.earlier",
         ),
         Binding(
             "greater_than_sign,shift+down",
@@ -44,6 +57,7 @@ class HistoryList(Rows):
             "Later",
             show=False,
             tooltip="move the history's highlighted item later",
+            id="history.later",
         ),
     ]
 

@@ -33,17 +33,30 @@ class RankingList(Rows):
     TITLE: ClassVar[str] = "Ranking"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding(
-            "w", "screen.why", "Why", tooltip="what each item of the history does for the highlighted one"
+            "w",
+            "screen.why",
+            "Why",
+            tooltip="what each item of the history does for the highlighted one",
+            id="ranking.why",
         ),
         Binding(
             "c",
             "screen.switch_source",
             "Candidates",
             tooltip="the benchmark's twenty, or the whole catalogue",
+            id="ranking.candidates",
         ),
-        Binding("plus,equals_sign", "screen.retrieve(1)", "More candidates", show=False),
-        Binding("minus", "screen.retrieve(-1)", "Fewer candidates", show=False),
-        Binding("A", "screen.add_ranked", "Add to history", show=False),
+        Binding(
+            "plus,equals_sign",
+            "screen.retrieve(1)",
+            "More candidates",
+            show=False,
+            id="ranking.more-candidates",
+        ),
+        Binding(
+            "minus", "screen.retrieve(-1)", "Fewer candidates", show=False, id="ranking.fewer-candidates"
+        ),
+        Binding("A", "screen.add_ranked", "Add to history", show=False, id="ranking.add-to-history"),
     ]
 
     def __init__(self, **options: Any) -> None:

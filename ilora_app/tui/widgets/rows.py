@@ -72,13 +72,13 @@ class Rows(Cursor, can_focus=True):
         "rows--hover",
     }
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up,k", "step(-1)", "Up", show=False),
-        Binding("down,j", "step(1)", "Down", show=False),
-        Binding("pageup", "leap(-1)", "Page up", show=False),
-        Binding("pagedown", "leap(1)", "Page down", show=False),
-        Binding("home,g", "first", "First", show=False),
-        Binding("end,G", "last", "Last", show=False),
-        Binding("enter", "choose", "Choose", show=False),
+        Binding("up,k", "step(-1)", "Up", show=False, id="list.up"),
+        Binding("down,j", "step(1)", "Down", show=False, id="list.down"),
+        Binding("pageup", "leap(-1)", "Page up", show=False, id="list.page-up"),
+        Binding("pagedown", "leap(1)", "Page down", show=False, id="list.page-down"),
+        Binding("home,g", "first", "First", show=False, id="list.first"),
+        Binding("end,G", "last", "Last", show=False, id="list.last"),
+        Binding("enter", "choose", "Choose", show=False, id="list.choose"),
     ]
 
     empty: reactive[str] = reactive("")

@@ -23,9 +23,27 @@ class UserList(Rows):
 
     TITLE: ClassVar[str] = "Users"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("slash", "screen.search_users", "Search", tooltip="search users by id, title, genre or part"),
-        Binding("o", "screen.order_users", "Order", tooltip="sort users by length or by how one-sided"),
-        Binding("n", "screen.own_taste", "Own taste", tooltip="your own taste, a new one or yours"),
+        Binding(
+            "slash",
+            "screen.search_users",
+            "Search",
+            tooltip="search users by id, title, genre or part",
+            id="users.search",
+        ),
+        Binding(
+            "o",
+            "screen.order_users",
+            "Order",
+            tooltip="sort users by length or by how one-sided",
+            id="users.order",
+        ),
+        Binding(
+            "n",
+            "screen.own_taste",
+            "Own taste",
+            tooltip="your own taste, a new one or yours",
+            id="users.own-taste",
+        ),
     ]
 
     def __init__(self, **options: Any) -> None:

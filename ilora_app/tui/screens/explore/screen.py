@@ -41,19 +41,78 @@ class ExploreScreen(PeopleKeys, ReplayKeys, ViewKeys):
 
     PLACE = "explore"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("p", "replay", "Replay", tooltip="replay this life from its third item on, or stop"),
-        Binding("space", "pause", "Pause", show=False, tooltip="hold the replay, or go on"),
-        Binding("r", "reset", "Reset", show=False, tooltip="take back all edits"),
-        Binding("u", "wind(True)", "Undo", show=False, tooltip="undo the last edit, push or lock"),
-        Binding("ctrl+y", "wind(False)", "Redo", show=False, tooltip="make the edit again that was undone"),
-        Binding("full_stop", "walk(1)", "Step", show=False, tooltip="one item on in this life"),
-        Binding("comma", "walk(-1)", "Step back", show=False, tooltip="one item back in this life"),
-        Binding("L", "newest", "Last item", show=False, tooltip="to the last item of this life"),
-        Binding("W", "keep", "Keep", show=False, tooltip="keep this view with its edits under a name"),
-        Binding("O", "open_kept", "Open kept", show=False, tooltip="open a view that was kept"),
-        Binding("Y", "copy_command", "Copy command", show=False, tooltip="copy the command for this ranking"),
-        Binding("escape", "leave", "Back", show=False),
-        Binding("w", "why", "Why", show=False),
+        Binding(
+            "p",
+            "replay",
+            "Replay",
+            tooltip="replay this life from its third item on, or stop",
+            id="explore.replay",
+        ),
+        Binding(
+            "space", "pause", "Pause", show=False, tooltip="hold the replay, or go on", id="explore.pause"
+        ),
+        Binding("r", "reset", "Reset", show=False, tooltip="take back all edits", id="explore.reset"),
+        Binding(
+            "u",
+            "wind(True)",
+            "Undo",
+            show=False,
+            tooltip="undo the last edit, push or lock",
+            id="explore.undo",
+        ),
+        Binding(
+            "ctrl+y",
+            "wind(False)",
+            "Redo",
+            show=False,
+            tooltip="make the edit again that was undone",
+            id="explore.redo",
+        ),
+        Binding(
+            "full_stop", "walk(1)", "Step", show=False, tooltip="one item on in this life", id="explore.step"
+        ),
+        Binding(
+            "comma",
+            "walk(-1)",
+            "Step back",
+            show=False,
+            tooltip="one item back in this life",
+            id="explore.step-back",
+        ),
+        Binding(
+            "L",
+            "newest",
+            "Last item",
+            show=False,
+            tooltip="to the last item of this life",
+            id="explore.last-item",
+        ),
+        Binding(
+            "W",
+            "keep",
+            "Keep",
+            show=False,
+            tooltip="keep this view with its edits under a name",
+            id="explore.keep",
+        ),
+        Binding(
+            "O",
+            "open_kept",
+            "Open kept",
+            show=False,
+            tooltip="open a view that was kept",
+            id="explore.open-kept",
+        ),
+        Binding(
+            "Y",
+            "copy_command",
+            "Copy command",
+            show=False,
+            tooltip="copy the command for this ranking",
+            id="explore.copy-command",
+        ),
+        Binding("escape", "leave", "Back", show=False, id="explore.back"),
+        Binding("w", "why", "Why", show=False, id="ranking.why"),
     ]
 
     def __init__(self) -> None:
