@@ -24,7 +24,7 @@ from core.config.settings import EMBEDDED, ModelConfig
 from core.errors import ModelError
 from core.events import Emit, Notice, never, silent
 from core.files import atomic_path
-from core.hardware import address_space, group_memory, is_out_of_memory
+from core.hardware import address_space, group_memory, is_out_of_memory, keep_freed_memory
 from core.lm.converted import UNREADABLE, convert, is_whole, note_files
 from core.lm.decoder import stop_between_layers
 from core.lm.folder import check_folder, own_quantization, read_settings, stored_weights, weight_files
@@ -133,6 +133,7 @@ def load_llm(config: ModelConfig, watch: Watch = UNWATCHED) -> LanguageModel:
     model.eval()
     if config.quantize != "none":
         leave_the_file(model)
+    keep_freed_memory()
     name = EMBEDDED if config.is_embedded else config.name
     return LanguageModel(model, tokenizer, name, config.quantize, device, dtype)
 
