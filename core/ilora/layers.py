@@ -278,7 +278,9 @@ def adapt_layers(
     Raises:
         ValueError: there is no LoRA layer, or K does not divide the rank.
     """
-    found = [(name, module) for name, module in model.named_modules() if isinstance(module, LoraLayer)]
+    found: list[tuple[str, Any]] = [
+        (name, module) for name, module in model.named_modules() if isinstance(module, LoraLayer)
+    ]
     if not found:
         raise ValueError("the model has no LoRA layer to adapt")
     numbers = [layer_number(name) for name, _ in found]
@@ -289,7 +291,8 @@ def adapt_layers(
     if experts is not None and rank % experts:
         raise ValueError(f"{experts} experts do not divide rank {rank}")
     weights = None if experts is None else ExpertWeights(experts, rank, layers)
-    keeps = sum(module.in_features * module.out_features for _, module in found) <= KEPT
+    layer_sizes = [int(module.in_features * module.out_features) for _, module in found]
+    keeps = sum(layer_sizes) <= KEPT
     for (_, module), key in zip(found, keys, strict=True):
         frozen = Frozen(module.get_base_layer(), keeps) if keeps else None
         module.lora_variant[adapter] = ExpertLora(weights, sites[key], frozen)
