@@ -23,7 +23,7 @@ def evaluate(
     precision: Precision = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
 ) -> None:
-    """Rank the test cases with a saved run, and say whether its stated figures come out."""
+    """Rank the test cases with a saved run, and check the figures that it states."""
     from ilora_app.cli.choosing import choose_run
     from ilora_app.cli.stopping import stoppable
 
