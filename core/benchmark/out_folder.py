@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 from core.assets.spec import home
 from core.errors import ResultError
+from core.events import Emit, Notice
 from core.files import remove_leftovers, temporary_folder
+from core.methods import METHODS
 from core.recommenders.base import Task, lock_of
 from core.recommenders.encoders import clear_known_encoders
 from core.recommenders.registry import method_class
 from core.results.format import Result
 from core.results.naming import RunKey
-from core.results.store import load_result, result_path
+from core.results.store import load_result, result_path, save_result
 from core.runs.store import run_folder
 from core.training import parallel
 
@@ -76,3 +79,22 @@ def forget_work(task: Task, method: str) -> None:
     """Removes the checkpoints of a job that has its result, also those that a killed process left."""
     if (task.folder / "checkpoints").is_dir():
         method_class(method)().forget(task)
+
+
+def check_written(out: Path, results: Sequence[Result], with_models: bool, emit: Emit) -> None:
+    """Writes results again that somebody removed meanwhile; with them went models, which is said.
+
+    Raises:
+        ResultError: a result cannot be written, or its model was removed and was to be kept.
+    """
+    for result in results:
+        place, folder = result_path(out, *result.key), run_folder(out, *result.key)
+        gone = not place.is_file()
+        if gone:
+            emit(Notice(f"{place} vanished meanwhile and is written again", "warning"))
+            save_result(result, out)
+        if METHODS[result.method].keeps_model and not folder.is_dir():
+            if with_models:
+                raise ResultError(f"{folder} vanished meanwhile", "the same command trains it again")
+            if gone:
+                emit(Notice(f"{folder} vanished meanwhile; ilora-app train makes it again", "warning"))

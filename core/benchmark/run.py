@@ -17,7 +17,14 @@ from core import hardware
 from core.benchmark import budget, estimates
 from core.benchmark.clock import Clock
 from core.benchmark.costs import total
-from core.benchmark.out_folder import WORK, forget_work, known_result, prepare_out, take_turn
+from core.benchmark.out_folder import (
+    WORK,
+    check_written,
+    forget_work,
+    known_result,
+    prepare_out,
+    take_turn,
+)
 from core.benchmark.testing import CHUNK, rank_cases
 from core.config.checks import check
 from core.config.saved import lasting
@@ -172,11 +179,8 @@ def run_benchmark(plan: Plan, emit: Emit = silent, should_stop: ShouldStop = nev
         path = result_path(plan.out, *keys[job])
         emit(MethodFinished(method, seed, str(path), reused, means(result), intervals(result)))
         results.append(result)
+    parallel.from_main(lambda: check_written(plan.out, results, plan.models, emit))
     paths = [str(result_path(plan.out, *keys[job])) for job in jobs]
-    for result, place in zip(results, paths, strict=True):
-        if parallel.is_main() and not Path(place).is_file():
-            emit(Notice(f"{place} vanished meanwhile and is written again", "warning"))
-            save_result(result, plan.out)
     emit(Finished(time.monotonic() - started, paths))
     return results
 
