@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from core.config.bounds import RETRIEVED, TOP, brief
 from ilora_app.cli.choosing import DEFAULT_OUT
 from ilora_app.cli.options import Precision
 from ilora_app.cli.saying import say_json
@@ -28,17 +29,22 @@ def recommend(
         typer.Option("--from", help="benchmark (its twenty candidates) or catalogue (the encoder's best)."),
     ] = "benchmark",
     candidates: Annotated[
-        int, typer.Option(help="How many the encoder takes from the catalogue, with --from catalogue.")
+        int,
+        typer.Option(
+            help=f"How many the encoder takes from the catalogue, with --from catalogue. \\[{RETRIEVED}]"
+        ),
     ] = 100,
-    top: Annotated[int, typer.Option(help="How many to show.")] = 10,
+    top: Annotated[int, typer.Option(help=f"How many to show. \\[{TOP}]")] = 10,
     precision: Precision = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
 ) -> None:
     """Rank candidates for one user with a trained run, and show what its gate did."""
-    from core.errors import InputError
+    from core.config.checks import check_choice
+    from core.serving.protocol import SOURCES
 
-    if top < 1:
-        raise InputError(f"--top is {top}", "give 1 or more")
+    TOP.check(top)
+    RETRIEVED.check(candidates)
+    check_choice(source, SOURCES, "--from")
     from ilora_app.cli.choosing import choose_run
 
     info = choose_run(run, out)
@@ -80,7 +86,9 @@ def _answer(
     last = len(sequence.items) - 1
     position = last if position is None else position
     if not 1 <= position <= last:
-        raise InputError(f"user {user} has no position {position} to predict", f"choose from 1 to {last}")
+        raise InputError(
+            f"user {user} has no position {brief(position)} to predict", f"choose from 1 to {last}"
+        )
     history = list(history_of(sequence, position, rules))
     question = Question(history, source=source, user=user, position=position, retrieve=candidates)
     ranked = session.rank(0, question)
