@@ -17,16 +17,33 @@ if TYPE_CHECKING:
 
 
 def recommend(
-    user: Annotated[str, typer.Option(help="The user's id.")],
+    user: Annotated[str | None, typer.Option(help="The user's id.")] = None,
+    all_users: Annotated[
+        bool, typer.Option("--all-users", help="Recommend for everybody; --out is the Parquet file to write.")
+    ] = False,
+    histories: Annotated[
+        Path | None,
+        typer.Option(help="With --all-users: a file of histories, JSON lines or Parquet."),
+    ] = None,
     run: Annotated[Path | None, typer.Option(help="Run folder; the newest iLoRA run if left out.")] = None,
-    out: Annotated[Path, typer.Option(help="Folder that `ilora-app bench` wrote to.")] = DEFAULT_OUT,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder that `bench` or `train` wrote to; with --all-users, the result."),
+    ] = None,
+    runs: Annotated[
+        Path | None, typer.Option(help="With --all-users: folder that `bench` or `train` wrote to.")
+    ] = None,
     position: Annotated[
         int | None, typer.Option(help="Which item of the user's sequence to predict; the last if left out.")
     ] = None,
     source: Annotated[
-        str,
-        typer.Option("--from", help="benchmark (its twenty candidates) or catalogue (the encoder's best)."),
-    ] = "benchmark",
+        str | None,
+        typer.Option(
+            "--from",
+            help="benchmark (its twenty candidates; the default for one user) or catalogue (the encoder's "
+            "best; what --all-users does).",
+        ),
+    ] = None,
     candidates: Annotated[
         int, typer.Option(help="How many the encoder takes from the catalogue, with --from catalogue.")
     ] = 100,
@@ -34,14 +51,33 @@ def recommend(
     precision: Precision = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
 ) -> None:
-    """Rank candidates for one user with a trained run, and show what its gate did."""
+    """Rank candidates with a trained run: for one user, with what its gate did, or for all users."""
     from core.errors import InputError
 
     if top < 1:
         raise InputError(f"--top is {top}", "give 1 or more")
     from ilora_app.cli.choosing import choose_run
 
-    info = choose_run(run, out)
+    if all_users:
+        if out is None:
+            raise InputError("--all-users needs a file to write", "such as --out recs.parquet")
+        if user is not None or position is not None or source not in (None, "catalogue"):
+            raise InputError(
+                "--all-users recommends from the catalogue what comes next for everybody",
+                "leave --user, --position and --from out",
+            )
+        from core.serving.all_users import Order, check_order
+        from ilora_app.cli.recommend_all import recommend_all_users
+
+        order = Order(out, top, candidates, histories)
+        check_order(order)
+        recommend_all_users(choose_run(run, runs or DEFAULT_OUT), order, precision, as_json)
+        return
+    if user is None:
+        raise InputError("whose recommendations?", "give --user ID, or --all-users --out recs.parquet")
+    if histories is not None:
+        raise InputError("--histories is for --all-users", "add --all-users, or leave --histories out")
+    info = choose_run(run, runs or out or DEFAULT_OUT)
     from ilora_app.cli.stopping import stoppable
     from ilora_app.render.progress import ProgressView
 
@@ -49,7 +85,7 @@ def recommend(
         from core.serving.opening import open_session
 
         session = open_session(info.path, view, precision, should_stop)
-    record = _answer(session, info, user, position, source, candidates, top)
+    record = _answer(session, info, user, position, source or "benchmark", candidates, top)
     if as_json:
         say_json(record)
     else:
