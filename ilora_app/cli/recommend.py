@@ -20,8 +20,21 @@ if TYPE_CHECKING:
 
 def recommend(
     user: Annotated[str | None, typer.Option(help="The user's id; not needed with --history.")] = None,
+    all_users: Annotated[
+        bool, typer.Option("--all-users", help="Recommend for everybody; --out is the Parquet file to write.")
+    ] = False,
+    histories: Annotated[
+        Path | None,
+        typer.Option(help="With --all-users: a file of histories, JSON lines or Parquet."),
+    ] = None,
     run: Annotated[Path | None, typer.Option(help="Run folder; the newest iLoRA run if left out.")] = None,
-    out: Annotated[Path, typer.Option(help="Folder that `ilora-app bench` wrote to.")] = DEFAULT_OUT,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder that `bench` or `train` wrote to; with --all-users, the result."),
+    ] = None,
+    runs: Annotated[
+        Path | None, typer.Option(help="With --all-users: folder that `bench` or `train` wrote to.")
+    ] = None,
     position: Annotated[
         int | None, typer.Option(help="Which item of the user's sequence to predict; the last if left out.")
     ] = None,
@@ -29,8 +42,8 @@ def recommend(
         str | None,
         typer.Option(
             "--from",
-            help="benchmark (its twenty candidates) or catalogue (the encoder's best); the benchmark's "
-            "unless there is only a history.",
+            help="benchmark (its twenty candidates; the default for one user) or catalogue (the encoder's "
+            "best; the default with --history or --all-users).",
         ),
     ] = None,
     candidates: Annotated[
@@ -52,21 +65,41 @@ def recommend(
     precision: Precision = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
 ) -> None:
-    """Rank candidates for one user with a trained run, and show what its gate did."""
+    """Rank candidates with a trained run: for one user, with what its gate did, or for all users."""
     from core.config.checks import check_choice
     from core.errors import InputError
     from core.serving.protocol import BENCHMARK, CATALOGUE, SOURCES
 
     TOP.check(top)
     RETRIEVED.check(candidates)
-    if user is None and history is None:
-        raise InputError("nobody to recommend to", "give --user, or --history for a taste of your own")
     from ilora_app.cli.choosing import choose_run
 
+    if all_users:
+        if out is None:
+            raise InputError("--all-users needs a file to write", "such as --out recs.parquet")
+        if user is not None or history is not None or position is not None or source not in (None, CATALOGUE):
+            raise InputError(
+                "--all-users recommends from the catalogue what comes next for everybody",
+                "leave --user, --history, --position and --from out",
+            )
+        from core.serving.all_users import Order, check_order
+        from ilora_app.cli.recommend_all import recommend_all_users
+
+        order = Order(out, top, candidates, histories)
+        check_order(order)
+        recommend_all_users(choose_run(run, runs or DEFAULT_OUT), order, precision, as_json)
+        return
+    if user is None and history is None:
+        raise InputError(
+            "whose recommendations?",
+            "give --user ID, --history for a taste of your own, or --all-users --out recs.parquet",
+        )
+    if histories is not None:
+        raise InputError("--histories is for --all-users", "add --all-users, or leave --histories out")
     source = source or (CATALOGUE if user is None else BENCHMARK)
     check_choice(source, SOURCES, "--from")
     asked = Asked(user, position, source, candidates, *_edits(history, push, lock))
-    info = choose_run(run, out)
+    info = choose_run(run, runs or out or DEFAULT_OUT)
     from ilora_app.cli.stopping import stoppable
     from ilora_app.render.progress import ProgressView
 
