@@ -15,7 +15,8 @@ from core import hardware
 from core.benchmark import budget, estimates
 from core.benchmark.clock import Clock
 from core.benchmark.costs import total
-from core.benchmark.testing import CHUNK, rank_cases
+from core.benchmark.run_files import whole
+from core.benchmark.testing import CHUNK, Tested, ask_all
 from core.config.checks import check
 from core.config.saved import lasting
 from core.config.settings import RunConfig
@@ -42,8 +43,9 @@ from core.recommenders.popularity import item_counts
 from core.recommenders.registry import method_class
 from core.results.case_facts import facts_of, facts_path, save_experts, save_facts
 from core.results.checking import config_sha256
-from core.results.format import Case, Parameters, Result, intervals, means, measure
+from core.results.format import Parameters, Result, intervals, means, measure
 from core.results.naming import RunKey
+from core.results.rankings import run_file, save_rankings
 from core.results.store import load_result, result_path, save_result
 from core.runs.store import run_folder, save_run
 from core.stages import Watch
@@ -151,7 +153,9 @@ def run_benchmark(plan: Plan, emit: Emit = silent, should_stop: ShouldStop = nev
         asked, minutes = plan, plan.budget
         plan = parallel.from_main(lambda: within_budget(asked, jobs, dataset, samples, minutes, emit))
         dataset, samples = load_task_data(plan.config.data, emit)
-    known = parallel.from_main(lambda: {job: _known(plan, samples, *job) for job in jobs})
+    known = parallel.from_main(
+        lambda: {job: whole(_known(plan, samples, *job), plan.out, emit, should_stop) for job in jobs}
+    )
     left = [job for job in jobs if known[job] is None]
     stages = parallel.from_main(lambda: estimates.stages(plan.config, left, dataset, samples))
     emit(_plan_event(plan, samples, total(stages) / 60))
@@ -256,7 +260,7 @@ def _run(plan: Plan, task: Task, method: str, clock: Clock) -> Result:
     try:
         with hardware.PeakMemory() as memory:
             report = recommender.fit(task)
-            cases, test_seconds = rank_cases(recommender, task)
+            tested = ask_all(recommender, task)
     except Interrupted:
         clock.tell_stop(method, task.seed)
         raise
@@ -266,8 +270,11 @@ def _run(plan: Plan, task: Task, method: str, clock: Clock) -> Result:
         raise InputError(
             f"{method} ran out of memory", "lower --micro-batch, or use a smaller --model"
         ) from error
-    result = _result(plan, task, method, report, recommender.remarks(), cases, test_seconds, memory)
+    rankings = run_file(tested.rankings, task.dataset.catalogue.ids)
+    result = _result(plan, task, method, report, recommender.remarks(), tested, memory)
+    result = replace(result, rankings_sha256=rankings.sha256)
     if parallel.is_main():
+        save_rankings(rankings, result_path(plan.out, *_key(plan, task.samples, method, task.seed)))
         _keep(plan, task, recommender, result)
     return result
 
@@ -303,12 +310,12 @@ def _result(
     method: str,
     report: FitReport,
     remarks: Sequence[str],
-    cases: Sequence[Case],
-    test_seconds: float,
+    tested: Tested,
     memory: hardware.PeakMemory,
 ) -> Result:
     config, has_llm = task.config, METHODS[method].needs_llm
     adapted = "training" in METHODS[method].reads
+    cases, test_seconds = tested.cases, tested.seconds
     metrics = measure(cases)
     scored = len({case.place for case in cases})
     for name, values in metrics.items():
