@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from core.errors import IloraError, Interrupted
+from core.hardware import OUT_OF_MEMORY, is_out_of_memory
 from ilora_app import __version__
 from ilora_app.cli import (
     analyze,
@@ -104,6 +105,9 @@ def main(arguments: list[str] | None = None) -> None:
     except OSError as error:
         code = _cannot_write(error)
     except Exception as error:
+        if is_out_of_memory(error):
+            _complain(*OUT_OF_MEMORY)
+            sys.exit(2)
         if type(error).__name__ != "SafetensorError" or "os error" not in str(error):
             raise
         _complain(f"cannot write weights: {error}", "free some space; the same command goes on from here")
