@@ -26,6 +26,7 @@ from ilora_app.cli import (
     models,
     recommend,
     results,
+    run_files,
     runs,
     train,
     tui,
@@ -68,6 +69,8 @@ app.add_typer(runs.app, name="runs")
 app.command("evaluate")(evaluate.evaluate)
 app.command("export")(export.export)
 app.command("tui")(tui.tui)
+results.app.command("export")(run_files.export)
+results.app.command("check")(run_files.check)
 app.add_typer(results.app, name="results")
 app.command("engine", hidden=True)(engine.engine)
 
