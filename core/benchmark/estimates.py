@@ -237,4 +237,5 @@ def step_seconds(kind: str, items: int, title_width: int, config: EncoderConfig,
             (loss / max(1, count)).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
 
+    step()  # the first makes the optimizer and imports what it needs
     return best(step)

@@ -13,6 +13,7 @@ from core.assets import cache, fetching, known
 from core.data.card_files import known_cards, load_card
 from core.errors import DataError, IloraError, InputError, ResultError
 from core.events import Emit, Notice, never
+from core.hardware import OUT_OF_MEMORY, is_out_of_memory
 from core.methods import record_of
 from core.records import plain
 from core.runs.demo import DEMO, demo_runs, is_demo, opening
@@ -125,6 +126,9 @@ class WarmEngine:
         except IloraError as error:
             self.emit(RequestFailed(request.request, error.title, error.hint))
         except Exception as error:  # whatever one request did, the next one gets its answer
+            if is_out_of_memory(error):
+                self.emit(RequestFailed(request.request, *OUT_OF_MEMORY))
+                return
             traceback.print_exc()
             self.emit(RequestFailed(request.request, f"{type(error).__name__}: {error}", "try it again"))
 

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from core.errors import Interrupted, TrainingError
 from core.events import Emit, Evaluated, Notice, Saved, ShouldStop, StageStarted, StepLogged, Stopped
+from core.hardware import keep_freed_memory
 from core.training import parallel
 from core.training.checkpoints import Checkpoint, load_latest, save_checkpoint
 from core.training.job import Job, Progress, Schedule, TrainingReport
@@ -375,5 +376,6 @@ def train(
         Interrupted: `should_stop` said so; a checkpoint is on disk.
         TrainingError: the loss is not a number.
     """
+    keep_freed_memory()
     torch.manual_seed(schedule.seed)
     return Loop(job, n_samples, schedule, folder, label, emit, should_stop, before_step).run()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from core.config.bounds import RETRIEVED, TOP, brief
 from ilora_app.cli.choosing import DEFAULT_OUT
 from ilora_app.cli.options import Precision
 from ilora_app.cli.saying import say_json
@@ -19,8 +20,21 @@ if TYPE_CHECKING:
 
 def recommend(
     user: Annotated[str | None, typer.Option(help="The user's id; not needed with --history.")] = None,
+    all_users: Annotated[
+        bool, typer.Option("--all-users", help="Recommend for everybody; --out is the Parquet file to write.")
+    ] = False,
+    histories: Annotated[
+        Path | None,
+        typer.Option(help="With --all-users: a file of histories, JSON lines or Parquet."),
+    ] = None,
     run: Annotated[Path | None, typer.Option(help="Run folder; the newest iLoRA run if left out.")] = None,
-    out: Annotated[Path, typer.Option(help="Folder that `ilora-app bench` wrote to.")] = DEFAULT_OUT,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder that `bench` or `train` wrote to; with --all-users, the result."),
+    ] = None,
+    runs: Annotated[
+        Path | None, typer.Option(help="With --all-users: folder that `bench` or `train` wrote to.")
+    ] = None,
     position: Annotated[
         int | None, typer.Option(help="Which item of the user's sequence to predict; the last if left out.")
     ] = None,
@@ -28,12 +42,15 @@ def recommend(
         str | None,
         typer.Option(
             "--from",
-            help="benchmark (its twenty candidates) or catalogue (the encoder's best); the benchmark's "
-            "unless there is only a history.",
+            help="benchmark (its twenty candidates; the default for one user) or catalogue (the encoder's "
+            "best; the default with --history or --all-users).",
         ),
     ] = None,
     candidates: Annotated[
-        int, typer.Option(help="How many the encoder takes from the catalogue, with --from catalogue.")
+        int,
+        typer.Option(
+            help=f"How many the encoder takes from the catalogue, with --from catalogue. \\[{RETRIEVED}]"
+        ),
     ] = 100,
     history: Annotated[
         str | None,
@@ -44,23 +61,45 @@ def recommend(
         typer.Option(help="Change of each expert's logit in every layer, such as --push=0.5,0,-0.25,0."),
     ] = None,
     lock: Annotated[int | None, typer.Option(help="Expert that gets everything, from 1.")] = None,
-    top: Annotated[int, typer.Option(help="How many to show.")] = 10,
+    top: Annotated[int, typer.Option(help=f"How many to show. \\[{TOP}]")] = 10,
     precision: Precision = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
 ) -> None:
-    """Rank candidates for one user with a trained run, and show what its gate did."""
+    """Rank candidates with a trained run: for one user, with what its gate did, or for all users."""
+    from core.config.checks import check_choice
     from core.errors import InputError
+    from core.serving.protocol import BENCHMARK, CATALOGUE, SOURCES
 
-    if top < 1:
-        raise InputError(f"--top is {top}", "give 1 or more")
-    if user is None and history is None:
-        raise InputError("nobody to recommend to", "give --user, or --history for a taste of your own")
-    from core.serving.protocol import BENCHMARK, CATALOGUE
+    TOP.check(top)
+    RETRIEVED.check(candidates)
     from ilora_app.cli.choosing import choose_run
 
+    if all_users:
+        if out is None:
+            raise InputError("--all-users needs a file to write", "such as --out recs.parquet")
+        if user is not None or history is not None or position is not None or source not in (None, CATALOGUE):
+            raise InputError(
+                "--all-users recommends from the catalogue what comes next for everybody",
+                "leave --user, --history, --position and --from out",
+            )
+        from core.serving.all_users import Order, check_order
+        from ilora_app.cli.recommend_all import recommend_all_users
+
+        order = Order(out, top, candidates, histories)
+        check_order(order)
+        recommend_all_users(choose_run(run, runs or DEFAULT_OUT), order, precision, as_json)
+        return
+    if user is None and history is None:
+        raise InputError(
+            "whose recommendations?",
+            "give --user ID, --history for a taste of your own, or --all-users --out recs.parquet",
+        )
+    if histories is not None:
+        raise InputError("--histories is for --all-users", "add --all-users, or leave --histories out")
     source = source or (CATALOGUE if user is None else BENCHMARK)
+    check_choice(source, SOURCES, "--from")
     asked = Asked(user, position, source, candidates, *_edits(history, push, lock))
-    info = choose_run(run, out)
+    info = choose_run(run, runs or out or DEFAULT_OUT)
     from ilora_app.cli.stopping import stoppable
     from ilora_app.render.progress import ProgressView
 
@@ -128,7 +167,9 @@ def _answer(session: Session, info: RunInfo, asked: Asked, top: int) -> dict[str
         last = len(sequence.items) - 1
         position = last if position is None else position
         if not 1 <= position <= last:
-            raise InputError(f"user {user} has no position {position} to predict", f"choose from 1 to {last}")
+            raise InputError(
+                f"user {user} has no position {brief(position)} to predict", f"choose from 1 to {last}"
+            )
         history = history or list(history_of(sequence, position, rules))
     question = Question(
         history or [],

@@ -35,7 +35,7 @@ def results(
         typer.Option(help="Folder that `ilora-app bench` wrote to; give several to see them as one. [runs]"),
     ] = None,
     by: Annotated[
-        str | None, typer.Option(help="Cut the cases by popularity, history or title: where does who win?")
+        str | None, typer.Option(help="Split the cases by popularity, history or title; one table each.")
     ] = None,
     compare: Annotated[
         tuple[str, str] | None, typer.Option(help="Two methods, compared on the same cases.")

@@ -35,7 +35,7 @@ def tui(
     ] = None,
     precision: Precision = "auto",
 ) -> None:
-    """Pick a user, see the gate think, watch the ranking move."""
+    """Show a user's history, the weights of the experts and the ranking, live in the terminal."""
     from core.config.checks import check_choice
     from core.config.settings import PRECISIONS
     from core.errors import InputError

@@ -18,6 +18,7 @@ _STAGES = {
     "validate": "validating",
     "test": "testing",
     "gates": "asking the gate",
+    "recommend": "users",
 }
 _TIMED = ("fetch", "convert", "load")
 """Stages whose steps are seconds."""

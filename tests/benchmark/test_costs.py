@@ -70,12 +70,12 @@ def test_a_bigger_model_is_told_more_time(method: str, tmp_path: Path) -> None:
         data, samples = tiny.load(config)
         return seconds(measured(config, [method], data, samples), config, method, samples)
 
-    small, wide = thought(64, 4), thought(512, 4)
+    small, wide = thought(64, 4), thought(1024, 4)
     if method == "morec":  # reads no more than titles, of which there are hardly any
         assert wide > small
     else:
         assert wide > 1.3 * small
-        assert thought(512, 16) > thought(512, 5)
+        assert thought(1024, 16) > thought(1024, 5)
 
 
 def shape(width: int, layers: int) -> dict[str, Any]:

@@ -376,6 +376,22 @@ def test_the_engine_opens_ranks_and_refuses_without_ending(run: Path) -> None:
         assert Event.from_json(event.to_json()) == event
 
 
+def test_an_engine_whose_memory_ran_out_says_so_and_answers_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[Event] = []
+    engine = WarmEngine(said.append)
+
+    def fill(_: object) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setitem(engine._handlers, Open, fill)
+    engine.answer(Open(1, str(tmp_path), str(tmp_path), "tiny"))
+    assert [(event.request, event.title) for event in said if isinstance(event, RequestFailed)] == [
+        (1, "the memory ran out")
+    ]
+
+
 def test_a_run_that_is_gone_is_an_answer_not_an_end(run: Path, tmp_path: Path) -> None:
     said: list[Event] = []
     engine = WarmEngine(said.append)
