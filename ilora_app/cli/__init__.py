@@ -26,6 +26,7 @@ from ilora_app.cli import (
     recommend,
     results,
     runs,
+    serve,
     train,
     tui,
 )
@@ -66,6 +67,7 @@ app.command("doctor")(doctor.doctor)
 app.add_typer(runs.app, name="runs")
 app.command("evaluate")(evaluate.evaluate)
 app.command("export")(export.export)
+app.command("serve")(serve.serve)
 app.command("tui")(tui.tui)
 app.add_typer(results.app, name="results")
 app.command("engine", hidden=True)(engine.engine)
