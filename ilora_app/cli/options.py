@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional, get_type_hints
 
 import typer
 
-from core.config.bounds import BOUNDS
+from core.config.bounds import bounds_of
+from core.config.settings import GATES, PARTS
 
 if TYPE_CHECKING:
     from core.config.settings import RunConfig
@@ -35,7 +36,8 @@ class RunOption:
         """What Typer reads; the value is None where the option was left out."""
         flag = f"--{self.name.replace('_', '-')}"
         flags = f"{flag}/--no-{flag[2:]}" if self.kind is bool else flag
-        bound = BOUNDS.get(self.place)
+        part, _, name = self.place.partition(".")
+        bound = bounds_of(PARTS[part]).get(name)
         text = f"{self.help} \\[{bound}]" if bound else self.help
         annotation: Any = Annotated[Optional[self.kind], typer.Option(flags, help=text)]  # noqa: UP045
         keyword = inspect.Parameter.KEYWORD_ONLY
@@ -82,7 +84,7 @@ RUN_OPTIONS = (
         "gate",
         "gate.kind",
         str,
-        "softmax (the paper's), mlp, top-k, noisy, resnet; or a control: uniform, random-fixed.",
+        "; ".join(f"{kind}: {about}" for kind, about in GATES.items()) + ".",
     ),
     RunOption(
         "gate_scope", "gate.scope", str, "Who shares the experts' weights: shared, per-layer, per-module."
