@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from core.data.history_file import PARQUET, count_rows, import_parquet, read_rows
+from core.data.history_file import PARQUET, count_rows, import_parquet
+from core.data.people import Person, people
 from core.errors import DataError, InputError, Interrupted, ResultError
 from core.files import atomic_path, atomic_write, remove_leftovers, sha256_of_file
 from core.records import build, json_of, read_text
@@ -78,18 +79,6 @@ class Tally:
     def leave_out(self, why: str, users: int = 1) -> None:
         """So many users have no recommendation."""
         self.left_out[why] = self.left_out.get(why, 0) + users
-
-
-@dataclass(frozen=True)
-class Person:
-    """A user as the work needs one."""
-
-    user: str
-    history: tuple[int, ...]
-    """Known items, the last ones, oldest first."""
-    seen: frozenset[int]
-    """What may not be recommended."""
-    unknown: int = 0
 
 
 def recommend_all(session: Session, order: Order) -> Tally:
@@ -153,23 +142,10 @@ def check_order(order: Order) -> None:
 # --- the users ---------------------------------------------------------------------------------------------
 
 
-def people(session: Session, histories: Path | None) -> Iterator[Person]:
-    """All users in a fixed order: the dataset's, or those of a file."""
-    longest = session.rules.max_history
-    if histories is None:
-        for user, sequence in session.dataset.sequences.items():
-            yield Person(user, tuple(sequence.items[-longest:].tolist()), sequence.seen)
-        return
-    places = {item: place for place, item in enumerate(session.dataset.catalogue.ids)}
-    for row in read_rows(histories):
-        known = [places[item] for item in row.history if item in places]
-        yield Person(row.user, tuple(known[-longest:]), frozenset(known), len(row.history) - len(known))
-
-
 def _work(session: Session, order: Order, parts: Path, done: int, left: int) -> None:
     """Goes through the users that have no part yet."""
     stage = session.watch.stage("recommend", left)
-    users = islice(people(session, order.histories), done, None)
+    users = islice(people(session.dataset, order.histories), done, None)
     rows: list[tuple[str, int, int, float]] = []
     tally, started, first = Tally(), time.monotonic(), done
     while batch := list(islice(users, BATCH)):

@@ -28,6 +28,7 @@ from ilora_app.cli import (
     results,
     run_files,
     runs,
+    serve,
     train,
     tui,
 )
@@ -68,6 +69,7 @@ app.command("doctor")(doctor.doctor)
 app.add_typer(runs.app, name="runs")
 app.command("evaluate")(evaluate.evaluate)
 app.command("export")(export.export)
+app.command("serve")(serve.serve)
 app.command("tui")(tui.tui)
 results.app.command("export")(run_files.export)
 results.app.command("check")(run_files.check)

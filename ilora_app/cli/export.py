@@ -32,6 +32,10 @@ def export(
         int | None,
         typer.Option(help="Largest rank; 16 if left out. What cutting loses is said."),
     ] = None,
+    users: Annotated[
+        str | None,
+        typer.Option(help="Write many users' adapters as one store: all, or a file of histories."),
+    ] = None,
     experts: Annotated[
         bool,
         typer.Option("--experts", help="Write each expert as a LoRA of its own, and the gate as a file."),
@@ -59,11 +63,19 @@ def export(
         raise InputError(f"--rank is {rank}", "give 1 or more")
     if form is not None and not experts:
         raise InputError("--format is for --experts", "add --experts, or leave --format out")
-    if experts and not (user is None and rank is None and push_to_hub is None):
+    if (experts or users) and not (user is None and rank is None and push_to_hub is None):
         raise InputError(
-            "--experts is for every user", "leave --user, --position, --rank and --push-to-hub out"
+            f"{'--experts' if experts else '--users'} is for many users",
+            "leave --user, --position, --rank and --push-to-hub out",
         )
+    if experts and users:
+        raise InputError("--experts and --users are two exports", "give one of them at a time")
     info = choose_run(run, runs)
+    if users is not None:
+        from ilora_app.cli.export_users import export_many
+
+        export_many(info, out, users, precision, as_json)
+        return
     if experts:
         from ilora_app.cli.experts import export_all_experts
 

@@ -19,6 +19,7 @@ _STAGES = {
     "test": "testing",
     "gates": "asking the gate",
     "recommend": "users",
+    "export": "writing adapters",
 }
 _TIMED = ("fetch", "convert", "load")
 """Stages whose steps are seconds."""
