@@ -16,8 +16,8 @@ FILE = Path(__file__).parents[2] / "docs" / "keys.md"
 HEAD = """# Keys
 
 Every key of `ilora-app tui`. Other keys are chosen in `tui.toml`, in the program's folder
-(`~/.cache/ilora-app`, or `ILORA_APP_HOME`), by the names in the last column; `vim = false` takes `j`, `k`,
-`g`, `G` and `h` off the arrows:
+(`~/.cache/ilora-app`, or `ILORA_APP_HOME`), by the names in the last column; `vim = false` leaves the arrows
+alone, without `j`, `k`, `g`, `G` and `h`:
 
 ```toml
 theme = "light"
