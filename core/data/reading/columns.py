@@ -253,17 +253,17 @@ def _fast_json(content: bytes, table: InteractionsTable) -> Columns | None:
     columns = plain_columns(trimmed(utf8(content, table)), names)
     if columns is None or len(set(names)) < len(names):
         return None
-    users, items = (_coded_json(columns[str(name)]) for name in (table.user, table.item))
+    users, items = (_coded_json(columns.pop(str(name))) for name in (table.user, table.item))
     if users is None or items is None:
         return None
     ratings, seconds = np.full(len(users.codes), np.nan), np.zeros(len(users.codes), np.int64)
     if table.rating is not None:
-        found = columns[str(table.rating)].to_numpy()
+        found = columns.pop(str(table.rating)).to_numpy()
         if found.dtype not in (np.int64, np.float64) or not np.isfinite(found).all():
             return None
         ratings = found.astype(np.float64)
     if table.timestamp is not None:
-        moments = _times(columns[str(table.timestamp)].to_pandas(), table.time_format)
+        moments = _times(columns.pop(str(table.timestamp)).to_pandas(), table.time_format)
         if moments is None:
             return None
         seconds = moments
