@@ -25,7 +25,8 @@ from core.benchmark.out_folder import (
     prepare_out,
     take_turn,
 )
-from core.benchmark.testing import CHUNK, rank_cases
+from core.benchmark.run_files import whole
+from core.benchmark.testing import CHUNK, Tested, ask_all
 from core.config.checks import check
 from core.config.saved import lasting
 from core.config.settings import RunConfig
@@ -52,8 +53,9 @@ from core.recommenders.popularity import item_counts
 from core.recommenders.registry import method_class
 from core.results.case_facts import facts_of, facts_path, save_experts, save_facts
 from core.results.checking import config_sha256
-from core.results.format import Case, Parameters, Result, intervals, means, measure
+from core.results.format import Parameters, Result, intervals, means, measure
 from core.results.naming import RunKey
+from core.results.rankings import run_file, save_rankings
 from core.results.store import result_path, save_result
 from core.runs.store import run_folder, save_run
 from core.stages import Watch
@@ -145,7 +147,8 @@ def run_benchmark(plan: Plan, emit: Emit = silent, should_stop: ShouldStop = nev
     keys = {job: _key(plan, samples, *job) for job in jobs}
 
     def known_of(job: budget.Job) -> Result | None:
-        return known_result(plan.out, keys[job], samples.sha256, plan.models)
+        found = known_result(plan.out, keys[job], samples.sha256, plan.models)
+        return whole(found, plan.out, emit, should_stop)
 
     known = parallel.from_main(lambda: {job: known_of(job) for job in jobs})
     left = [job for job in jobs if known[job] is None]
@@ -255,7 +258,7 @@ def _run(plan: Plan, task: Task, method: str, clock: Clock) -> Result:
     try:
         with hardware.PeakMemory() as memory:
             report = recommender.fit(task)
-            cases, test_seconds = rank_cases(recommender, task)
+            tested = ask_all(recommender, task)
     except Interrupted:
         clock.tell_stop(method, task.seed)
         raise
@@ -265,8 +268,11 @@ def _run(plan: Plan, task: Task, method: str, clock: Clock) -> Result:
         raise InputError(
             f"{method} ran out of memory", "lower --micro-batch, or use a smaller --model"
         ) from error
-    result = _result(plan, task, method, report, recommender.remarks(), cases, test_seconds, memory)
+    rankings = run_file(tested.rankings, task.dataset.catalogue.ids)
+    result = _result(plan, task, method, report, recommender.remarks(), tested, memory)
+    result = replace(result, rankings_sha256=rankings.sha256)
     if parallel.is_main():
+        save_rankings(rankings, result_path(plan.out, *_key(plan, task.samples, method, task.seed)))
         _keep(plan, task, recommender, result)
     return result
 
@@ -303,12 +309,12 @@ def _result(
     method: str,
     report: FitReport,
     remarks: Sequence[str],
-    cases: Sequence[Case],
-    test_seconds: float,
+    tested: Tested,
     memory: hardware.PeakMemory,
 ) -> Result:
     config, has_llm = task.config, METHODS[method].needs_llm
     adapted = "training" in METHODS[method].reads
+    cases, test_seconds = tested.cases, tested.seconds
     metrics = measure(cases)
     scored = len({case.place for case in cases})
     for name, values in metrics.items():

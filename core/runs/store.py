@@ -24,16 +24,13 @@ from core.records import build, json_of, read_text
 from core.results.format import Result
 from core.results.naming import RunKey
 from core.results.store import load_result
+from core.runs.demo import is_demo
 from core.runs.model_card import run_card
 
 FORMAT = 1
 CARD = "run.json"
 RESULT = "result.json"
 MODEL_CARD = "README.md"
-DEMO = Path(__file__).parents[1] / "demo"
-"""The run folder that comes with the program: an iLoRA for MovieLens, trained with a longer budget."""
-DEMO_NAME = "demo"
-"""What stands for that folder wherever a run is asked for."""
 
 
 @dataclass(frozen=True)
@@ -206,7 +203,7 @@ def remove_run(path: Path) -> None:
         ResultError: it is no run folder, or the demo, or cannot be removed.
     """
     read_run(path)
-    if path.resolve() == DEMO.resolve():
+    if is_demo(path):
         raise ResultError("the demo comes with the program and stays", "ilora-app runs lists your own")
     try:
         remove_whole(path)

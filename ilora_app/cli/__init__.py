@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from core.errors import IloraError, Interrupted
+from core.hardware import OUT_OF_MEMORY, is_out_of_memory
 from ilora_app import __version__
 from ilora_app.cli import (
     analyze,
@@ -25,7 +26,9 @@ from ilora_app.cli import (
     models,
     recommend,
     results,
+    run_files,
     runs,
+    serve,
     train,
     tui,
 )
@@ -66,7 +69,10 @@ app.command("doctor")(doctor.doctor)
 app.add_typer(runs.app, name="runs")
 app.command("evaluate")(evaluate.evaluate)
 app.command("export")(export.export)
+app.command("serve")(serve.serve)
 app.command("tui")(tui.tui)
+results.app.command("export")(run_files.export)
+results.app.command("check")(run_files.check)
 app.add_typer(results.app, name="results")
 app.command("engine", hidden=True)(engine.engine)
 
@@ -101,6 +107,9 @@ def main(arguments: list[str] | None = None) -> None:
     except OSError as error:
         code = _cannot_write(error)
     except Exception as error:
+        if is_out_of_memory(error):
+            _complain(*OUT_OF_MEMORY)
+            sys.exit(2)
         if type(error).__name__ != "SafetensorError" or "os error" not in str(error):
             raise
         _complain(f"cannot write weights: {error}", "free some space; the same command goes on from here")

@@ -26,7 +26,7 @@ def analyze(
     precision: Precision = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
 ) -> None:
-    """Explain a run: do users disturb each other, what are the experts for, who gains?
+    """Explain a run: which users' gradients conflict, what each expert does, which users gain.
 
     Tables go to the terminal, plots and figures to analysis/RUN beside the results, for the report.
     """

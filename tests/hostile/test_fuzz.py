@@ -24,7 +24,8 @@ from core.errors import DataError, IloraError
 from core.ilora.attaching import check_settings
 from core.ilora.model import ADAPTER_FILE, REST_FILE, SETTINGS_FILE, AdaptedModel
 from core.results.store import load_result
-from core.runs.store import DEMO, list_runs, read_run
+from core.runs.demo import DEMO
+from core.runs.store import list_runs, read_run
 from core.serving.protocol import Request
 from tests import tiny
 from tests.data import made_up as cards
