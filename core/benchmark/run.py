@@ -16,6 +16,7 @@ from core.benchmark import budget, estimates
 from core.benchmark.clock import Clock
 from core.benchmark.costs import total
 from core.benchmark.testing import CHUNK, rank_cases
+from core.benchmark.trained import Trained, with_models
 from core.config.checks import check
 from core.config.saved import lasting
 from core.config.settings import RunConfig
@@ -148,10 +149,16 @@ def run_benchmark(plan: Plan, emit: Emit = silent, should_stop: ShouldStop = nev
         dataset, samples = load_task_data(plan.config.data, emit)
     jobs = [(method, seed) for seed in plan.seeds for method in plan.ordered]
     if plan.budget is not None:
-        asked, minutes = plan, plan.budget
-        plan = parallel.from_main(lambda: within_budget(asked, jobs, dataset, samples, minutes, emit))
+        whole, minutes = plan, plan.budget
+        plan = parallel.from_main(lambda: within_budget(whole, jobs, dataset, samples, minutes, emit))
         dataset, samples = load_task_data(plan.config.data, emit)
-    known = parallel.from_main(lambda: {job: _known(plan, samples, *job) for job in jobs})
+
+    def folder(method: str, seed: int) -> Path:
+        return run_folder(plan.out, *_key(plan, samples, method, seed))
+
+    known = parallel.from_main(
+        lambda: with_models({job: _known(plan, samples, *job) for job in jobs}, folder)
+    )
     left = [job for job in jobs if known[job] is None]
     stages = parallel.from_main(lambda: estimates.stages(plan.config, left, dataset, samples))
     emit(_plan_event(plan, samples, total(stages) / 60))
@@ -169,11 +176,13 @@ def run_benchmark(plan: Plan, emit: Emit = silent, should_stop: ShouldStop = nev
     if parallel.is_main():
         _save_facts(plan, dataset, samples)
     results = []
+    trained = Trained(folder, dataset, samples, emit, should_stop)
     for method, seed in jobs:
         result = known[method, seed]
         if result is None:
-            config = settle(plan.config, method)
-            task = Task(dataset, samples, config, seed, plan.out / "work", emit, should_stop)
+            config, work = settle(plan.config, method), plan.out / "work"
+            asked = trained.asked_by(method, seed, config.model.precision)
+            task = Task(dataset, samples, config, seed, work, emit, should_stop, asked)
             result = _run(plan, task, method, clock)
         path = result_path(plan.out, *_key(plan, samples, method, seed))
         reused = known[method, seed] is not None

@@ -22,7 +22,7 @@ from core.errors import DataError, ModelError
 from core.events import Notice
 from core.ilora.attaching import attach_adapter, check_settings, recompute_in_backward
 from core.ilora.folding import Update, fold
-from core.ilora.gate import Gate, MeanInput, RandomInput, gate_penalty, make_gate
+from core.ilora.gate import Gate, GivenInput, MeanInput, RandomInput, gate_penalty, make_gate
 from core.ilora.layers import ADAPTER, ExpertWeights, adapt_layers
 from core.lm.decoder import decoder_view
 from core.lm.likelihood import AT_TEST, AnswerRanker, Wording
@@ -93,10 +93,11 @@ class AdaptedModel:
         """Layers that run by themselves, before item vectors are added."""
         self.ranker = self._ranker(decoder, titles, prompts, watch).to(llm.device)
         self.gate: Gate | None = None
-        self._gate_input: RandomInput | MeanInput | None = None
+        self.gate_input: RandomInput | MeanInput | GivenInput | None = None
+        """What the gate reads in place of the encoder's representation, if anything."""
         if self.weights is not None:  # last, so that everything before starts the same in LoRA and iLoRA
-            self._gate_input = self._input(titles)
-            width = self._gate_input.width if self._gate_input else encoder.config.width
+            own = self._input(titles)
+            self.gate_input, width = own, own.width if own else encoder.config.width
             gate = make_gate(config.gate, width, config.adapter.experts, self.weights.sites)
             self.gate = gate.to(llm.device)
         self._gate_sum: Tensor | None = None
@@ -188,7 +189,7 @@ class AdaptedModel:
         """omega, (batch, K), its mean over the sites where there are several; None for plain LoRA."""
         if self.gate is None:
             return None
-        omega: npt.NDArray[np.float32] = self._omega(self.gate, histories).mean(1).cpu().numpy()
+        omega: npt.NDArray[np.float32] = self.omega(self.gate, histories).mean(1).cpu().numpy()
         return omega
 
     @torch.no_grad()
@@ -199,7 +200,7 @@ class AdaptedModel:
         """
         if self.gate is None or self.weights is None or self.weights.sites == 1:
             return None
-        omega = self._omega(self.gate, histories).cpu().numpy()
+        omega = self.omega(self.gate, histories).cpu().numpy()
         layers = np.array(self.weights.layers)
         return np.stack([omega[:, layers == layer].mean(1) for layer in sorted(set(layers))], axis=1)
 
@@ -217,10 +218,10 @@ class AdaptedModel:
         ids = torch.tensor(np.asarray(candidates, dtype=np.int64), device=z.device)
         return z, self.encoder.score(z, ids)
 
-    def _omega(self, gate: Gate, histories: Histories, z: Tensor | None = None) -> Tensor:
+    def omega(self, gate: Gate, histories: Histories, z: Tensor | None = None) -> Tensor:
         """The gate's answer, (batch, sites, K); z is the encoder's representation where it is known."""
-        if self._gate_input is not None:
-            z = self._gate_input(histories).to(self.llm.device)
+        if self.gate_input is not None:
+            z = self.gate_input(histories).to(self.llm.device)
         elif z is None:
             with torch.no_grad():
                 z = self.encoder.represent(histories)
@@ -233,7 +234,7 @@ class AdaptedModel:
         if self.gate is None or self.weights is None:
             yield None
             return
-        omega = self._omega(self.gate, histories, z)
+        omega = self.omega(self.gate, histories, z)
         if torch.is_grad_enabled():
             total = omega.detach().mean(1).sum(0)
             self._gate_sum = total if self._gate_sum is None else self._gate_sum + total

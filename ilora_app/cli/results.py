@@ -234,11 +234,11 @@ def _row(table: Table, name: str) -> Row:
     """
     from core.errors import InputError
 
-    by_label = [row for row in table.rows if row.label.casefold() == name.casefold()]
-    found = by_label or [row for row in table.rows if row.method == name.casefold()]
+    by_label = [row for row in table.everything if row.label.casefold() == name.casefold()]
+    found = by_label or [row for row in table.everything if row.method == name.casefold()]
     if len(found) == 1:
         return found[0]
-    labels = ", ".join(f"'{row.label}'" for row in found or table.rows)
+    labels = ", ".join(f"'{row.label}'" for row in found or table.everything)
     if found:
         raise InputError(f"{name} has {len(found)} rows in {table.dataset}", f"name one of them: {labels}")
     raise InputError(f"no {name} in the table of {table.dataset}", f"its rows: {labels}")

@@ -18,9 +18,10 @@ from core.data.cards import DatasetCard
 from core.evaluation.metrics import HEADLINE
 from core.methods import record_of
 from core.results.tables import Row, Table
-from ilora_app.render import columns, figures
+from ilora_app.render import columns, figures, sheets
 from ilora_app.render.console import SafeConsole
 from ilora_app.render.reported import ReportedRow, reported_for, unmatched
+from ilora_app.render.terminal import sheet_grid
 
 WIDE = 120
 """From this many columns on, costs stand in the same table as the deciding test set."""
@@ -79,6 +80,9 @@ class Leaderboard:
                 )
             if headline := self.headline(test_set):
                 yield headline
+            if (controls := sheets.controls(self.table, test_set)) is not None:
+                yield from ("", Text(controls.title, style="bold"), sheet_grid(controls))
+                yield Text(controls.note, style="dim")
             if place == 0 and (extra := self.extra()):
                 yield extra
         if not wide:
