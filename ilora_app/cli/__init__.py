@@ -23,6 +23,7 @@ from ilora_app.cli import (
     evaluate,
     export,
     models,
+    power,
     recommend,
     results,
     runs,
@@ -68,6 +69,7 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("export")(export.export)
 app.command("tui")(tui.tui)
 app.add_typer(results.app, name="results")
+app.command("power")(power.power)
 app.command("engine", hidden=True)(engine.engine)
 
 

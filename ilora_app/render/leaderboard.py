@@ -15,8 +15,11 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from core.data.cards import DatasetCard
+from core.errors import ResultError
 from core.evaluation.metrics import HEADLINE
+from core.evaluation.power import POWER
 from core.methods import record_of
+from core.results.power import power_of
 from core.results.tables import Row, Table
 from ilora_app.render import columns, figures, sheets
 from ilora_app.render.console import SafeConsole
@@ -80,6 +83,8 @@ class Leaderboard:
                 )
             if headline := self.headline(test_set):
                 yield headline
+                if seen := self.power(test_set):
+                    yield seen
             if (controls := sheets.controls(self.table, test_set)) is not None:
                 yield from ("", Text(controls.title, style="bold"), sheet_grid(controls))
                 yield Text(controls.note, style="dim")
@@ -110,6 +115,18 @@ class Leaderboard:
             figures.p_value(found.p),
         ]
         return line.append(", " + ", ".join(basis), style="not bold")
+
+    def power(self, test_set: str) -> Text | None:
+        """One line: the smallest lift that the headline's test could have seen; None where none is known."""
+        pair = self.table.gated_pair()
+        if pair is None:
+            return None
+        try:
+            found = power_of(self.table, *pair, test_set)
+        except ResultError:
+            return None
+        least = figures.signed_percent(found.detectable())
+        return Text(f"A test of this size could have seen {least} or more ({100 * POWER:.0f} % power).")
 
     def extra(self) -> Text | None:
         """One line: what iLoRA's gate adds to LoRA's parameters; None without such a pair."""

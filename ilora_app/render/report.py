@@ -94,6 +94,8 @@ def _blocks(table: Table, folders: Sequence[Path], reported: Sequence[ReportedRo
     for test_set in table.sets:
         if line := board.headline(test_set):
             yield Words(f"{line.plain} ({test_set})", strong=True)
+            if seen := board.power(test_set):
+                yield Words(seen.plain)
     if extra := board.extra():
         yield Words(f"{extra.plain}.")
     for test_set, n in table.sets.items():
