@@ -265,7 +265,7 @@ class Leaderboard:
         entries = [
             (columns.BEST, f"highest {HEADLINE}"),
             (columns.LEVEL, "cannot be told apart from it (paired sign-flip test by user, Holm, p >= .05)"),
-            ("[ ]", "95 % interval: users resampled, each with all their cases"),
+            ("[ ]", f"95 % interval: {self._resampled()}"),
             ("±", "standard deviation between training seeds"),
             ("%", "iLoRA over LoRA: relative difference in HR@1 on the same cases"),
         ]
@@ -279,6 +279,13 @@ class Leaderboard:
         for sign, meaning in entries + (self._legend_of_reported() if self.reported else []):
             legend.add_row(Text(sign, style="bold"), Text(meaning, style="dim"))
         return legend
+
+    def _resampled(self) -> str:
+        """What the intervals and tests are about, and what they cannot know."""
+        users = "users resampled, each with all their cases"
+        if all(len(row.seeds) == 1 for row in self.table.everything):
+            return f"{users}; one seed: nothing is said of what another would have trained"
+        return f"{users}, and training seeds where a row has several; tests, too"
 
     def _legend_of_reported(self) -> list[tuple[str, str]]:
         sources = "; ".join(dict.fromkeys(row.source for row in self.reported))
