@@ -16,6 +16,7 @@ from core.errors import IloraError, Interrupted
 from ilora_app import __version__
 from ilora_app.cli import (
     analyze,
+    audit,
     bench,
     data,
     doctor,
@@ -58,6 +59,7 @@ def _for_all_commands(
 
 
 app.command("analyze")(analyze.analyze)
+app.command("audit")(audit.audit)
 app.command("bench")(bench.bench)
 app.add_typer(data.app, name="data")
 app.command("models")(models.models)
