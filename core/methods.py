@@ -63,6 +63,8 @@ class Method:
     """Where no run is named, the newest run of the method with the highest number is opened; 0: of none."""
     counterpart: str = ""
     """The method that differs from it in the gate alone."""
+    knows_user: bool = False
+    """Whether the encoder's representation of the user stands in the prompt."""
     control_of: str = ""
     """The method whose trained model it asks in another way; empty for every method that is none of these."""
 
@@ -238,6 +240,21 @@ METHODS: dict[str, Method] = {
             counterpart="ilora",
         ),
         Method(
+            "lora-z",
+            "LoRA with z",
+            ADAPTER,
+            "core.recommenders.adapter:LoraZ",
+            reads=_ADAPTED,
+            own_training={"objective": "listwise", "item_slots": True, "curriculum": False},
+            trains=True,
+            keeps_model=True,
+            about="A LoRA that is told what iLoRA's gate reads: the user's vector from a frozen {encoder} "
+            "stands in the prompt's question, beside the item slots. One adapter for everybody.",
+            colours=("#1e3a8a", "#93c5fd"),
+            short="LoRA z",
+            knows_user=True,
+        ),
+        Method(
             "ilora",
             "iLoRA",
             ADAPTER,
@@ -343,6 +360,9 @@ def settle(config: RunConfig, method: str) -> RunConfig:
         config = replace(config, chat=ChatConfig())
     if not record.own_training:
         return config
+    if record.own_training["objective"] == "listwise":
+        training = replace(config.training, **record.own_training)
+        return replace(config, training=training, answering=replace(config.answering, protocol="rank"))
     return replace(config, training=replace(config.training, encoder_prior=False, **record.own_training))
 
 

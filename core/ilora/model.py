@@ -62,6 +62,7 @@ class AdaptedModel:
         gated: iLoRA if true, plain LoRA if false.
         seed: initializes adapter, gate, projector and head.
         watch: told when the catalogue's titles have to be read first, and how far that is.
+        knows_user: whether the encoder's representation stands in the listwise prompt's question.
     """
 
     def __init__(
@@ -74,8 +75,9 @@ class AdaptedModel:
         gated: bool,
         seed: int,
         watch: Watch = UNWATCHED,
+        knows_user: bool = False,
     ) -> None:
-        self.llm, self.config, self.gated = llm, config, gated
+        self.llm, self.config, self.gated, self.knows_user = llm, config, gated, knows_user
         self.encoder = encoder.to(llm.device).freeze()
         depth = config.adapter.layers or llm.depth
         self.lower = max(0, llm.depth - depth)
@@ -120,7 +122,8 @@ class AdaptedModel:
             watch.emit(Notice(f"reading {listwise.items:,} titles through the frozen layers, once"))
         states = SegmentStates(self.llm, listwise, self.cut, store)
         states.ensure(np.arange(listwise.items), watch)
-        return ListwiseRanker(states, upper, vectors, self.config.training.encoder_prior)
+        user = self.encoder.width if self.knows_user else 0
+        return ListwiseRanker(states, upper, vectors, self.config.training.encoder_prior, user)
 
     def _input(self, titles: Sequence[str]) -> RandomInput | MeanInput | None:
         """What the gate reads in place of the encoder's representation, if anything."""
@@ -144,8 +147,7 @@ class AdaptedModel:
         """(batch, C) scores of candidates, with gradients to everything that is trained."""
         z, prior = self._read(histories, candidates)
         with self._gated(histories, z):
-            scores: Tensor = self.ranker(histories, candidates, prior)
-        return scores
+            return self._ranked(histories, candidates, prior, z)
 
     @torch.no_grad()
     def answers(self, histories: Histories, candidates: Histories, constrained: bool) -> list[str]:
@@ -178,7 +180,7 @@ class AdaptedModel:
                 answers = [row[target] for row, target in zip(candidates, targets, strict=True)]
                 loss = self.ranker.loss(histories, candidates, answers, wording)
             else:
-                scores = self.ranker(histories, candidates, prior)
+                scores = self._ranked(histories, candidates, prior, z)
                 loss = F.cross_entropy(scores, torch.tensor(targets, device=scores.device), reduction="sum")
             if omega is not None and self.config.gate.has_penalty:
                 loss = loss + len(histories) * gate_penalty(omega, self.config.gate)
@@ -217,6 +219,11 @@ class AdaptedModel:
         z = self.encoder.represent(histories)  # (batch, width)
         ids = torch.tensor(np.asarray(candidates, dtype=np.int64), device=z.device)
         return z, self.encoder.score(z, ids)
+
+    def _ranked(self, histories: Histories, candidates: Histories, prior: Tensor, z: Tensor) -> Tensor:
+        told = (z,) if self.knows_user else ()
+        scores: Tensor = self.ranker(histories, candidates, prior, *told)
+        return scores
 
     def omega(self, gate: Gate, histories: Histories, z: Tensor | None = None) -> Tensor:
         """The gate's answer, (batch, sites, K); z is the encoder's representation where it is known."""

@@ -150,12 +150,17 @@ def test_a_methods_result_depends_on_its_own_settings_alone() -> None:
         return [method for method in METHODS if method_config(config, method) != method_config(other, method)]
 
     gated = ["ilora", *control_methods()]  # what asks the trained iLoRA has its settings
-    assert changes(more) == ["tallrec", "llara", "lora", *gated]
+    assert changes(more) == ["tallrec", "llara", "lora", "lora-z", *gated]
     assert changes(experts) == gated
     assert changes(smaller) == []
     assert changes(other_cases) == list(METHODS)
     assert changes(with_overrides(config, model={"quantize": "int8"})) == list(LLM_METHODS)
-    slotted = ["llara", "lora", *gated]  # what a prompt of text alone is asked depends on no encoder
+    slotted = [
+        "llara",
+        "lora",
+        "lora-z",
+        *gated,
+    ]  # what a prompt of text alone is asked depends on no encoder
     assert changes(with_overrides(config, encoder={"epochs": 7})) == [*ENCODER_METHODS, *slotted]
     assert changes(with_overrides(config, encoder={"kind": "caser"})) == slotted
 

@@ -51,7 +51,7 @@ def test_every_method_names_the_settings_that_decide_its_result() -> None:
     assert all("data" in method.reads for method in METHODS.values())
     assert all(parts.issuperset(method.reads) for method in METHODS.values())
     assert {name for name, method in METHODS.items() if method.needs_llm} == {
-        "morec", "zero-shot", "tallrec", "llara", "lora", "ilora", *control_methods(),
+        "morec", "zero-shot", "tallrec", "llara", "lora", "lora-z", "ilora", *control_methods(),
     }  # fmt: skip
 
 
