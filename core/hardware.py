@@ -124,11 +124,13 @@ def address_space() -> int | None:
     return None if limit == resource.RLIM_INFINITY else limit - psutil.Process().memory_info().vms
 
 
+OUT_OF_MEMORY = ("the memory ran out", "close other programs, or use a smaller --model")
+"""What is said, and the hint, where no setting of the work at hand is known to help."""
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory ran out; on a CPU PyTorch raises a plain RuntimeError."""
-    import torch
-
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
     said = str(error)
     return isinstance(error, RuntimeError | OSError) and any(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from core.config.bounds import check_bounds
+from core.config.bounds import bounded, check_bounds
 from core.config.checks import check
 from core.errors import InputError
 
@@ -18,19 +18,19 @@ class ChatConfig:
     """Such as https://host/v1; there is no default, so that nothing is sent anywhere unasked."""
     model: str = ""
     """What the server calls the model."""
-    price_in: float = 0.0
+    price_in: float = bounded(0.0, 0, 10**6, "the price of a million prompt tokens")
     """Price of a million prompt tokens; with both prices zero no cost is stated."""
-    price_out: float = 0.0
+    price_out: float = bounded(0.0, 0, 10**6, "the price of a million answered tokens")
     """Price of a million answered tokens."""
-    answer_tokens: int = 256
+    answer_tokens: int = bounded(256, 1, 10**6, "the longest answer in tokens")
     """At most this many tokens in an answer."""
-    timeout: float = 60.0
+    timeout: float = bounded(60.0, 0, 3600, "the chat model's timeout", open=True)
     """Seconds to wait for a sign of the server."""
-    tries: int = 4
+    tries: int = bounded(4, 1, 100, "requests for one case")
     """Requests for one case at most: too many requests, server errors and silence are tried again."""
 
     def __post_init__(self) -> None:
-        check_bounds("chat", self)
+        check_bounds(self)
         if self.url:
             _check_address(self.url)
 

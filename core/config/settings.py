@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from core.config.bounds import check_bounds
+from core.config.bounds import WHOLE, bounded, check_bounds
 from core.config.chat import ChatConfig
 from core.config.checks import DATASET_NAME, check, check_choice
 
@@ -16,10 +16,24 @@ PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 OBJECTIVES = ("listwise", "language-model")
 PROTOCOLS = ("rank", "generate", "constrained")
 SPLITS = ("paper", "leave-one-out")
-GATES = ("softmax", "mlp", "top-k", "noisy", "resnet", "uniform", "random-fixed")
+GATES = {
+    "softmax": "the paper's linear gate",
+    "mlp": "with a hidden layer",
+    "top-k": "only the heaviest experts take part",
+    "noisy": "with noise in training",
+    "resnet": "as in the paper's code",
+    "uniform": "a control: plain LoRA",
+    "random-fixed": "a control: drawn once, never trained",
+}
+"""Kinds of gates, each made in `core.ilora.gate`, and what is said of them."""
 GATE_SCOPES = ("shared", "per-layer", "per-module")
 GATE_INPUTS = ("sequence", "random", "items", "tokens")
-ENCODERS = ("sasrec", "gru4rec", "caser")
+ENCODERS = {
+    "sasrec": "core.encoders.sasrec:SASRec",
+    "gru4rec": "core.encoders.gru4rec:GRU4Rec",
+    "caser": "core.encoders.caser:Caser",
+}
+"""`EncoderConfig.kind` -> the module that reads histories; it is also the method of that name."""
 TUNING_GRID: tuple[dict[str, float], ...] = tuple(
     {"learning_rate": rate, "dropout": dropout} for rate in (1e-3, 2e-3) for dropout in (0.3, 0.5)
 )
@@ -63,30 +77,30 @@ class EncoderConfig:
     """sasrec, gru4rec or caser: which one the gate and the item slots read; baselines are their own kind."""
     tune: bool = False
     """Whether validation chooses learning rate and dropout from a grid, the same for every encoder."""
-    width: int = 64
+    width: int = bounded(64, 1, 4096, "the encoder's width")
     """d, the length of item vectors and of the sequence representation (paper: 64)."""
-    layers: int = 2
+    layers: int = bounded(2, 1, 64, "the encoder's layers")
     """Self-attention blocks (SASRec)."""
-    heads: int = 2
+    heads: int = bounded(2, 1, 256, "the encoder's heads")
     """Attention heads per block (SASRec)."""
-    dropout: float = 0.3
+    dropout: float = bounded(0.3, 0, 0.99, "the encoder's dropout")
     """Dropout on embeddings and hidden states, in training only."""
-    learning_rate: float = 1e-3
+    learning_rate: float = bounded(1e-3, 0, 10, "the encoder's learning rate", open=True)
     """AdamW's peak rate."""
-    weight_decay: float = 0.0
+    weight_decay: float = bounded(0.0, 0, 10, "the encoder's weight decay")
     """AdamW's decay."""
-    batch_size: int = 128
+    batch_size: int = bounded(128, 1, 1 << 20, "the encoder's batch size")
     """Sequences in a step."""
-    epochs: int = 60
+    epochs: int = bounded(60, 1, 10**6, "epochs")
     """At most this many passes over the training users; validation chooses which one is kept."""
-    steps: int = 0
+    steps: int = bounded(0, 0, 10**9, "the encoder's number of steps")
     """At most this many optimizer steps in all, however many epochs that makes; 0: no such limit."""
-    patience: int = 4
+    patience: int = bounded(4, 1, 10**6, "the encoder's patience")
     """Validations without improvement before training stops."""
 
     def __post_init__(self) -> None:
-        check_choice(self.kind, ENCODERS, "encoder")
-        check_bounds("encoder", self)
+        check_choice(self.kind, tuple(ENCODERS), "encoder")
+        check_bounds(self)
         check(
             self.width % self.heads == 0,
             f"{self.heads} heads do not divide width {self.width}",
@@ -98,21 +112,21 @@ class EncoderConfig:
 class AdapterConfig:
     """The low-rank adapter; LoRA and iLoRA share all of it."""
 
-    rank: int = 16
+    rank: int = bounded(16, 1, 1024, "rank")
     """r, the rank over all experts together."""
-    alpha: float = 32.0
+    alpha: float = bounded(32.0, 0, 10**6, "alpha", open=True)
     """The adapter's output is scaled by alpha / rank."""
-    dropout: float = 0.0
+    dropout: float = bounded(0.0, 0, 0.99, "the adapter's dropout")
     """Dropout before A (paper: 0.1)."""
     targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
     """Linear layers that get an adapter, in each adapted transformer layer."""
-    layers: int = 10
+    layers: int = bounded(10, 0, 1000, "adapted layers")
     """How many of the upper layers are adapted; 0 means all of them."""
-    experts: int = 4
+    experts: int = bounded(4, 1, 1024, "the number of experts")
     """K, used by iLoRA only."""
 
     def __post_init__(self) -> None:
-        check_bounds("adapter", self)
+        check_bounds(self)
         check(
             self.rank % self.experts == 0,
             f"{self.experts} experts do not divide rank {self.rank}",
@@ -126,27 +140,26 @@ class GateConfig:
     """How iLoRA weighs its experts; plain LoRA has none of it."""
 
     kind: str = "softmax"
-    """softmax (the paper's linear gate), mlp, top-k, noisy, resnet (the paper's code), or one of the controls
-    uniform (plain LoRA) and random-fixed (drawn once, never trained)."""
+    """One of `GATES`."""
     scope: str = "shared"
     """shared: one omega per sequence, as in the paper's code; per-layer or per-module: one for each."""
     input: str = "sequence"
     """What the gate reads: sequence (the encoder's representation), random (a vector that only the history
     decides), items (mean of the history's item vectors), tokens (mean of its titles' token embeddings)."""
-    kept: int = 2
+    kept: int = bounded(2, 1, 1024, "experts kept by the gate")
     """Experts that take part under top-k."""
-    noise: float = 1.0
+    noise: float = bounded(1.0, 0, 100, "the gate's noise")
     """Deviation of the noise on the logits under noisy, in training only."""
-    balance: float = 0.0
+    balance: float = bounded(0.0, 0, 100, "the gate's balance term")
     """Weight of the term that wants all experts used alike over a batch."""
-    entropy: float = 0.0
+    entropy: float = bounded(0.0, -0.5, 100, "the gate's entropy term")
     """Weight of the term that keeps each sequence's experts mixed; negative sharpens the choice."""
 
     def __post_init__(self) -> None:
-        check_choice(self.kind, GATES, "gate")
+        check_choice(self.kind, tuple(GATES), "gate")
         check_choice(self.scope, GATE_SCOPES, "gate scope")
         check_choice(self.input, GATE_INPUTS, "gate input")
-        check_bounds("gate", self)
+        check_bounds(self)
 
     @property
     def has_penalty(self) -> bool:
@@ -165,29 +178,29 @@ class TrainingConfig:
 
     objective: str = "listwise"
     """listwise: cross-entropy over packed candidates; language-model: the answer's tokens (paper §3.1)."""
-    samples: int = 800
+    samples: int = bounded(800, 0, 10**9, "samples")
     """Training samples seen, with repetition once the training set is exhausted."""
-    batch_size: int = 16
+    batch_size: int = bounded(16, 1, 1 << 16, "batch")
     """Samples in one optimizer step."""
-    micro_batch_size: int = 4
+    micro_batch_size: int = bounded(4, 1, 1 << 16, "micro-batch")
     """Samples in one forward pass; gradients are accumulated up to the batch size."""
-    learning_rate: float = 1e-3
+    learning_rate: float = bounded(1e-3, 0, 10, "learning rate", open=True)
     """AdamW's peak rate for adapter, projector and head."""
-    gate_rate_multiplier: float = 1.0
+    gate_rate_multiplier: float = bounded(1.0, 0, 1000, "the gate's rate multiplier")
     """The gate's rate over `learning_rate` (paper's code: 0.3)."""
-    warmup: float = 0.05
+    warmup: float = bounded(0.05, 0, 1, "warm-up")
     """Share of the steps that the rate rises."""
-    final_rate: float = 0.05
+    final_rate: float = bounded(0.05, 0, 1, "the final rate")
     """The cosine ends at this share of the peak."""
-    weight_decay: float = 0.0
+    weight_decay: float = bounded(0.0, 0, 10, "weight decay")
     """AdamW's decay on projector and gate."""
-    clip: float = 1.0
+    clip: float = bounded(1.0, 0, 10**6, "the largest gradient", open=True)
     """Largest norm of the gradient."""
-    validations: int = 2
+    validations: int = bounded(2, 0, 10**6, "validations")
     """How often validation runs, evenly spaced; the best one is kept."""
-    validation_cases: int = 282
+    validation_cases: int = bounded(282, 1, 10**9, "validation cases")
     """At most this many validation cases per validation."""
-    candidates: int = 20
+    candidates: int = bounded(20, 2, 1000, "candidates")
     """Target and negatives in a training sample."""
     encoder_prior: bool = False
     """Whether the encoder's own score is added to the LLM's with a learned weight."""
@@ -200,7 +213,7 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         check_choice(self.objective, OBJECTIVES, "objective")
-        check_bounds("training", self)
+        check_bounds(self)
         check(
             self.batch_size % self.micro_batch_size == 0,
             f"micro-batch {self.micro_batch_size} does not divide batch {self.batch_size}",
@@ -243,13 +256,13 @@ class DataConfig:
     """A card's name."""
     split: str = "paper"
     """paper: users are split; leave-one-out: each user's last item is the test."""
-    samples_seed: int = 0
+    samples_seed: int = bounded(0, 0, WHOLE, "the seed of the candidates")
     """Seeds the negatives; the same for every method and training seed."""
-    spread_positions: int = 10
+    spread_positions: int = bounded(10, 1, 1000, "spread positions")
     """Positions per test user in the `spread` set."""
-    validation_positions: int = 3
+    validation_positions: int = bounded(3, 1, 1000, "validation positions")
     """Positions per validation user."""
-    test_users: int = 0
+    test_users: int = bounded(0, 0, 10**9, "the number of test users")
     """At most this many users of the paper's split are tested, a fixed draw; 0: all of them."""
 
     def __post_init__(self) -> None:
@@ -259,7 +272,7 @@ class DataConfig:
             f"{self.dataset[:80]!r} is no dataset's name",
             "ilora-app data lists the names, ilora-app data add makes one of your own files",
         )
-        check_bounds("data", self)
+        check_bounds(self)
 
 
 @dataclass(frozen=True)

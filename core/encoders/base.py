@@ -12,16 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from core.config.checks import check_choice
-from core.config.settings import EncoderConfig
+from core.config.settings import ENCODERS, EncoderConfig
 
 PAD = 0
-
-KINDS = {
-    "sasrec": "core.encoders.sasrec:SASRec",
-    "gru4rec": "core.encoders.gru4rec:GRU4Rec",
-    "caser": "core.encoders.caser:Caser",
-}
-"""`EncoderConfig.kind` -> the module that reads histories; it is also the method of that name."""
 
 
 class Encoder(nn.Module, ABC):
@@ -99,7 +92,7 @@ def new_encoder(kind: str, items: int, config: EncoderConfig, max_history: int) 
     Raises:
         InputError: there is no such kind.
     """
-    check_choice(kind, tuple(KINDS), "encoder")
-    module, name = KINDS[kind].split(":")
+    check_choice(kind, tuple(ENCODERS), "encoder")
+    module, name = ENCODERS[kind].split(":")
     made: Encoder = getattr(import_module(module), name)(items, config, max_history)
     return made

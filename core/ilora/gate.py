@@ -1,4 +1,4 @@
-"""The gate: from a user's history to the weights of the K experts (paper §3.2, eq. 5), and its rivals.
+"""The gate: from a user's history to the weights of the K experts (paper §3.2, eq. 5); and other gates.
 
 A gate answers for one or more sites: one for the whole model (the paper's), one per adapted layer, or one
 per adapted module. `omega` is (batch, sites, K) everywhere; each row of K is a distribution.

@@ -17,10 +17,13 @@ from functools import partial
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from peft.tuners.lora.layer import LoraLayer, LoraVariant
 from torch import Tensor, nn
 
 ADAPTER = "default"
+KEPT = 64_000_000
+"""Weights of all adapted layers up to which they are kept unpacked on a CPU: at most 256 MB in 32 bits."""
 
 
 class ExpertWeights:
@@ -88,10 +91,21 @@ class Frozen:
 
     Args:
         layer: such a layer; see `accepts`.
+        keeps: whether a weight held in NF4 on a CPU is unpacked once and kept, in place of twice a step.
     """
 
-    def __init__(self, layer: nn.Module) -> None:
+    def __init__(self, layer: nn.Module, keeps: bool = False) -> None:
         self.layer: Any = layer
+        self.keeps = keeps
+        self._kept: Tensor | None = None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """What the layer answers, without a gradient."""
+        with torch.no_grad():
+            if self.keeps and x.device.type == "cpu":
+                return F.linear(x, self.weight(x.dtype))
+            answer: Tensor = self.layer(x)
+            return answer
 
     @staticmethod
     def accepts(layer: nn.Module) -> bool:
@@ -103,9 +117,14 @@ class Frozen:
         weight: Tensor = self.layer.weight
         if type(self.layer).__name__ == "Linear":
             return weight.to(dtype)
+        if self._kept is not None and self._kept.dtype == dtype:
+            return self._kept
         from bitsandbytes.functional import dequantize_4bit
 
-        return dequantize_4bit(weight.data, self.layer.weight.quant_state).to(dtype)
+        unpacked: Tensor = dequantize_4bit(weight.data, self.layer.weight.quant_state).to(dtype)
+        if self.keeps and weight.device.type == "cpu":
+            self._kept = unpacked
+        return unpacked
 
 
 class LowRank(torch.autograd.Function):
@@ -186,8 +205,8 @@ class ExpertLora(LoraVariant):
     Works on `Linear`, `Linear8bitLt` and `Linear4bit`. A and B stay in full precision for the optimizer.
     """
 
-    def __init__(self, weights: ExpertWeights | None, site: int = 0) -> None:
-        self.weights, self.site = weights, site
+    def __init__(self, weights: ExpertWeights | None, site: int = 0, frozen: Frozen | None = None) -> None:
+        self.weights, self.site, self.frozen = weights, site, frozen
 
     def factors(self, batch: int) -> Tensor | None:
         """(batch, rank), what each low-rank channel is multiplied by in this layer; None without a gate.
@@ -231,10 +250,8 @@ class ExpertLora(LoraVariant):
 
     def whole(self, module: LoraLayer, active_adapter: str, x: Tensor) -> Tensor:
         """The frozen layer and its adapter as one step, whose gradient of `x` takes one pass over memory."""
-        base = module.get_base_layer()
-        with torch.no_grad():
-            result: Tensor = base(x)
-        return self.forward(module, active_adapter, x, result, Frozen(base))
+        frozen = self.frozen or Frozen(module.get_base_layer())
+        return self.forward(module, active_adapter, x, frozen(x), frozen)
 
     def _refuse(self, *_: Any, **__: Any) -> Any:
         raise RuntimeError(
@@ -261,7 +278,9 @@ def adapt_layers(
     Raises:
         ValueError: there is no LoRA layer, or K does not divide the rank.
     """
-    found = [(name, module) for name, module in model.named_modules() if isinstance(module, LoraLayer)]
+    found: list[tuple[str, Any]] = [
+        (name, module) for name, module in model.named_modules() if isinstance(module, LoraLayer)
+    ]
     if not found:
         raise ValueError("the model has no LoRA layer to adapt")
     numbers = [layer_number(name) for name, _ in found]
@@ -272,8 +291,11 @@ def adapt_layers(
     if experts is not None and rank % experts:
         raise ValueError(f"{experts} experts do not divide rank {rank}")
     weights = None if experts is None else ExpertWeights(experts, rank, layers)
+    layer_sizes = [int(module.in_features * module.out_features) for _, module in found]
+    keeps = sum(layer_sizes) <= KEPT
     for (_, module), key in zip(found, keys, strict=True):
-        module.lora_variant[adapter] = ExpertLora(weights, sites[key])
+        frozen = Frozen(module.get_base_layer(), keeps) if keeps else None
+        module.lora_variant[adapter] = ExpertLora(weights, sites[key], frozen)
         module.cast_input_dtype_enabled = False
         vars(module)["forward"] = partial(run_adapted, module, adapter)
     return weights

@@ -137,6 +137,8 @@ class Result:
     notes: tuple[str, ...] = ()
     peak_gpu_memory_bytes: Positive | None = None
     """What was allocated on the GPU at most; None without one, and left out of the file then."""
+    rankings_sha256: Checksum | None = None
+    """Checksum of what the run file beside it says; None in files of older versions, which have none."""
 
     @property
     def protocol(self) -> str | None:
@@ -174,8 +176,9 @@ class Result:
             record[key] = value
             if key == "config":
                 record["config_sha256"] = self.config_sha256
-        if self.peak_gpu_memory_bytes is None:
-            del record["peak_gpu_memory_bytes"]
+        for key in ("peak_gpu_memory_bytes", "rankings_sha256"):
+            if record[key] is None:
+                del record[key]
         for case in record["cases"]:
             if case["answer"] is None:
                 del case["answer"]

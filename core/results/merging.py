@@ -21,6 +21,7 @@ from core.results.case_facts import (
 )
 from core.results.format import Result
 from core.results.naming import RunKey
+from core.results.rankings import rankings_path
 from core.results.store import load_results, result_path
 from core.results.tables import Table
 
@@ -125,7 +126,7 @@ def merge(sources: Sequence[Path], target: Path) -> Merged:
             continue
         key = (result.dataset, result.split, result.samples_sha256)
         _copy(facts_path(source, *key), facts_path(target, *key))
-        for path in (experts_path, _itself):  # the result last: what is there is complete
+        for path in (experts_path, _rankings, _itself):  # the result last: what is there is complete
             _copy(path(source, _file(source, result)), path(target, _file(target, result)))
     return Merged(copied, tuple(problems))
 
@@ -140,6 +141,11 @@ def _copy(source: Path, target: Path) -> None:
         raise ResultError(
             f"cannot write {target}: {error.strerror}", "choose another folder with --out"
         ) from error
+
+
+def _rankings(folder: Path, file: Path) -> Path:
+    del folder
+    return rankings_path(file)
 
 
 def _itself(folder: Path, file: Path) -> Path:

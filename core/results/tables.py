@@ -279,9 +279,9 @@ def _labels(firsts: Sequence[Result]) -> list[str]:
     """For each row the method's name, followed by what differs from other rows of that method."""
     labels = []
     for result in firsts:
-        rivals = [_description(other) for other in firsts if other.method == result.method]
+        namesakes = [_description(other) for other in firsts if other.method == result.method]
         own = _description(result)
-        differing = [part for place, part in enumerate(own) if len({other[place] for other in rivals}) > 1]
+        differing = [part for place, part in enumerate(own) if len({other[place] for other in namesakes}) > 1]
         if record_of(result.method).is_remote and (result.model or "none") not in differing:
             differing.append(result.model or "none")  # it is not the model that the other rows share
         names = [part.rstrip("/\\").replace("\\", "/").rsplit("/", 1)[-1] for part in differing]
@@ -293,7 +293,7 @@ def _labels(firsts: Sequence[Result]) -> list[str]:
     return labels
 
 
-def _told_apart(rivals: Sequence[Result]) -> list[str]:
+def _told_apart(namesakes: Sequence[Result]) -> list[str]:
     """What tells results of one name apart: the settings that differ, or the beginning of their checksum.
 
     Where many settings differ, as in an ablation of one thing at a time, each result is named by where it
@@ -301,27 +301,27 @@ def _told_apart(rivals: Sequence[Result]) -> list[str]:
     """
     places = {
         (part, key)
-        for result in rivals
+        for result in namesakes
         for part, values in result.config.items()
         if isinstance(values, dict)
         for key in values
     }
-    values = {place: [repr(_value(result, place)) for result in rivals] for place in sorted(places)}
+    values = {place: [repr(_value(result, place)) for result in namesakes] for place in sorted(places)}
     differing = {place: found for place, found in values.items() if len(set(found)) > 1}
     if len(differing) > SHOWN_SETTINGS:
         usual = {place: Counter(found).most_common(1)[0][0] for place, found in differing.items()}
         own = [
             [place for place, found in differing.items() if found[row] != usual[place]]
-            for row in range(len(rivals))
+            for row in range(len(namesakes))
         ]
     else:
-        own = [list(differing)] * len(rivals)
+        own = [list(differing)] * len(namesakes)
     names = [
         f" ({', '.join(_setting(result, place) for place in mine)})" if mine else ""
-        for result, mine in zip(rivals, own, strict=True)
+        for result, mine in zip(namesakes, own, strict=True)
     ]
-    if len(set(names)) < len(rivals) or max(map(len, own)) > SHOWN_SETTINGS:
-        return [f" {result.config_sha256[:8]}" for result in rivals]
+    if len(set(names)) < len(namesakes) or max(map(len, own)) > SHOWN_SETTINGS:
+        return [f" {result.config_sha256[:8]}" for result in namesakes]
     return names
 
 

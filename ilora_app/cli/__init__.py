@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from core.errors import IloraError, Interrupted
+from core.hardware import OUT_OF_MEMORY, is_out_of_memory
 from ilora_app import __version__
 from ilora_app.cli import (
     analyze,
@@ -27,7 +28,9 @@ from ilora_app.cli import (
     power,
     recommend,
     results,
+    run_files,
     runs,
+    serve,
     train,
     tui,
 )
@@ -69,7 +72,10 @@ app.command("doctor")(doctor.doctor)
 app.add_typer(runs.app, name="runs")
 app.command("evaluate")(evaluate.evaluate)
 app.command("export")(export.export)
+app.command("serve")(serve.serve)
 app.command("tui")(tui.tui)
+results.app.command("export")(run_files.export)
+results.app.command("check")(run_files.check)
 app.add_typer(results.app, name="results")
 app.command("power")(power.power)
 app.command("engine", hidden=True)(engine.engine)
@@ -105,6 +111,9 @@ def main(arguments: list[str] | None = None) -> None:
     except OSError as error:
         code = _cannot_write(error)
     except Exception as error:
+        if is_out_of_memory(error):
+            _complain(*OUT_OF_MEMORY)
+            sys.exit(2)
         if type(error).__name__ != "SafetensorError" or "os error" not in str(error):
             raise
         _complain(f"cannot write weights: {error}", "free some space; the same command goes on from here")
@@ -114,16 +123,16 @@ def main(arguments: list[str] | None = None) -> None:
     sys.exit(code if isinstance(code, int) else 0)
 
 
+UNWRITABLE = (
+    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO,
+    errno.ENAMETOOLONG,
+)  # fmt: skip
+"""How a disk or an output says that it takes no more; what is not among them is a bug."""
+
+
 def _cannot_write(error: OSError) -> int:
     """Tells of a disk or an output that takes no more, and gives the exit code; any other error is a bug."""
-    if error.errno not in (
-        errno.ENOSPC,
-        errno.EDQUOT,
-        errno.EROFS,
-        errno.EACCES,
-        errno.EPERM,
-        errno.ENAMETOOLONG,
-    ):
+    if error.errno not in UNWRITABLE:
         raise error
     where = f"{error.filename}: " if error.filename else ""
     _complain(f"cannot write: {where}{error.strerror}", "free some space, or choose another folder")

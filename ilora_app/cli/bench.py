@@ -38,7 +38,7 @@ def bench(
         typer.Option(help="An ablation, such as gate=softmax,mlp; repeat it for a grid of all combinations."),
     ] = None,
     budget: Annotated[
-        float | None, typer.Option(help="Minutes that all of it may take; what is cut to fit is said.")
+        float | None, typer.Option(help="Minutes that all of it may take; says what it leaves out.")
     ] = None,
     chat_url: Annotated[
         str | None,

@@ -142,7 +142,7 @@ def add(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
 ) -> None:
-    """Make your own files a dataset; says what it took them for."""
+    """Add your own files as a dataset, and show how they were read."""
     from core.data.own.adding import add_dataset, check_name
     from core.data.own.guessing import guess
     from core.data.own.looking import Said

@@ -19,7 +19,7 @@ def doctor(
     precision: Precision = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
 ) -> None:
-    """Say what this machine is, which quantization works on it, and what a model would take."""
+    """Show this machine's hardware, the quantizations that work on it, and the memory a model needs."""
     record = examine(model, revision, precision)
     if as_json:
         say_json(record)

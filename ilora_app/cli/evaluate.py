@@ -23,25 +23,21 @@ def evaluate(
     precision: Precision = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
 ) -> None:
-    """Rank the test cases with a saved run, and say whether its stated figures come out."""
-    from core.events import silent
+    """Rank the test cases with a saved run, and check the figures that it states."""
     from ilora_app.cli.choosing import choose_run
     from ilora_app.cli.stopping import stoppable
 
     info = choose_run(run, out)
     from core.benchmark.evaluate import evaluate_run  # torch is imported here
-
-    if as_json:
-        with stoppable() as should_stop:
-            found = evaluate_run(info.path, silent, should_stop, precision)
-        say_json(record(found))
-        return
     from ilora_app.render.evaluation import print_evaluation
     from ilora_app.render.progress import ProgressView
 
     with ProgressView() as view, stoppable() as should_stop:
         found = evaluate_run(info.path, view, should_stop, precision)
-    print_evaluation(record(found))
+    if as_json:
+        say_json(record(found))
+    else:
+        print_evaluation(record(found))
 
 
 def _stated(found: Evaluation, test_set: str, metric: str) -> float | None:

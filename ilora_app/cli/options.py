@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional, get_type_hints
 
 import typer
 
-from core.config.bounds import BOUNDS
+from core.config.bounds import bounds_of
+from core.config.settings import GATES, PARTS
 
 if TYPE_CHECKING:
     from core.config.settings import RunConfig
@@ -35,7 +36,8 @@ class RunOption:
         """What Typer reads; the value is None where the option was left out."""
         flag = f"--{self.name.replace('_', '-')}"
         flags = f"{flag}/--no-{flag[2:]}" if self.kind is bool else flag
-        bound = BOUNDS.get(self.place)
+        part, _, name = self.place.partition(".")
+        bound = bounds_of(PARTS[part]).get(name)
         text = f"{self.help} \\[{bound}]" if bound else self.help
         annotation: Any = Annotated[Optional[self.kind], typer.Option(flags, help=text)]  # noqa: UP045
         keyword = inspect.Parameter.KEYWORD_ONLY
@@ -82,7 +84,7 @@ RUN_OPTIONS = (
         "gate",
         "gate.kind",
         str,
-        "softmax (the paper's), mlp, top-k, noisy, resnet; or a control: uniform, random-fixed.",
+        "; ".join(f"{kind}: {about}" for kind, about in GATES.items()) + ".",
     ),
     RunOption(
         "gate_scope", "gate.scope", str, "Who shares the experts' weights: shared, per-layer, per-module."
@@ -115,7 +117,7 @@ def with_run_options(command: Callable[..., None]) -> Callable[..., None]:
     """A command with every run option beside its own; it receives them as keywords."""
     signature = inspect.signature(command, eval_str=True)
     own = [p for p in signature.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
-    parameters = own + [option.parameter for option in RUN_OPTIONS]
+    parameters = own + [option.parameter for option in RUN_OPTIONS] + [_serveable()]
 
     @functools.wraps(command)
     def wrapped(*arguments: Any, **values: Any) -> None:
@@ -129,11 +131,21 @@ def with_run_options(command: Callable[..., None]) -> Callable[..., None]:
     return wrapped
 
 
+def _serveable() -> inspect.Parameter:
+    """The option that stands for several settings at once."""
+    text = (
+        "What a plain server can rank with: adapters in all layers, one gate, text alone, titles' likelihood."
+    )
+    kind = inspect.Parameter.KEYWORD_ONLY
+    annotation: Any = Annotated[bool, typer.Option("--serveable", help=text)]
+    return inspect.Parameter("serveable", kind, default=False, annotation=annotation)
+
+
 def given_settings(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """The options that were given, by part and field of a run's config; a card's path becomes its name.
 
     Raises:
-        InputError: there is no such dataset, or another one of that name.
+        InputError: there is no such dataset, or another one of that name, or --serveable forbids a setting.
         DataError: the dataset's card breaks its contract.
     """
     parts: dict[str, dict[str, Any]] = {}
@@ -141,6 +153,10 @@ def given_settings(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         if values[option.name] is not None:
             part, field = option.place.split(".")
             parts.setdefault(part, {})[field] = values[option.name]
+    if values.get("serveable"):
+        from core.config.serveable import with_serveable
+
+        parts = with_serveable(parts)
     if dataset := parts.get("data", {}).get("dataset"):
         from core.data.card_files import named_card
 

@@ -1,1 +1,1 @@
-"""The terminal interface: pick a user, see the gate think, watch the ranking move."""
+"""The terminal interface: a user's history, the weights of the experts, and the ranking, live."""

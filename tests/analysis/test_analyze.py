@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -88,6 +89,16 @@ def test_gains_are_of_the_test_users_and_add_up(out, found):
     mean = [value.metrics["spread"]["MRR"].value for value in (ours, theirs)]
     assert all(-1 <= gain.y.min() <= gain.y.max() <= 1 for gain in found.gains)
     assert np.sign(round(found.gains[0].y.mean(), 6)) == np.sign(round(mean[0] - mean[1], 6))
+
+
+def test_runs_that_were_moved_keep_who_gains(out, found, tmp_path):
+    ours, theirs = (
+        Path(shutil.copytree(run_of(out, method), tmp_path / method)) for method in ("ilora", "lora")
+    )
+    moved = analyze(ours, theirs, settings=SETTINGS).gains
+    assert len(moved) == len(found.gains) == 2
+    for gain, before in zip(moved, found.gains, strict=True):
+        assert gain.n == before.n and np.array_equal(gain.y, before.y)
 
 
 def test_the_record_is_json_and_states_every_n(found):

@@ -204,6 +204,22 @@ def test_stopping_says_so_and_exits_130(
     assert run("data", "made-up") == (130, "", "stopped\n")
 
 
+@pytest.mark.parametrize(
+    "raised",
+    [MemoryError(), RuntimeError("can't allocate memory: you tried")],
+)
+def test_memory_that_runs_out_is_one_line_whatever_command_it_was(
+    run: Run, made_up_home: Path, monkeypatch: pytest.MonkeyPatch, raised: Exception
+) -> None:
+    def fill(*_: object, **__: object) -> None:
+        raise raised
+
+    monkeypatch.setattr(fetching, "obtain", fill)
+    said = run("data", "made-up")
+    assert said.code == 2
+    assert said.err == "error: the memory ran out\nhint: close other programs, or use a smaller --model\n"
+
+
 # --- one's own -------------------------------------------------------------------------------------------
 
 

@@ -13,7 +13,9 @@ from peft import LoraConfig, get_peft_model
 from peft.tuners.lora.layer import LoraLayer, LoraVariant
 from torch import Tensor, nn
 
+from core.ilora import layers
 from core.ilora.layers import ADAPTER, ExpertLora, ExpertWeights, Frozen, LowRank, adapt_layers, expert_slice
+from core.lm.doctor import quantized_linear
 from core.lm.loading import disable_cpu_packing
 from tests import tiny
 
@@ -362,3 +364,29 @@ def test_a_frozen_layer_and_its_adapter_in_one_step_have_the_slopes_of_both() ->
 
     torch.testing.assert_close(at_once(*given), frozen(x) + 2 * ((x @ down.T) * scale[:, None]) @ up.T)
     assert torch.autograd.gradcheck(at_once, given)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_kept_weight_answers_to_the_bit_as_one_that_is_unpacked_anew(dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randn(192, 128, generator=generator)
+    layer = quantized_linear("nf4", weight, torch.device("cpu"), dtype)
+    anew, kept = Frozen(layer), Frozen(layer, keeps=True)
+    x = torch.randn(3, 5, 128, generator=generator).to(dtype)
+    for _ in range(2):  # the first fills it
+        assert torch.equal(kept(x), anew(x))
+        assert torch.equal(kept.weight(dtype), anew.weight(dtype))
+    assert kept.weight(dtype) is kept.weight(dtype)
+    assert torch.equal(kept.weight(torch.float64), anew.weight(torch.float64))
+
+
+def test_the_weights_of_a_large_model_are_not_kept(base: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    def frozen_of(limit: int) -> list[Frozen | None]:
+        monkeypatch.setattr(layers, "KEPT", limit)
+        model = with_lora(base())
+        adapt_layers(model, None)
+        found = [module for module in model.modules() if isinstance(module, LoraLayer)]
+        return [module.lora_variant[ADAPTER].frozen for module in found]
+
+    assert all(frozen_of(10**9))
+    assert not any(frozen_of(10))

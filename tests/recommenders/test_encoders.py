@@ -11,8 +11,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from core.config.settings import TUNING_GRID, EncoderConfig, RunConfig
-from core.encoders.base import KINDS, PAD, Encoder, new_encoder
+from core.config.settings import ENCODERS, TUNING_GRID, EncoderConfig, RunConfig
+from core.encoders.base import PAD, Encoder, new_encoder
 from core.encoders.caser import Caser
 from core.encoders.job import EncoderJob, score_samples
 from core.errors import Interrupted, ResultError
@@ -24,7 +24,7 @@ from core.recommenders.registry import method_class
 from tests import tiny
 
 CLOSE: dict[str, Any] = {"rtol": 1e-5, "atol": 1e-6}
-every_kind = pytest.mark.parametrize("kind", KINDS)
+every_kind = pytest.mark.parametrize("kind", ENCODERS)
 
 
 def encoder(kind: str = "sasrec", max_history: int = 10, **settings: Any) -> Encoder:
@@ -381,7 +381,7 @@ def test_a_saved_encoder_comes_back_frozen(kind: str, task: Task, tmp_path: Path
     assert not again.training
 
 
-@pytest.mark.parametrize("method", KINDS)
+@pytest.mark.parametrize("method", ENCODERS)
 def test_a_saved_baseline_scores_as_before_whatever_the_gate_reads(
     method: str, task: Task, tmp_path: Path
 ) -> None:

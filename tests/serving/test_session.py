@@ -376,6 +376,22 @@ def test_the_engine_opens_ranks_and_refuses_without_ending(run: Path) -> None:
         assert Event.from_json(event.to_json()) == event
 
 
+def test_an_engine_whose_memory_ran_out_says_so_and_answers_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[Event] = []
+    engine = WarmEngine(said.append)
+
+    def fill(_: object) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setitem(engine._handlers, Open, fill)
+    engine.answer(Open(1, str(tmp_path), str(tmp_path), "tiny"))
+    assert [(event.request, event.title) for event in said if isinstance(event, RequestFailed)] == [
+        (1, "the memory ran out")
+    ]
+
+
 def test_a_run_that_is_gone_is_an_answer_not_an_end(run: Path, tmp_path: Path) -> None:
     said: list[Event] = []
     engine = WarmEngine(said.append)
@@ -403,7 +419,7 @@ def test_the_demo_stays_in_the_survey_whatever_else_there_is(run: Path) -> None:
     WarmEngine(said.append).answer(Survey(1, str(run.parent.parent), "movielens"))
     surveyed = said[-1]
     assert isinstance(surveyed, Surveyed)
-    assert [found["demo"] for found in surveyed.runs] == [False, True]
+    assert [found["demo"] for found in surveyed.runs] == [False, True, True, True]
 
 
 def test_an_estimate_does_not_hold_a_ranking(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,204 @@
+"""Run files: what each test case's ranking was, with scores, in Parquet beside the result."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from core.data.reading.parquet import read_parquet
+from core.errors import DataError, ResultError
+from core.files import LARGEST_RESULT, atomic_path, read_regular
+from core.results.format import Case, Result
+
+KEPT = 100
+"""Places of a ranking that a run file keeps; the target is kept wherever it is."""
+COLUMNS = ("user", "position", "rank", "item", "score", "target")
+
+
+class Ranking(NamedTuple):
+    """One test case's ranking."""
+
+    user: str
+    position: int
+    items: npt.NDArray[np.int64]
+    """(k,) catalogue indices, best first."""
+    scores: npt.NDArray[np.float32]
+    """(k,) scores; NaN where the method gave none."""
+    ranks: npt.NDArray[np.int32]
+    """(k,) places, ascending: 1, 2, 3, ..., and behind them the target's where it is further down."""
+    target: int
+
+
+def ranking(
+    place: tuple[str, int],
+    candidates: Sequence[int] | npt.NDArray[np.int64],
+    scores: npt.NDArray[np.floating],
+    target: int,
+    rank: int,
+) -> Ranking:
+    """The first `KEPT` places of scored candidates, and the target.
+
+    Of equal scores the target's is last, as in its rank; the others stay in the candidates' order.
+
+    Args:
+        place: user and position of the case.
+        candidates: c items.
+        scores: (c,) their scores.
+        target: the right one; where it is not among the candidates, it has no score.
+        rank: the target's, 1 = best.
+    """
+    items = np.asarray(candidates, dtype=np.int64)
+    values = np.asarray(scores, dtype=np.float32)
+    order = np.lexsort((items == target, -values))[:KEPT]
+    kept, found, ranks = items[order], values[order], np.arange(1, len(order) + 1, dtype=np.int32)
+    if target not in kept:
+        own = values[items == target]
+        kept, ranks = np.append(kept, target), np.append(ranks, np.int32(rank))
+        found = np.append(found, own[0] if own.size else np.float32(np.nan))
+    return Ranking(*place, kept, found, ranks, target)
+
+
+@dataclass(frozen=True)
+class RunFile:
+    """A run file's columns; the rows of a case follow each other, best first."""
+
+    user: tuple[str, ...]
+    position: npt.NDArray[np.int32]
+    rank: npt.NDArray[np.int32]
+    item: tuple[str, ...]
+    """The source's own identifiers."""
+    score: npt.NDArray[np.float32]
+    """NaN where the method gave none."""
+    target: npt.NDArray[np.bool_]
+
+    @property
+    def sha256(self) -> str:
+        """Checksum of what the file says, whichever version of a library wrote it."""
+        digest = hashlib.sha256()
+        for texts in (self.user, self.item):
+            digest.update("\n".join(texts).encode())
+        for numbers in (self.position, self.rank, self.score, self.target):
+            digest.update(np.ascontiguousarray(numbers).tobytes())
+        return digest.hexdigest()
+
+    def rows(self) -> dict[tuple[str, int], range]:
+        """User and position of every case -> its rows."""
+        places = list(zip(self.user, self.position.tolist(), strict=True))
+        starts = [row for row, place in enumerate(places) if row == 0 or place != places[row - 1]]
+        ends = [*starts[1:], len(places)]
+        return {places[start]: range(start, end) for start, end in zip(starts, ends, strict=True)}
+
+    def ranks(self) -> dict[tuple[str, int], int]:
+        """User and position of every case -> the target's rank."""
+        rows = np.flatnonzero(self.target)
+        return {(self.user[row], int(self.position[row])): int(self.rank[row]) for row in rows}
+
+
+def run_file(rankings: Sequence[Ranking], ids: Sequence[str]) -> RunFile:
+    """Rankings as the columns of a run file.
+
+    Args:
+        rankings: one for each case.
+        ids: the catalogue's identifiers.
+    """
+    lengths = [len(one.items) for one in rankings]
+    items = np.concatenate([one.items for one in rankings])
+    return RunFile(
+        user=tuple(one.user for one in rankings for _ in one.items),
+        position=np.repeat(np.array([one.position for one in rankings], np.int32), lengths),
+        rank=np.concatenate([one.ranks for one in rankings]).astype(np.int32),
+        item=tuple(ids[item] for item in items),
+        score=np.concatenate([one.scores for one in rankings]).astype(np.float32),
+        target=items == np.repeat([one.target for one in rankings], lengths),
+    )
+
+
+def rankings_path(result_file: Path) -> Path:
+    """Where the run file of a result lies: beside it."""
+    return result_file.with_suffix(".parquet")
+
+
+def save_rankings(found: RunFile, result_file: Path) -> Path:
+    """Writes a result's run file whole, and returns its path.
+
+    Raises:
+        ResultError: the folder cannot be written.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns = {name: getattr(found, name) for name in COLUMNS}
+    columns |= {name: pa.array(columns[name], pa.string()).dictionary_encode() for name in ("user", "item")}
+    path = rankings_path(result_file)
+    try:
+        with atomic_path(path) as temporary:
+            pq.write_table(
+                pa.table(columns),
+                temporary,
+                compression="zstd",
+                use_dictionary=["user", "item", "position"],
+                column_encoding={"rank": "DELTA_BINARY_PACKED", "score": "BYTE_STREAM_SPLIT"},
+            )
+    except OSError as error:
+        raise ResultError(
+            f"cannot write {path}: {error.strerror}", "choose another folder with --out"
+        ) from error
+    return path
+
+
+def load_rankings(result: Result, result_file: Path) -> RunFile:
+    """A result's run file, which says what the result says.
+
+    Raises:
+        ResultError: the result has none, or it is missing, damaged or of other cases.
+    """
+    path = rankings_path(result_file)
+    if result.rankings_sha256 is None:
+        raise ResultError(
+            f"{result_file.name} is of an older version and has no run file", "run the benchmark again"
+        )
+    if not path.exists():
+        raise ResultError(f"the run file {path.name} is missing", _again(result))
+    try:
+        found = _read(path)
+    except (DataError, OSError, ValueError, TypeError, OverflowError) as error:
+        reason = " ".join(str(error).split())[:100]
+        raise ResultError(f"the run file {path.name} is damaged ({reason})", _again(result)) from error
+    if found.ranks() != {case.place: case.rank for case in result.cases}:
+        raise ResultError(
+            f"the run file {path.name} is of other cases or ranks than its result", _again(result)
+        )
+    if found.sha256 != result.rankings_sha256:
+        raise ResultError(
+            f"the run file {path.name} is damaged: not the checksum that its result states", _again(result)
+        )
+    return found
+
+
+def cases_from(found: RunFile, sets: Mapping[str, Sequence[tuple[str, int]]]) -> list[Case]:
+    """The cases of test sets with the ranks that a run file states: what metrics are computed from.
+
+    Args:
+        found: the run file.
+        sets: test set -> user and position of its cases.
+    """
+    ranks = found.ranks()
+    return [Case(name, *place, ranks[place]) for name, places in sets.items() for place in places]
+
+
+def _again(result: Result) -> str:
+    return f"`ilora-app bench` with the same settings makes it again ({result.method}, seed {result.seed})"
+
+
+def _read(path: Path) -> RunFile:
+    frame = read_parquet(read_regular(path, LARGEST_RESULT), path.name, COLUMNS)
+    texts: Any = {name: tuple(map(str, frame[name])) for name in ("user", "item")}
+    kinds = {"position": np.int32, "rank": np.int32, "score": np.float32, "target": np.bool_}
+    numbers: Any = {name: frame[name].to_numpy().astype(kind) for name, kind in kinds.items()}
+    return RunFile(**texts, **numbers)
