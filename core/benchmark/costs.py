@@ -101,6 +101,9 @@ def cost(
         tried = min(ZeroShot.VALIDATION_CASES, len(samples.validation))
         choice = Stage("validate", method, measured.rank[key] * tried, tried, f"rank {key}")
         return [*stages, choice, test]
+    if record.is_control:
+        opened = f"open {record.control_of} {seed}"
+        return [Stage("load", method, measured.load, pace="load", shared=opened), test]
     first = _encoder(measured, config, config.encoder.kind, samples, seed, longest)
     if key == "listwise" and measured.title:
         reading = measured.items * measured.title

@@ -27,6 +27,7 @@ from core.benchmark.out_folder import (
 )
 from core.benchmark.run_files import whole
 from core.benchmark.testing import CHUNK, Tested, ask_all
+from core.benchmark.trained import Trained
 from core.config.checks import check
 from core.config.saved import lasting
 from core.config.settings import RunConfig
@@ -145,12 +146,14 @@ def run_benchmark(plan: Plan, emit: Emit = silent, should_stop: ShouldStop = nev
         plan = parallel.from_main(lambda: within_budget(asked, jobs, dataset, samples, minutes, emit))
         dataset, samples = load_task_data(plan.config.data, emit)
     keys = {job: _key(plan, samples, *job) for job in jobs}
+    trained = Trained(plan.out, keys, dataset, samples, emit, should_stop)
 
     def known_of(job: budget.Job) -> Result | None:
-        found = known_result(plan.out, keys[job], samples.sha256, plan.models)
+        found = known_result(plan.out, keys[job], samples.sha256, plan.models or trained.needed(job))
         return whole(found, plan.out, emit, should_stop)
 
     known = parallel.from_main(lambda: {job: known_of(job) for job in jobs})
+    trained.check(known)
     left = [job for job in jobs if known[job] is None]
     stages = parallel.from_main(lambda: estimates.stages(plan.config, left, dataset, samples))
     emit(_plan_event(plan, samples, total(stages) / 60))
@@ -178,13 +181,13 @@ def run_benchmark(plan: Plan, emit: Emit = silent, should_stop: ShouldStop = nev
             )
             reused = result is not None
             if result is None:
+                task = replace(task, trained=trained.asked_by(job, config.model.precision))
                 result = _run(plan, task, method, clock)
         path = result_path(plan.out, *keys[job])
         emit(MethodFinished(method, seed, str(path), reused, means(result), intervals(result)))
         results.append(result)
     parallel.from_main(lambda: check_written(plan.out, results, plan.models, emit))
-    paths = [str(result_path(plan.out, *keys[job])) for job in jobs]
-    emit(Finished(time.monotonic() - started, paths))
+    emit(Finished(time.monotonic() - started, [str(result_path(plan.out, *keys[job])) for job in jobs]))
     return results
 
 

@@ -162,8 +162,9 @@ class AdapterRecommender(Recommender):
         """The untrained model of a task around a trained encoder."""
         card, watch = task.dataset.card, task.watch(self.name)
         llm = load_checked(task.config.model, watch)
-        titles, gated = task.dataset.catalogue.titles, METHODS[self.name].has_gate
-        return AdaptedModel(llm, encoder, titles, card.prompts, task.config, gated, task.seed, watch)
+        titles, record = task.dataset.catalogue.titles, METHODS[self.name]
+        given = (llm, encoder, titles, card.prompts, task.config, record.has_gate, task.seed, watch)
+        return AdaptedModel(*given, knows_user=record.knows_user)
 
     def fit(self, task: Task) -> FitReport:
         """Trains adapter, projector and head; validation chooses among the checkpoints."""
@@ -269,6 +270,12 @@ class Lora(AdapterRecommender):
     """Plain LoRA: one adapter for everybody."""
 
     name = "lora"
+
+
+class LoraZ(AdapterRecommender):
+    """LoRA with the user's vector in the prompt's question: the gate's knowledge without its experts."""
+
+    name = "lora-z"
 
 
 class Ilora(AdapterRecommender):

@@ -31,6 +31,8 @@ class Task:
     """For checkpoints and for what methods share, such as the trained encoder."""
     emit: Emit = silent
     should_stop: ShouldStop = never
+    trained: Recommender | None = None
+    """For a control: the trained method that it asks."""
 
     def watch(self, method: str) -> Watch:
         """Whoever follows this task, for the stages of a method."""

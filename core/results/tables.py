@@ -145,6 +145,13 @@ class Table:
     samples_sha256: str
     rows: tuple[Row, ...]
     """Best first: by HR@1 on the first of `PRIMARY_SETS`."""
+    controls: tuple[Row, ...] = ()
+    """Rows that ask another row's trained model in another way: they compete with nobody."""
+
+    @property
+    def everything(self) -> tuple[Row, ...]:
+        """All rows, the controls last."""
+        return (*self.rows, *self.controls)
 
     @property
     def sets(self) -> dict[str, int]:
@@ -155,7 +162,7 @@ class Table:
     @property
     def created(self) -> str:
         """When its newest result was made."""
-        return max(row.created for row in self.rows)
+        return max(row.created for row in self.everything)
 
     def compare(self, a: Row, b: Row, test_set: str, metric: str = HEADLINE) -> Comparison:
         """Paired comparison of two rows on the same cases; positive numbers favour `a`."""
@@ -238,14 +245,17 @@ def group_tables(results: Iterable[Result]) -> list[Table]:
         key = (result.dataset, result.split, result.samples_sha256, _cases_sha256(result))
         tables.setdefault(key, []).append(result)
     made = [
-        Table(dataset, split, samples, _rows(members))
+        Table(dataset, split, samples, *_rows(members))
         for (dataset, split, samples, _), members in tables.items()
     ]
     return sorted(made, key=lambda table: table.created, reverse=True)
 
 
-def _rows(results: Sequence[Result]) -> tuple[Row, ...]:
-    """One row per (method, config), the best on the deciding test set first."""
+def _rows(results: Sequence[Result]) -> tuple[tuple[Row, ...], tuple[Row, ...]]:
+    """One row per (method, config), the best on the deciding test set first, and the controls' rows.
+
+    Controls by themselves, as where nothing else was asked for, are rows like any other.
+    """
     grouped: dict[tuple[str, str], list[Result]] = {}
     for result in results:
         grouped.setdefault((result.method, result.config_sha256), []).append(result)
@@ -254,7 +264,11 @@ def _rows(results: Sequence[Result]) -> tuple[Row, ...]:
         Row(label, group) for label, group in zip(_labels([group[0] for group in runs]), runs, strict=True)
     ]
     deciding = min(results[0].metrics, key=_weight)
-    return tuple(sorted(rows, key=lambda row: _strength(row, deciding), reverse=True))
+    rows.sort(key=lambda row: _strength(row, deciding), reverse=True)
+    own = tuple(row for row in rows if not record_of(row.method).is_control)
+    controls = [row for row in rows if record_of(row.method).is_control]
+    controls.sort(key=lambda row: [*METHODS].index(row.method))
+    return (own, tuple(controls)) if own else (tuple(controls), ())
 
 
 SHOWN_SETTINGS = 3

@@ -15,12 +15,16 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from core.data.cards import DatasetCard
+from core.errors import ResultError
 from core.evaluation.metrics import HEADLINE
+from core.evaluation.power import POWER
 from core.methods import record_of
+from core.results.power import power_of
 from core.results.tables import Row, Table
-from ilora_app.render import columns, figures
+from ilora_app.render import columns, figures, sheets
 from ilora_app.render.console import SafeConsole
 from ilora_app.render.reported import ReportedRow, reported_for, unmatched
+from ilora_app.render.terminal import sheet_grid
 
 WIDE = 120
 """From this many columns on, costs stand in the same table as the deciding test set."""
@@ -79,6 +83,11 @@ class Leaderboard:
                 )
             if headline := self.headline(test_set):
                 yield headline
+                if seen := self.power(test_set):
+                    yield seen
+            if (controls := sheets.controls(self.table, test_set)) is not None:
+                yield from ("", Text(controls.title, style="bold"), sheet_grid(controls))
+                yield Text(controls.note, style="dim")
             if place == 0 and (extra := self.extra()):
                 yield extra
         if not wide:
@@ -106,6 +115,18 @@ class Leaderboard:
             figures.p_value(found.p),
         ]
         return line.append(", " + ", ".join(basis), style="not bold")
+
+    def power(self, test_set: str) -> Text | None:
+        """One line: the smallest lift that the headline's test could have seen; None where none is known."""
+        pair = self.table.gated_pair()
+        if pair is None:
+            return None
+        try:
+            found = power_of(self.table, *pair, test_set)
+        except ResultError:
+            return None
+        least = figures.signed_percent(found.detectable())
+        return Text(f"A test of this size could have seen {least} or more ({100 * POWER:.0f} % power).")
 
     def extra(self) -> Text | None:
         """One line: what iLoRA's gate adds to LoRA's parameters; None without such a pair."""
@@ -244,7 +265,7 @@ class Leaderboard:
         entries = [
             (columns.BEST, f"highest {HEADLINE}"),
             (columns.LEVEL, "cannot be told apart from it (paired sign-flip test by user, Holm, p >= .05)"),
-            ("[ ]", "95 % interval: users resampled, each with all their cases"),
+            ("[ ]", f"95 % interval: {self._resampled()}"),
             ("±", "standard deviation between training seeds"),
             ("%", "iLoRA over LoRA: relative difference in HR@1 on the same cases"),
         ]
@@ -258,6 +279,13 @@ class Leaderboard:
         for sign, meaning in entries + (self._legend_of_reported() if self.reported else []):
             legend.add_row(Text(sign, style="bold"), Text(meaning, style="dim"))
         return legend
+
+    def _resampled(self) -> str:
+        """What the intervals and tests are about, and what they cannot know."""
+        users = "users resampled, each with all their cases"
+        if all(len(row.seeds) == 1 for row in self.table.everything):
+            return f"{users}; one seed: nothing is said of what another would have trained"
+        return f"{users}, and training seeds where a row has several; tests, too"
 
     def _legend_of_reported(self) -> list[tuple[str, str]]:
         sources = "; ".join(dict.fromkeys(row.source for row in self.reported))
