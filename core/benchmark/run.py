@@ -13,9 +13,11 @@ import numpy as np
 
 from core import hardware
 from core.benchmark import budget, estimates
+from core.benchmark.catalogue import check_pool, pool_settings
 from core.benchmark.clock import Clock
 from core.benchmark.costs import total
 from core.benchmark.run_files import whole
+from core.benchmark.statements import model_of, model_version, note_on_users, notes_on_processes
 from core.benchmark.testing import CHUNK, Tested, ask_all
 from core.config.checks import check
 from core.config.saved import lasting
@@ -106,7 +108,7 @@ def method_config(config: RunConfig, method: str) -> dict[str, Any]:
         del kept["training"]["checkpointing"]  # same result either way
         if not ("gate" in kept and config.gate.sees_batch):
             del kept["training"]["micro_batch_size"]
-    return kept
+    return kept | pool_settings(config, method)
 
 
 def prepare_out(out: Path) -> None:
@@ -148,6 +150,7 @@ def run_benchmark(plan: Plan, emit: Emit = silent, should_stop: ShouldStop = nev
     plan = replace(plan, config=replace(plan.config, model=settle_precision(plan.config.model, tell)))
     with parallel.main_first():
         dataset, samples = load_task_data(plan.config.data, emit)
+    check_pool(plan.config, plan.ordered, dataset)
     jobs = [(method, seed) for seed in plan.seeds for method in plan.ordered]
     if plan.budget is not None:
         asked, minutes = plan, plan.budget
@@ -161,7 +164,7 @@ def run_benchmark(plan: Plan, emit: Emit = silent, should_stop: ShouldStop = nev
     emit(_plan_event(plan, samples, total(stages) / 60))
     clock = Clock(dict(zip(left, stages, strict=True)), emit)
     emit = clock
-    for note in _note_on_users(samples):
+    for note in note_on_users(samples):
         emit(Notice(note))
     if any_needs_llm(method for method, _ in left):
         from core.lm.checking import try_model
@@ -316,7 +319,7 @@ def _result(
     config, has_llm = task.config, METHODS[method].needs_llm
     adapted = "training" in METHODS[method].reads
     cases, test_seconds = tested.cases, tested.seconds
-    metrics = measure(cases)
+    metrics = measure(cases, config.data.whole)
     scored = len({case.place for case in cases})
     for name, values in metrics.items():
         shown = {metric: value.value for metric, value in values.items()}
@@ -326,7 +329,7 @@ def _result(
         split=task.samples.split,
         method=method,
         objective=config.training.objective if adapted else None,
-        model=_model(config, method),
+        model=model_of(config, method),
         quantization=config.model.quantize if has_llm else None,
         preset=plan.preset,
         seed=task.seed,
@@ -349,7 +352,7 @@ def _result(
         },
         peak_memory_bytes=parallel.largest(memory.bytes),
         peak_gpu_memory_bytes=parallel.largest(memory.gpu_bytes) or None,
-        versions=hardware.versions() | _model_version(plan, method),
+        versions=hardware.versions() | model_version(plan.config, method),
         command=plan.command,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         history=tuple(report.curve),
@@ -357,42 +360,7 @@ def _result(
             *report.notes,
             *remarks,
             *plan.cuts,
-            *_note_on_users(task.samples),
-            *_notes_on_processes(has_llm),
+            *note_on_users(task.samples),
+            *notes_on_processes(has_llm),
         ),
     )
-
-
-def _note_on_users(samples: Samples) -> list[str]:
-    """What a result says where not all test users were asked."""
-    if not samples.left_out:
-        return []
-    asked = len({case.user for cases in samples.test.values() for case in cases})
-    return [f"{asked} of {asked + samples.left_out} test users were asked, always the same ones"]
-
-
-def _model(config: RunConfig, method: str) -> str | None:
-    """The language model behind a method, wherever it runs."""
-    if METHODS[method].is_remote:
-        return config.chat.model
-    return config.model.name if METHODS[method].needs_llm else None
-
-
-def _notes_on_processes(has_llm: bool) -> list[str]:
-    """What a result says about a run of several processes."""
-    if parallel.size() == 1:
-        return []
-    notes = [f"shared by {parallel.size()} processes"]
-    if has_llm and parallel.is_spread():
-        notes.append("the language model's layers were spread over the processes")
-    return notes
-
-
-def _model_version(plan: Plan, method: str) -> dict[str, str]:
-    """Of a hub model the commit that was used, which a branch's name does not tell."""
-    if not METHODS[method].needs_llm:
-        return {}
-    from core.lm.loading import resolved_commit
-
-    commit = resolved_commit(plan.config.model)
-    return {"model": commit} if commit else {}

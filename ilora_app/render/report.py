@@ -13,7 +13,7 @@ import numpy as np
 from core import safe_text
 from core.data.cards import DatasetCard
 from core.errors import DataError, ResultError
-from core.evaluation.metrics import HEADLINE, METRICS, VALID_RATIO
+from core.evaluation.metrics import HEADLINE, RETRIEVED, VALID_RATIO, metrics_for
 from core.files import atomic_write
 from core.ilora.experts import one_sidedness
 from core.records import json_of, read_text
@@ -120,7 +120,7 @@ def _labels(table: Table) -> list[tuple[str, str]]:
 
 
 def _by_method(table: Table, test_set: str, reported: Sequence[ReportedRow]) -> Plot:
-    drawn, panels = {*METRICS, VALID_RATIO}, []
+    drawn, panels = {*metrics_for(table.whole), VALID_RATIO, RETRIEVED}, []
     for metric in (name for name in columns.metric_names(table, test_set) if name in drawn):
         marks = []
         for row in table.rows:
@@ -303,7 +303,7 @@ def _pairs(table: Table) -> Iterator[Block]:
     rest: list[Block] = []
     deciding = next(iter(table.sets))
     for test_set in table.sets:
-        for metric in METRICS:
+        for metric in metrics_for(table.whole):
             found = table.pairs(test_set, metric)
             if not found:
                 continue
