@@ -17,7 +17,7 @@ from core.benchmark.catalogue import check_pool, pool_settings
 from core.benchmark.clock import Clock
 from core.benchmark.costs import total
 from core.benchmark.run_files import whole
-from core.benchmark.statements import model_of, model_version, note_on_users, notes_on_processes
+from core.benchmark.statements import lateness, model_of, model_version, note_on_users, notes_on_processes
 from core.benchmark.testing import CHUNK, Tested, ask_all
 from core.config.checks import check
 from core.config.saved import lasting
@@ -355,6 +355,7 @@ def _result(
         versions=hardware.versions() | model_version(plan.config, method),
         command=plan.command,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
+        lateness=lateness(task.dataset, task.samples),
         history=tuple(report.curve),
         notes=(
             *report.notes,

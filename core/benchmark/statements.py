@@ -3,9 +3,22 @@
 from __future__ import annotations
 
 from core.config.settings import RunConfig
-from core.data.types import Samples
+from core.data.samples import last_positions
+from core.data.types import Dataset, Samples
 from core.methods import METHODS
+from core.results.format import Lateness
 from core.training import parallel
+
+
+def lateness(dataset: Dataset, samples: Samples) -> Lateness | None:
+    """How many training interactions are later than the earliest test case; None without times."""
+    times = {user: sequence.timestamps for user, sequence in dataset.sequences.items()}
+    targets = [int(times[user][position]) for user, position in samples.asked]
+    trained = [times[user][: end + 1] for user, end in last_positions(samples.train).items()]
+    interactions = sum(map(len, trained))
+    if not targets or not interactions or not any(of_user.any() for of_user in times.values()):
+        return None
+    return Lateness(interactions, sum(int((of_user > min(targets)).sum()) for of_user in trained))
 
 
 def note_on_users(samples: Samples) -> list[str]:

@@ -104,6 +104,16 @@ class Parameters:
 
 
 @dataclass(frozen=True)
+class Lateness:
+    """How far a split lets training see what came after its test cases."""
+
+    interactions: Positive
+    """All that training may read, as target or in a history."""
+    later: Count
+    """Those of them that are later than the earliest target of a test case."""
+
+
+@dataclass(frozen=True)
 class Result:
     """One finished run: one method with one training seed on one set of test samples."""
 
@@ -141,6 +151,8 @@ class Result:
     """What was allocated on the GPU at most; None without one, and left out of the file then."""
     rankings_sha256: Checksum | None = None
     """Checksum of what the run file beside it says; None in files of older versions, which have none."""
+    lateness: Lateness | None = None
+    """None where the data has no times, and in files of older versions."""
 
     @property
     def protocol(self) -> str | None:
@@ -194,7 +206,7 @@ class Result:
             record[key] = value
             if key == "config":
                 record["config_sha256"] = self.config_sha256
-        for key in ("peak_gpu_memory_bytes", "rankings_sha256"):
+        for key in ("peak_gpu_memory_bytes", "rankings_sha256", "lateness"):
             if record[key] is None:
                 del record[key]
         for case in record["cases"]:

@@ -18,7 +18,7 @@ from core.errors import ResultError
 from core.evaluation.metrics import HEADLINE, OF_CATALOGUE, TIE_BREAK, compare_by, metrics_for, per_case
 from core.evaluation.statistics import Comparison, Estimate, compare_all, holm
 from core.methods import METHODS, record_of
-from core.results.format import Case, Result, estimate
+from core.results.format import Case, Lateness, Result, estimate
 from core.results.pairing import cases_of, paired_ranks
 
 PRIMARY_SETS = ("spread", "last")
@@ -158,6 +158,12 @@ class Table:
     def whole(self) -> bool:
         """Whether its cases were ranked against the whole catalogue."""
         return self.rows[0].first.whole
+
+    @property
+    def lateness(self) -> Lateness | None:
+        """What its split lets training see of the time after its test cases; None where no row knows."""
+        known = (run.lateness for row in self.rows for run in row.runs)
+        return next((one for one in known if one is not None), None)
 
     @property
     def sets(self) -> dict[str, int]:

@@ -104,6 +104,18 @@ def metric_names(table: Table, test_set: str) -> list[str]:
     return in_order(metric for row in table.rows for metric in row.metrics[test_set])
 
 
+def lateness(table: Table) -> str | None:
+    """One line on how much of the training is later than the earliest test case; None where nobody knows."""
+    found = table.lateness
+    if found is None:
+        return None
+    share = f"{100 * found.later / found.interactions:.0f} %"
+    return (
+        f"{found.later:,} of {found.interactions:,} training interactions ({share}) are later than the "
+        "earliest test case"
+    )
+
+
 IN_SHORT = ("HR@10", "NDCG@10", "MRR")
 """Metrics of a whole catalogue that stand beside the headline where there is no room for all."""
 

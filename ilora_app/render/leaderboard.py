@@ -88,6 +88,8 @@ class Leaderboard:
         if not wide:
             yield from ("", Text("What it costs", style="bold"))
             yield self._grid([self._names(), *self._costs()], console, options)
+        if late := columns.lateness(self.table):
+            yield from ("", Text("Time: ", style="bold").append(f"{late}.", "not bold"))
         yield from ("", self._legend())
 
     def headline(self, test_set: str) -> Text | None:

@@ -103,6 +103,8 @@ def _blocks(table: Table, folders: Sequence[Path], reported: Sequence[ReportedRo
         yield Words(f"{figures.plural(n, 'case')} of {figures.plural(users, 'user')}{what}.")
         yield sheets.scores(table, test_set, reported)
         yield _by_method(table, test_set, reported)
+    if late := columns.lateness(table):
+        yield Words(f"{late}.")
     yield from _published(table, reported)
     yield Heading("What it costs")
     yield sheets.costs(table)
