@@ -81,7 +81,8 @@ class PlanMade(Event):
 
 @dataclass(frozen=True)
 class StageStarted(Event):
-    """A method entered a stage: `fetch`, `convert`, `load`, `read`, `train`, `validate`, `test`, `gates`.
+    """A method entered a stage: `fetch`, `convert`, `load`, `read`, `train`, `validate`, `test`, `gates`,
+    `recommend`, `export`.
 
     Of the first three the steps are seconds, of the others what the stage goes through.
     """

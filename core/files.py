@@ -6,13 +6,22 @@ import contextlib
 import errno
 import hashlib
 import os
+import re
 import secrets
 import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
-TEMPORARY_MARK = ".part-"
-"""What every temporary name contains; a file of such a name is safe to delete when its writer is gone."""
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+_TEMPORARY = re.compile(r"\..*\.part-[0-9a-f]{8}(\.[^.]*)?", re.DOTALL)
+"""The names of files and folders that are being written; they are left over when their writer is gone."""
+_ABANDONED = 24 * 3600.0
+"""Seconds after which a temporary file counts as left over where nobody can tell whether its writer lives."""
 LARGEST_TEXT = 1 << 22
 """Bytes of the largest card or record that is read: a hundred times what the program writes."""
 LARGEST_RESULT = 1 << 27
@@ -70,26 +79,68 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     """
     final = _destination(Path(path))
     final.parent.mkdir(parents=True, exist_ok=True)
-    temporary = final.with_name(f".{final.stem}{TEMPORARY_MARK}{secrets.token_hex(4)}{final.suffix}")
-    try:
-        yield temporary
-        sync(temporary)
-        temporary.replace(final)
-        _sync_folder(final.parent)
-    finally:
-        _remove(temporary)
+    temporary = _temporary(final)
+    remove_leftovers(final.parent)
+    with _claimed(final.parent):
+        try:
+            yield temporary
+            sync(temporary)
+            temporary.replace(final)
+            _sync_folder(final.parent)
+        finally:
+            _remove(temporary)
 
 
 @contextlib.contextmanager
 def temporary_folder(parent: Path) -> Iterator[Path]:
     """A new folder inside `parent`, removed with all it holds when the block ends, however it ends."""
     parent.mkdir(parents=True, exist_ok=True)
-    folder = parent / f".work{TEMPORARY_MARK}{secrets.token_hex(4)}"
-    folder.mkdir()
-    try:
-        yield folder
-    finally:
-        _remove(folder)
+    folder = _temporary(parent / "work")
+    remove_leftovers(parent)
+    with _claimed(parent):
+        folder.mkdir()
+        try:
+            yield folder
+        finally:
+            _remove(folder)
+
+
+def remove_whole(path: Path) -> None:
+    """Removes a folder; killed half-way, it leaves no half of it under its name.
+
+    Raises:
+        OSError: it cannot be renamed or removed.
+    """
+    with _claimed(path.parent):
+        _remove(path.rename(_temporary(path)))
+
+
+def _temporary(final: Path) -> Path:
+    return final.with_name(f".{final.stem}.part-{secrets.token_hex(4)}{final.suffix}")
+
+
+@contextlib.contextmanager
+def _claimed(folder: Path) -> Iterator[None]:
+    """Says, while the block runs, that a living process writes into `folder`; the system forgets it with us.
+
+    Where folders cannot be locked nothing is said.
+    """
+    with contextlib.ExitStack() as stack:
+        handle = _opened(folder)
+        if handle is not None:
+            stack.callback(os.close, handle)
+            with contextlib.suppress(OSError):
+                fcntl.flock(handle, fcntl.LOCK_SH)
+        yield
+
+
+def _opened(folder: Path) -> int | None:
+    """A handle to lock a folder by; None where that cannot be done."""
+    if fcntl is None:
+        return None
+    with contextlib.suppress(OSError):
+        return os.open(folder, os.O_RDONLY)
+    return None
 
 
 def sync(path: Path) -> None:
@@ -126,9 +177,36 @@ def read_regular(path: Path, most: int = LARGEST_TEXT) -> bytes:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Deletes temporary files that a killed writer left in `folder`; call it under that folder's lock."""
-    for entry in folder.glob(f".*{TEMPORARY_MARK}*"):
-        _remove(entry)
+    """Deletes what killed writers left in `folder`, unless some living process writes there now.
+
+    What cannot be deleted stays: it is in nobody's way.
+    """
+    try:
+        left = [path for path in folder.iterdir() if _TEMPORARY.fullmatch(path.name)]
+    except OSError:
+        return
+    if not left:
+        return
+    handle = _opened(folder)
+    if handle is None:
+        left = [path for path in left if _untouched(path) > _ABANDONED]
+    try:
+        if handle is not None:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        for path in left:
+            _remove(path)
+    except OSError:
+        return
+    finally:
+        if handle is not None:
+            os.close(handle)
+
+
+def _untouched(path: Path) -> float:
+    """Seconds since a file or folder was changed; 0 where it is gone."""
+    with contextlib.suppress(OSError):
+        return time.time() - path.stat().st_mtime
+    return 0.0
 
 
 def _sync_folder(folder: Path) -> None:

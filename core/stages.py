@@ -5,12 +5,14 @@ from __future__ import annotations
 import ctypes
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Generic, TypeVar
 
 from core.errors import Interrupted
-from core.events import Emit, ShouldStop, StageStarted, StepLogged, never, silent
+from core.events import Emit, Notice, ShouldStop, StageStarted, StepLogged, never, silent
 
 T = TypeVar("T")
 
@@ -77,6 +79,37 @@ class Watch:
         """What a piece of work gives that can neither say how far it is nor be stopped."""
         self.emit(StageStarted(self.method, self.seed, name))
         return work()
+
+    @contextmanager
+    def alone(self, lock: Path, busy: str) -> Iterator[None]:
+        """Lets one process at a time into the block; the system lets the next one in if that one is killed.
+
+        Args:
+            lock: an empty file that all of them name; it stays.
+            busy: what another process is doing, such as "training sasrec", said if it has to be waited for.
+
+        Raises:
+            Interrupted: `should_stop` said so while waiting.
+            OSError: the file cannot be made.
+        """
+        import filelock
+
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        held, told = filelock.FileLock(lock), False
+        while True:
+            try:
+                held.acquire(timeout=LOOK_SECONDS)
+                break
+            except filelock.Timeout:
+                if not told:
+                    self.emit(Notice(f"another process is {busy}; waiting for it"))
+                told = True
+            if self.should_stop():
+                raise Interrupted
+        try:
+            yield
+        finally:
+            held.release()
 
 
 UNWATCHED = Watch()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -52,8 +53,11 @@ def obedient(prompt: str, number: int) -> tuple[int, Any, dict[str, str]]:
 
 
 @contextmanager
-def serving(answer: Callable[[str, int], tuple[int, Any, dict[str, str]]] = obedient) -> Iterator[Script]:
-    """A server that runs while the block does."""
+def serving(
+    answer: Callable[[str, int], tuple[int, Any, dict[str, str]]] = obedient,
+    tls: ssl.SSLContext | None = None,
+) -> Iterator[Script]:
+    """A server that runs while the block does, with TLS where it is given a certificate."""
     script = Script(answer)
 
     class Handler(BaseHTTPRequestHandler):
@@ -83,7 +87,9 @@ def serving(answer: Callable[[str, int], tuple[int, Any, dict[str, str]]] = obed
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    script.url = f"http://127.0.0.1:{server.server_port}/v1"
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
+    script.url = f"http{'s' if tls else ''}://127.0.0.1:{server.server_port}/v1"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     try:

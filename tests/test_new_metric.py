@@ -79,7 +79,7 @@ def test_the_screens_take_its_column_and_its_direction_from_the_record(
     metrics = metrics_of(record)
     assert [metric.name for metric in metrics][-2:] == ["HR@3", "Miss@1"]
     assert [metric.higher_is_better for metric in metrics][-2:] == [True, False]
-    lines = lines_of(record)
+    lines = lines_of(record, Path("runs"))
     for sort, rising in (("HR@3", False), ("Miss@1", True)):
         shown = arrange(lines, "spread", "", sort, False, rising)
         values = [line.value(sort) for line in shown]

@@ -18,6 +18,7 @@ import torch
 from core.analysis.clusters import Clusters, distances, k_means
 from core.analysis.gains import Gain, gains
 from core.analysis.transfer import Transfer, gradient_similarity
+from core.config import bounds
 from core.data.types import Sample
 from core.errors import InputError, ResultError
 from core.events import Emit, Notice, ShouldStop, never, silent
@@ -49,10 +50,8 @@ class Settings:
     """What a user gains."""
 
     def __post_init__(self) -> None:
-        if self.clusters < 2:
-            raise InputError(f"{self.clusters} clusters cannot be compared", "give 2 or more")
-        if self.windows < 2:
-            raise InputError(f"{self.windows} windows a cluster cannot be halved", "give 2 or more")
+        bounds.CLUSTERS.check(self.clusters)
+        bounds.WINDOWS.check(self.windows)
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from core.assets.spec import MANIFEST, Asset, Source, Stored
-from core.events import Emit, Notice
+from core.events import Emit
 from core.files import atomic_write, remove_leftovers, sha256_of_file
+from core.stages import Watch
 
 
 def find(asset: Asset) -> Stored | None:
@@ -101,17 +102,7 @@ def rehash(asset: Asset) -> Stored | None:
 @contextlib.contextmanager
 def locked(asset: Asset, emit: Emit) -> Iterator[None]:
     """Holds an asset's folder for one process; others wait, and leftovers of a killed one are removed."""
-    import filelock
-
     asset.folder.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(asset.folder.with_name(asset.folder.name + ".lock"))
-    try:
-        lock.acquire(timeout=1)
-    except filelock.Timeout:
-        emit(Notice(f"another process is fetching {asset.name}; waiting for it"))
-        lock.acquire()
-    try:
+    with Watch(emit).alone(asset.folder.with_name(asset.folder.name + ".lock"), f"fetching {asset.name}"):
         remove_leftovers(asset.folder)
         yield
-    finally:
-        lock.release()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.benchmark import estimates
-from core.benchmark.run import prepare_out
+from core.benchmark.out_folder import prepare_out
 from core.config.checks import sha256_of
 from core.config.settings import DataConfig, RunConfig
 from core.data.loading import load_task_data

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,14 @@ from core.benchmark import budget, estimates
 from core.benchmark.catalogue import check_pool, pool_settings
 from core.benchmark.clock import Clock
 from core.benchmark.costs import total
+from core.benchmark.out_folder import (
+    WORK,
+    check_written,
+    forget_work,
+    known_result,
+    prepare_out,
+    take_turn,
+)
 from core.benchmark.run_files import whole
 from core.benchmark.statements import lateness, model_of, model_version, note_on_users, notes_on_processes
 from core.benchmark.testing import CHUNK, Tested, ask_all
@@ -25,7 +35,7 @@ from core.config.settings import RunConfig
 from core.data.card_files import load_card
 from core.data.loading import load_task_data
 from core.data.types import Dataset, Samples
-from core.errors import InputError, Interrupted, ResultError
+from core.errors import InputError, Interrupted
 from core.events import (
     Emit,
     Evaluated,
@@ -48,7 +58,7 @@ from core.results.checking import config_sha256
 from core.results.format import Parameters, Result, intervals, means, measure
 from core.results.naming import RunKey
 from core.results.rankings import run_file, save_rankings
-from core.results.store import load_result, result_path, save_result
+from core.results.store import result_path, save_result
 from core.runs.store import run_folder, save_run
 from core.stages import Watch
 from core.training import parallel
@@ -111,25 +121,6 @@ def method_config(config: RunConfig, method: str) -> dict[str, Any]:
     return kept | pool_settings(config, method)
 
 
-def prepare_out(out: Path) -> None:
-    """Makes the output folder.
-
-    Raises:
-        ResultError: it is a file, or cannot be written.
-    """
-    if out.exists() and not out.is_dir():
-        raise ResultError(f"{out} is a file, not a folder", "name a folder with --out")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        probe = out / f".probe-{time.monotonic_ns()}"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise ResultError(
-            f"cannot write to {out}: {error.strerror}", "choose another folder with --out"
-        ) from error
-
-
 def run_benchmark(plan: Plan, emit: Emit = silent, should_stop: ShouldStop = never) -> list[Result]:
     """Runs what is not on disk yet and returns all results of the plan.
 
@@ -156,9 +147,13 @@ def run_benchmark(plan: Plan, emit: Emit = silent, should_stop: ShouldStop = nev
         asked, minutes = plan, plan.budget
         plan = parallel.from_main(lambda: within_budget(asked, jobs, dataset, samples, minutes, emit))
         dataset, samples = load_task_data(plan.config.data, emit)
-    known = parallel.from_main(
-        lambda: {job: whole(_known(plan, samples, *job), plan.out, emit, should_stop) for job in jobs}
-    )
+    keys = {job: _key(plan, samples, *job) for job in jobs}
+
+    def known_of(job: budget.Job) -> Result | None:
+        found = known_result(plan.out, keys[job], samples.sha256, plan.models)
+        return whole(found, plan.out, emit, should_stop)
+
+    known = parallel.from_main(lambda: {job: known_of(job) for job in jobs})
     left = [job for job in jobs if known[job] is None]
     stages = parallel.from_main(lambda: estimates.stages(plan.config, left, dataset, samples))
     emit(_plan_event(plan, samples, total(stages) / 60))
@@ -176,21 +171,22 @@ def run_benchmark(plan: Plan, emit: Emit = silent, should_stop: ShouldStop = nev
     if parallel.is_main():
         _save_facts(plan, dataset, samples)
     results = []
-    for method, seed in jobs:
-        result = known[method, seed]
-        if result is None:
-            config = settle(plan.config, method)
-            task = Task(dataset, samples, config, seed, plan.out / "work", emit, should_stop)
-            result = _run(plan, task, method, clock)
-        path = result_path(plan.out, *_key(plan, samples, method, seed))
-        reused = known[method, seed] is not None
+    for job in jobs:
+        method, seed = job
+        config = settle(plan.config, method)
+        task = Task(dataset, samples, config, seed, plan.out / WORK, emit, should_stop)
+        with ExitStack() as turn:
+            result = parallel.from_main(
+                partial(_in_turn, turn, task, method, keys[job], known[job], partial(known_of, job))
+            )
+            reused = result is not None
+            if result is None:
+                result = _run(plan, task, method, clock)
+        path = result_path(plan.out, *keys[job])
         emit(MethodFinished(method, seed, str(path), reused, means(result), intervals(result)))
         results.append(result)
-    paths = [str(result_path(plan.out, *_key(plan, samples, *job))) for job in jobs]
-    for result, place in zip(results, paths, strict=True):
-        if parallel.is_main() and not Path(place).is_file():
-            emit(Notice(f"{place} vanished meanwhile and is written again", "warning"))
-            save_result(result, plan.out)
+    parallel.from_main(lambda: check_written(plan.out, results, plan.models, emit))
+    paths = [str(result_path(plan.out, *keys[job])) for job in jobs]
     emit(Finished(time.monotonic() - started, paths))
     return results
 
@@ -228,18 +224,20 @@ def _key(plan: Plan, samples: Samples, method: str, seed: int) -> RunKey:
     return RunKey(samples.dataset, samples.split, method, seed, sha)
 
 
-def _known(plan: Plan, samples: Samples, method: str, seed: int) -> Result | None:
-    """The result on disk, if it is of these very samples and, where asked for, its model is there too.
-
-    Raises:
-        ResultError: there is a file and it is damaged or of another version.
-    """
-    key = _key(plan, samples, method, seed)
-    path = result_path(plan.out, *key)
-    if not path.exists() or (plan.models and not run_folder(plan.out, *key).is_dir()):
-        return None
-    result = load_result(path)
-    return result if result.samples_sha256 == samples.sha256 else None
+def _in_turn(
+    turn: ExitStack,
+    task: Task,
+    method: str,
+    key: RunKey,
+    known: Result | None,
+    look: Callable[[], Result | None],
+) -> Result | None:
+    """The result of a job, if another process made it meanwhile or it was there before."""
+    take_turn(turn, task, method, key)
+    known = known or look()
+    if known is not None:
+        forget_work(task, method)
+    return known
 
 
 def _plan_event(plan: Plan, samples: Samples, minutes: float) -> PlanMade:
@@ -292,6 +290,7 @@ def _keep(plan: Plan, task: Task, recommender: Recommender, result: Result) -> N
     _save_experts(recommender, task.samples, plan.out, result_path(plan.out, *key))
     task.emit(Saved("result", str(save_result(result, plan.out))))
     recommender.finish()
+    forget_work(task, method)
 
 
 def _save_experts(recommender: Recommender, samples: Samples, out: Path, result_file: Path) -> None:

@@ -39,6 +39,11 @@ class Bound:
 
 SEED = Bound(0, WHOLE, "the seed")
 SEEDS = Bound(1, 1000, "--seeds")
+TOP = Bound(1, 10**6, "--top")
+RETRIEVED = Bound(2, 10**9, "the number of candidates")
+"""How many items of the catalogue may be ranked; a catalogue of fewer gives all it has."""
+CLUSTERS = Bound(2, 1000, "the number of clusters")
+WINDOWS = Bound(2, 10**6, "the number of windows of a cluster")
 MINUTES = Bound(0, 10**6, "the budget in minutes", open=True)
 
 

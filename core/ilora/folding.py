@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from core.errors import InputError
-from core.ilora.layers import ADAPTER, ExpertLora
+from core.ilora.layers import ADAPTER, ExpertLora, expert_slice
 
 MAX_RANK = 16
 """What servers accept by default, vLLM among them."""
@@ -63,6 +63,27 @@ def fold(model: nn.Module, gated: bool = True) -> dict[str, Update]:
             b = b * factors.to(b)
         updates[name] = Update(a.cpu().clone(), (b * layer.scaling[ADAPTER]).cpu())
     return updates
+
+
+def split_experts(updates: Mapping[str, Update], experts: int) -> list[dict[str, Update]]:
+    """The K experts of an adapter as adapters of their own, rank r/K each.
+
+    Added up, expert k times K * omega_k, they are the adapter of the sequence whose weights are omega.
+
+    Args:
+        updates: from `fold` with `gated=False`.
+        experts: K, which divides the rank.
+    """
+    return [
+        {
+            name: Update(
+                expert_slice(update.a, expert, experts, 0).contiguous(),
+                expert_slice(update.b, expert, experts, 1).contiguous(),
+            )
+            for name, update in updates.items()
+        }
+        for expert in range(experts)
+    ]
 
 
 def reduce_rank(updates: Mapping[str, Update], rank: int) -> tuple[dict[str, Update], float]:

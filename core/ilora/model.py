@@ -93,10 +93,10 @@ class AdaptedModel:
         """Layers that run by themselves, before item vectors are added."""
         self.ranker = self._ranker(decoder, titles, prompts, watch).to(llm.device)
         self.gate: Gate | None = None
-        self._gate_input: RandomInput | MeanInput | None = None
+        self.gate_input: RandomInput | MeanInput | None = None
         if self.weights is not None:  # last, so that everything before starts the same in LoRA and iLoRA
-            self._gate_input = self._input(titles)
-            width = self._gate_input.width if self._gate_input else encoder.config.width
+            self.gate_input = self._input(titles)
+            width = self.gate_input.width if self.gate_input else encoder.config.width
             gate = make_gate(config.gate, width, config.adapter.experts, self.weights.sites)
             self.gate = gate.to(llm.device)
         self._gate_sum: Tensor | None = None
@@ -219,8 +219,8 @@ class AdaptedModel:
 
     def _omega(self, gate: Gate, histories: Histories, z: Tensor | None = None) -> Tensor:
         """The gate's answer, (batch, sites, K); z is the encoder's representation where it is known."""
-        if self._gate_input is not None:
-            z = self._gate_input(histories).to(self.llm.device)
+        if self.gate_input is not None:
+            z = self.gate_input(histories).to(self.llm.device)
         elif z is None:
             with torch.no_grad():
                 z = self.encoder.represent(histories)

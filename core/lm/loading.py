@@ -6,7 +6,6 @@ import contextlib
 import io
 import os
 import re
-import shutil
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,7 +22,7 @@ from core.assets.known import embedded_model_file
 from core.config.settings import EMBEDDED, ModelConfig
 from core.errors import ModelError
 from core.events import Emit, Notice, never, silent
-from core.files import atomic_path
+from core.files import atomic_path, remove_whole
 from core.hardware import address_space, group_memory, is_out_of_memory, keep_freed_memory
 from core.lm.converted import UNREADABLE, convert, is_whole, note_files
 from core.lm.decoder import stop_between_layers
@@ -211,18 +210,15 @@ def _from_hub(config: ModelConfig) -> Path:
 
 def _converted(source: Callable[[], Path], folder: Path, watch: Watch) -> Path:
     """The cached safetensors folder of a GGUF file, made on first use."""
-    from filelock import FileLock
-
     if is_whole(folder):
         return folder
     gguf = source()
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{folder}.lock"):
+    with watch.alone(folder.with_name(f"{folder.name}.lock"), f"converting {gguf.name}"):
         if is_whole(folder):
             return folder
         if folder.exists():
             watch.emit(Notice(f"{folder} is damaged and is made anew", "warning"))
-            shutil.rmtree(folder)
+            remove_whole(folder)
         watch.emit(Notice(f"converting {gguf.name} to safetensors, once"))
         with atomic_path(folder) as temporary:
             temporary.mkdir()

@@ -197,7 +197,6 @@ class AdapterRecommender(Recommender):
         job = AdapterJob(self.model, task, self.name)
         label, folder = (self.name, task.seed), checkpoint_folder(task, self.name)
         report = train(job, len(job.samples), schedule, folder, label, task.emit, task.should_stop, job.begin)
-        self.checkpoints = folder
         self.batch = settings.micro_batch_size
         self.model.train(False)
         self.model.round()
@@ -276,9 +275,10 @@ class AdapterRecommender(Recommender):
         self.model.train(False)
         self.batch = task.config.training.micro_batch_size
 
-    def finish(self) -> None:
+    def forget(self, task: Task) -> None:
         """Drops the checkpoints of a run whose result is on disk."""
-        clear_checkpoints(self.checkpoints)
+        task = replace(task, config=settle(task.config, self.name))
+        clear_checkpoints(checkpoint_folder(task, self.name))
 
 
 class Lora(AdapterRecommender):

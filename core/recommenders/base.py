@@ -40,6 +40,11 @@ class Task:
         return Watch(self.emit, self.should_stop, method, self.seed)
 
 
+def lock_of(folder: Path, name: str) -> Path:
+    """The file held by the one process that makes what is called `name` in a task's folder."""
+    return folder / "locks" / f"{name}.lock"
+
+
 @dataclass(frozen=True)
 class FitReport:
     """What fitting cost and what it made."""
@@ -127,5 +132,9 @@ class Recommender(ABC):
         return []
 
     def finish(self) -> None:
-        """Called once the result is on disk: intermediate files may go."""
+        """Called once the result is on disk: what is held open may go."""
         return
+
+    def forget(self, task: Task) -> None:
+        """Removes what let a task go on that has its result now; perhaps another process fitted it."""
+        del task

@@ -11,6 +11,7 @@ import dataclasses
 import json
 import os
 import queue
+import ssl
 import threading
 import time
 import zlib
@@ -110,6 +111,7 @@ class ChatServer:
             timeout=self.config.timeout,
             headers={"Authorization": f"Bearer {self.key}", "Accept-Encoding": "identity"},
             trust_env=not self.is_here,  # no proxy is to see what stays on this machine
+            verify=ssl.create_default_context(),  # the system's certificates, and those of SSL_CERT_FILE
         )
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import time
@@ -10,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import filelock
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
@@ -28,7 +30,7 @@ from core.events import Notice, SettingTried
 from core.files import atomic_path
 from core.lm.checking import load_checked
 from core.lm.title_vectors import title_vectors
-from core.recommenders.base import FitReport, Recommender, Task
+from core.recommenders.base import FitReport, Recommender, Task, lock_of
 from core.recommenders.popularity import training_sequences
 from core.training import parallel
 from core.training.checkpoints import clear_checkpoints
@@ -113,11 +115,22 @@ def train_encoder(task: Task, recipe: Recipe, config: EncoderConfig) -> tuple[En
     settings["max_history"] = task.dataset.rules.max_history
     key = sha256_of([settings, samples.dataset, samples.split, *validation, task.seed, *recipe.inputs])[:12]
     path = task.folder / "encoders" / f"{name}-{key}.safetensors"
+    with task.watch(name).alone(lock_of(task.folder, path.stem), f"training the encoder {name}"):
+        return _train_encoder(task, recipe, config, path)
+
+
+def _train_encoder(
+    task: Task, recipe: Recipe, config: EncoderConfig, path: Path
+) -> tuple[Encoder, TrainingReport]:
+    name, samples = recipe.name, task.samples
     torch.manual_seed(task.seed)
     model = recipe.build(config)
+    checkpoints = task.folder / "checkpoints" / path.stem
     if path.is_file():
         try:
-            return model, _read_encoder(path, model)
+            report = _read_encoder(path, model)
+            clear_checkpoints(checkpoints)  # whoever wrote the file may have been killed before
+            return model, report
         except (ModelError, OSError, SafetensorError, RuntimeError, ValueError, KeyError, TypeError) as error:
             task.emit(Notice(f"{path} is damaged ({error}); training the encoder again", "warning"))
     job = EncoderJob(model, training_sequences(task.dataset, samples), samples.validation, task.seed)
@@ -134,7 +147,7 @@ def train_encoder(task: Task, recipe: Recipe, config: EncoderConfig) -> tuple[En
         patience=config.patience,
         seed=task.seed,
     )
-    label, checkpoints = (name, task.seed), task.folder / "checkpoints" / path.stem
+    label = (name, task.seed)
     report = train(job, len(job), schedule, checkpoints, label, task.emit, task.should_stop)
     with atomic_path(path) as temporary:
         save_file(_contiguous(model), temporary, {REPORT: json.dumps(asdict(report))})
@@ -142,6 +155,22 @@ def train_encoder(task: Task, recipe: Recipe, config: EncoderConfig) -> tuple[En
     chosen, trained = report.best_step // epoch, report.steps // epoch
     task.emit(Notice(f"{name}, seed {task.seed}: validation chose epoch {chosen} of {trained}"))
     return model.freeze(), report
+
+
+def clear_known_encoders(folder: Path) -> None:
+    """Drops checkpoints of encoders that are saved already, by a process that was killed in between.
+
+    Args:
+        folder: the folder of a run's tasks.
+    """
+    for checkpoints in folder.glob("checkpoints/*/"):
+        if not (folder / "encoders" / f"{checkpoints.name}.safetensors").is_file():
+            continue
+        with (
+            contextlib.suppress(filelock.Timeout),
+            filelock.FileLock(lock_of(folder, checkpoints.name), timeout=0),
+        ):
+            clear_checkpoints(checkpoints)
 
 
 def _read_encoder(path: Path, model: Encoder) -> TrainingReport:

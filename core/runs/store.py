@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import secrets
-import shutil
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -18,7 +16,7 @@ from core.data.loading import load_task_data
 from core.data.types import Dataset, Samples
 from core.errors import DataError, InputError, ResultError
 from core.events import Emit, Notice, ShouldStop, never, silent
-from core.files import TEMPORARY_MARK, atomic_path, sha256_of_file
+from core.files import atomic_path, remove_whole, sha256_of_file
 from core.methods import method_names, record_of
 from core.recommenders.base import Recommender, Task
 from core.recommenders.registry import method_class
@@ -26,16 +24,13 @@ from core.records import build, json_of, read_text
 from core.results.format import Result
 from core.results.naming import RunKey
 from core.results.store import load_result
+from core.runs.demo import is_demo
 from core.runs.model_card import run_card
 
 FORMAT = 1
 CARD = "run.json"
 RESULT = "result.json"
 MODEL_CARD = "README.md"
-DEMO = Path(__file__).parents[1] / "demo"
-"""The run folder that comes with the program: an iLoRA for MovieLens, trained with a longer budget."""
-DEMO_NAME = "demo"
-"""What stands for that folder wherever a run is asked for."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +107,7 @@ def run_folder(out: Path, dataset: str, split: str, method: str, seed: int, conf
 def save_run(recommender: Recommender, task: Task, path: Path, result: Result) -> Path:
     """Writes a trained recommender whole, with its result and a model card, in place of an older one."""
     if path.exists():
-        shutil.rmtree(path)
+        remove_whole(path)
     with atomic_path(path) as temporary:
         temporary.mkdir()
         recommender.save(temporary)
@@ -208,11 +203,10 @@ def remove_run(path: Path) -> None:
         ResultError: it is no run folder, or the demo, or cannot be removed.
     """
     read_run(path)
-    if path.resolve() == DEMO.resolve():
+    if is_demo(path):
         raise ResultError("the demo comes with the program and stays", "ilora-app runs lists your own")
     try:
-        doomed = path.rename(path.with_name(f".{path.name}{TEMPORARY_MARK}{secrets.token_hex(4)}"))
-        shutil.rmtree(doomed)
+        remove_whole(path)
     except OSError as error:
         raise ResultError(f"cannot remove {path}: {error.strerror}", "check its permissions") from error
 

@@ -182,7 +182,7 @@ class RunListed(TypedDict):
     metrics: dict[str, dict[str, float]]
     """Test set -> metric -> mean."""
     demo: bool
-    """Whether it is the run that comes with the program."""
+    """Whether it is one of the runs that come with the program."""
     model: str | None
 
 
@@ -265,6 +265,10 @@ class Opened(Answer):
     users: int
     metrics: dict[str, dict[str, float]]
     seconds: float
+    first: str | None = None
+    """The user whom a screen begins with; None for the first of the list."""
+    why_first: str = ""
+    """How that user was chosen."""
 
 
 @dataclass(frozen=True)

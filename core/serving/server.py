@@ -16,7 +16,8 @@ from core.events import Emit, Notice, never
 from core.hardware import OUT_OF_MEMORY, is_out_of_memory
 from core.methods import record_of
 from core.records import plain
-from core.runs.store import DEMO, list_runs, read_run, result_of
+from core.runs.demo import DEMO, demo_runs, is_demo, opening
+from core.runs.store import list_runs, read_run, result_of
 from core.serving.estimating import estimate
 from core.serving.protocol import (
     Asking,
@@ -135,8 +136,8 @@ class WarmEngine:
 
     def _survey(self, request: Survey) -> None:
         runs, problems = list_runs(Path(request.out))
-        if (demo := read_run(DEMO)).dataset == request.dataset:
-            runs.append(demo)  # last: it comes with the program, whatever else there is
+        shipped = [read_run(path) for path in demo_runs().values()]  # last, whatever else there is
+        runs += [run for run in shipped if run.dataset == request.dataset]
         found: list[RunListed] = [
             {
                 "path": str(run.path),
@@ -147,7 +148,7 @@ class WarmEngine:
                 "created": run.created,
                 "samples_sha256": run.samples_sha256,
                 "metrics": run.metrics,
-                "demo": run.path == DEMO,
+                "demo": is_demo(run.path),
                 "model": run.config.model.name if record_of(run.method).needs_llm else None,
             }
             for run in runs
@@ -179,6 +180,7 @@ class WarmEngine:
     def _introduce(self, number: int, session: Session, started: float) -> None:
         """Says what was opened: the run, its catalogue, its users, what the gate does with them."""
         info, dataset = session.info, session.dataset
+        begin = opening() if info and info.path == DEMO else None
         users, weights = session.gates()
         self.emit(
             Opened(
@@ -197,6 +199,8 @@ class WarmEngine:
                 users=len(dataset.sequences),
                 metrics=info.metrics if info else {},
                 seconds=monotonic() - started,
+                first=begin.user if begin else None,
+                why_first=begin.rule if begin else "",
             )
         )
         catalogue = dataset.catalogue

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from core.config.bounds import RETRIEVED
 from core.data.samples import draw_candidates
 from core.data.types import Dataset, Samples, UserSequence
 from core.encoders.base import Encoder
@@ -158,8 +159,7 @@ class Session:
         self, history: Sequence[int], seen: frozenset[int], count: int, target: int | None = None
     ) -> Retrieved:
         """The best unseen items of the whole catalogue by the encoder's score, best first."""
-        if count < 2:
-            raise InputError(f"{count} candidates cannot be ranked", "ask for at least 2")
+        RETRIEVED.check(count)
         z = self.encoder.represent([history])
         scores = self.encoder.logits(z)[0].float().cpu().numpy()
         scores[list(seen)] = -np.inf

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from core.errors import TrainingError
-from core.files import atomic_path, remove_leftovers, sha256_of_file
+from core.files import atomic_path, remove_leftovers, remove_whole, sha256_of_file
 
 MANIFEST = "manifest.json"
 KEPT = 2
@@ -50,13 +49,11 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
     Returns:
         The checkpoint's own folder, `step-<number>` or `step-<number>-validated`.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(folder)
     final = folder / f"step-{checkpoint.step:08d}{'-validated' if checkpoint.validated else ''}"
     if final.exists():
         if _problem(final) is None:
             return final
-        shutil.rmtree(final)
+        remove_whole(final)
     with _written(final), atomic_path(final) as temporary:
         temporary.mkdir()
         save_file(_plain(checkpoint.weights), temporary / "weights.safetensors")
@@ -73,7 +70,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
         hashes = {file.name: sha256_of_file(file) for file in sorted(temporary.iterdir())}
         (temporary / MANIFEST).write_text(json.dumps({"step": checkpoint.step, "sha256": hashes}))
     for old in _folders(folder)[KEPT:]:
-        shutil.rmtree(old)
+        remove_whole(old)
     return final
 
 
@@ -107,7 +104,7 @@ def load_latest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
 def clear_checkpoints(folder: Path) -> None:
     """Removes all checkpoints of a finished run."""
     for path in _folders(folder):
-        shutil.rmtree(path)
+        remove_whole(path)
     if folder.is_dir():
         remove_leftovers(folder)
         if not any(folder.iterdir()):

@@ -28,6 +28,7 @@ from ilora_app.cli import (
     results,
     run_files,
     runs,
+    serve,
     train,
     tui,
 )
@@ -68,6 +69,7 @@ app.command("doctor")(doctor.doctor)
 app.add_typer(runs.app, name="runs")
 app.command("evaluate")(evaluate.evaluate)
 app.command("export")(export.export)
+app.command("serve")(serve.serve)
 app.command("tui")(tui.tui)
 results.app.command("export")(run_files.export)
 results.app.command("check")(run_files.check)
@@ -117,16 +119,16 @@ def main(arguments: list[str] | None = None) -> None:
     sys.exit(code if isinstance(code, int) else 0)
 
 
+UNWRITABLE = (
+    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO,
+    errno.ENAMETOOLONG,
+)  # fmt: skip
+"""How a disk or an output says that it takes no more; what is not among them is a bug."""
+
+
 def _cannot_write(error: OSError) -> int:
     """Tells of a disk or an output that takes no more, and gives the exit code; any other error is a bug."""
-    if error.errno not in (
-        errno.ENOSPC,
-        errno.EDQUOT,
-        errno.EROFS,
-        errno.EACCES,
-        errno.EPERM,
-        errno.ENAMETOOLONG,
-    ):
+    if error.errno not in UNWRITABLE:
         raise error
     where = f"{error.filename}: " if error.filename else ""
     _complain(f"cannot write: {where}{error.strerror}", "free some space, or choose another folder")

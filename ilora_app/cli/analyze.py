@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from core.config.bounds import CLUSTERS, WINDOWS
 from ilora_app.cli.options import Precision
 from ilora_app.cli.saying import say, say_json
 
@@ -17,8 +18,10 @@ def analyze(
     against: Annotated[
         Path | None, typer.Option(help="The other method's run; found beside the run if left out.")
     ] = None,
-    clusters: Annotated[int, typer.Option(help="Groups of users.")] = 8,
-    windows: Annotated[int, typer.Option(help="Training windows per group behind a gradient.")] = 32,
+    clusters: Annotated[int, typer.Option(help=f"Groups of users. \\[{CLUSTERS}]")] = 8,
+    windows: Annotated[
+        int, typer.Option(help=f"Training windows per group behind a gradient. \\[{WINDOWS}]")
+    ] = 32,
     metric: Annotated[str, typer.Option(help="What a user gains: a leaderboard metric, as HR@1.")] = "MRR",
     precision: Precision = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,

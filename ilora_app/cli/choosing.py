@@ -21,14 +21,15 @@ def choose_run(name: str | Path | None, out: Path) -> RunInfo:
         ResultError: there is no such run, or several, or its folder cannot be read.
     """
     from core.errors import ResultError
-    from core.runs.store import DEMO, DEMO_NAME, read_run
+    from core.runs.demo import demo_run
+    from core.runs.store import read_run
 
     if name is None:
         return newest_run(out)
     if Path(name).exists():
         return read_run(Path(name))
-    if str(name) == DEMO_NAME:
-        return read_run(DEMO)
+    if (shipped := demo_run(str(name))) is not None:
+        return read_run(shipped)
     runs = readable_runs(out)
     found = [run for run in runs if run.path.name == str(name)] or [
         run for run in runs if str(name) in run.path.name
@@ -52,7 +53,8 @@ def newest_run(out: Path) -> RunInfo:
     """
     from core.errors import ResultError
     from core.methods import preferred_methods
-    from core.runs.store import DEMO, read_run
+    from core.runs.demo import DEMO
+    from core.runs.store import read_run
 
     runs = readable_runs(out)
     for method in preferred_methods():

@@ -32,6 +32,18 @@ def export(
         int | None,
         typer.Option(help="Largest rank; 16 if left out. What cutting loses is said."),
     ] = None,
+    users: Annotated[
+        str | None,
+        typer.Option(help="Write many users' adapters as one store: all, or a file of histories."),
+    ] = None,
+    experts: Annotated[
+        bool,
+        typer.Option("--experts", help="Write each expert as a LoRA of its own, and the gate as a file."),
+    ] = False,
+    form: Annotated[
+        str | None,
+        typer.Option("--format", help="With --experts: peft (the default) or gguf, for llama.cpp."),
+    ] = None,
     runs: Annotated[Path, typer.Option(help="Folder that `bench` or `train` wrote to.")] = DEFAULT_OUT,
     push_to_hub: Annotated[
         str | None, typer.Option(help="Upload the folder to this repository of the model hub.")
@@ -39,7 +51,7 @@ def export(
     precision: Precision = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
 ) -> None:
-    """Write one user's adapter, or the whole one, as a plain LoRA that peft and servers load."""
+    """Write one user's adapter, the whole one, or all experts, as plain LoRAs that peft and servers load."""
     from core.errors import InputError
     from ilora_app.cli.choosing import choose_run
     from ilora_app.cli.stopping import stoppable
@@ -49,7 +61,26 @@ def export(
         raise InputError("--position needs a user", "give --user ID, or leave --position out")
     if rank is not None and rank < 1:
         raise InputError(f"--rank is {rank}", "give 1 or more")
+    if form is not None and not experts:
+        raise InputError("--format is for --experts", "add --experts, or leave --format out")
+    if (experts or users) and not (user is None and rank is None and push_to_hub is None):
+        raise InputError(
+            f"{'--experts' if experts else '--users'} is for many users",
+            "leave --user, --position, --rank and --push-to-hub out",
+        )
+    if experts and users:
+        raise InputError("--experts and --users are two exports", "give one of them at a time")
     info = choose_run(run, runs)
+    if users is not None:
+        from ilora_app.cli.export_users import export_many
+
+        export_many(info, out, users, precision, as_json)
+        return
+    if experts:
+        from ilora_app.cli.experts import export_all_experts
+
+        export_all_experts(info, out, form or "peft", precision, as_json)
+        return
     from core.lm.loading import resolve_model
     from core.runs.exporting import check_destination, export_adapter  # torch is imported here
     from core.runs.store import open_run

@@ -143,7 +143,7 @@ def with_run_options(command: Callable[..., None]) -> Callable[..., None]:
     """A command with every run option beside its own; it receives them as keywords."""
     signature = inspect.signature(command, eval_str=True)
     own = [p for p in signature.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
-    parameters = own + [option.parameter for option in RUN_OPTIONS]
+    parameters = own + [option.parameter for option in RUN_OPTIONS] + [_serveable()]
 
     @functools.wraps(command)
     def wrapped(*arguments: Any, **values: Any) -> None:
@@ -157,11 +157,21 @@ def with_run_options(command: Callable[..., None]) -> Callable[..., None]:
     return wrapped
 
 
+def _serveable() -> inspect.Parameter:
+    """The option that stands for several settings at once."""
+    text = (
+        "What a plain server can rank with: adapters in all layers, one gate, text alone, titles' likelihood."
+    )
+    kind = inspect.Parameter.KEYWORD_ONLY
+    annotation: Any = Annotated[bool, typer.Option("--serveable", help=text)]
+    return inspect.Parameter("serveable", kind, default=False, annotation=annotation)
+
+
 def given_settings(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """The options that were given, by part and field of a run's config; a card's path becomes its name.
 
     Raises:
-        InputError: there is no such dataset, or another one of that name.
+        InputError: there is no such dataset, or another one of that name, or --serveable forbids a setting.
         DataError: the dataset's card breaks its contract.
     """
     parts: dict[str, dict[str, Any]] = {}
@@ -169,6 +179,10 @@ def given_settings(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         if values[option.name] is not None:
             part, name = option.place.split(".")
             parts.setdefault(part, {})[name] = option.value(values[option.name])
+    if values.get("serveable"):
+        from core.config.serveable import with_serveable
+
+        parts = with_serveable(parts)
     if dataset := parts.get("data", {}).get("dataset"):
         from core.data.card_files import named_card
 

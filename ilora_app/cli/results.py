@@ -42,6 +42,9 @@ def results(
     ] = None,
     pairs: Annotated[bool, typer.Option("--pairs", help="Compare every two methods.")] = False,
     metric: Annotated[str, typer.Option(help="Metric of --by, --compare and --pairs.")] = "HR@1",
+    demo: Annotated[
+        bool, typer.Option("--demo", help="Show the results that come with the program, too.")
+    ] = False,
     report: Annotated[
         bool, typer.Option("--report", help="Write report.html, report.md, results.jsonl and results.csv.")
     ] = False,
@@ -52,11 +55,13 @@ def results(
     if context.invoked_subcommand is not None:
         return
     from core.errors import InputError
+    from core.runs.demo import DEMO_OUT
 
     if as_json and as_csv:
         raise InputError("--json and --csv exclude each other", "give one of them")
     folders = out or [DEFAULT_OUT]
-    tables, problems = _tables(folders, dataset, method, split, test_set)
+    tables, problems = _tables(folders, dataset, method, split, test_set, demo)
+    folders = [*folders, DEMO_OUT] if demo else folders
     cards = {table.dataset: _card(table.dataset) for table in tables}
     if as_json:
         _print_json(tables, problems, cards, folders)
@@ -122,7 +127,12 @@ def report_folder(out: Path) -> list[Path]:
 
 
 def _tables(
-    folders: list[Path], dataset: str | None, methods: str | None, split: str | None, test_set: str | None
+    folders: list[Path],
+    dataset: str | None,
+    methods: str | None,
+    split: str | None,
+    test_set: str | None,
+    demo: bool = False,
 ) -> tuple[list[Table], list[str]]:
     """The tables asked for, newest first, and one line for each file left out.
 
@@ -131,9 +141,14 @@ def _tables(
     """
     from core.errors import ResultError
     from core.results.merging import load_folders, restricted
+    from core.results.store import load_results
     from core.results.tables import group_tables
+    from core.runs.demo import DEMO_OUT
 
     found, problems = load_folders(folders)
+    if demo:  # a run of one's own stands for the same one of the demo
+        own = {result.key for result in found}
+        found += [result for result in load_results(DEMO_OUT)[0] if result.key not in own]
     of_dataset = [result for result in found if dataset in (None, result.dataset)]
     names = [name.strip() for name in (methods or "").split(",") if name.strip()]
     wanted = restricted(of_dataset, names, split, test_set)
@@ -149,6 +164,8 @@ def _tables(
         hint = "there are: " + "; ".join(" · ".join(entry) for entry in known[:6])
         raise ResultError(f"no results in {where} for {', '.join(asked)}", hint)
     hint = f"ilora-app bench --dataset {dataset or 'movielens'} --out {folders[0]} makes some"
+    if not found:
+        hint += "; --demo shows those that come with the program"
     if others := sorted({result.dataset for result in found}):
         hint += f"; there are results for {', '.join(others)}"
     usable = "usable results" if problems else "results"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -10,8 +11,6 @@ import typer
 from ilora_app.cli.choosing import DEFAULT_OUT, choose_run
 from ilora_app.cli.options import Precision
 from ilora_app.cli.saying import say
-
-THEMES = {"dark": "ilora-dark", "light": "ilora-light", "contrast": "ilora-contrast"}
 
 
 def tui(
@@ -23,29 +22,59 @@ def tui(
             help="Run to open: a folder, part of its name, or demo; the newest iLoRA run if left out."
         ),
     ] = None,
-    theme: Annotated[str, typer.Option(help="dark, light or contrast.")] = "dark",
+    theme: Annotated[
+        str | None, typer.Option(help="dark, light or contrast; what tui.toml says if left out.")
+    ] = None,
     serve: Annotated[bool, typer.Option("--serve", help="Offer it in a browser on this machine.")] = False,
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port for --serve.")] = 8000,
+    open_: Annotated[
+        str | None, typer.Option("--open", help="View to begin with: a file, or the name it was kept under.")
+    ] = None,
+    record: Annotated[
+        Path | None, typer.Option(help="Record what is drawn into this file, as an asciicast.")
+    ] = None,
     precision: Precision = "auto",
 ) -> None:
     """Show a user's history, the weights of the experts and the ranking, live in the terminal."""
     from core.config.checks import check_choice
     from core.config.settings import PRECISIONS
     from core.errors import InputError
+    from ilora_app.tui.preferences import THEMES, load
+    from ilora_app.tui.state.views import read
 
     check_choice(precision, PRECISIONS, "precision")
-    if theme not in THEMES:
+    if theme is not None and theme not in THEMES:
         raise InputError(f"unknown theme: {theme}", f"choose one of: {', '.join(THEMES)}")
+    preferred = load()
+    theme = theme or preferred.theme
+    view = read(open_) if open_ is not None else None
+    if view is not None:
+        dataset = view.dataset
+        run = run or (view.run if view.run and Path(view.run).is_dir() else None)
     if run is not None:
         run = str(choose_run(run, out).path)
+    if serve and record:
+        raise InputError("a browser's sessions are not recorded", "give --record without --serve")
+    if serve and open_:
+        raise InputError("--open is for a terminal", "in the browser O opens a kept view")
     if serve:
         _check_port(port)
         _serve(out, dataset, run, theme, port, precision)
         return
     _check_terminal()
     from ilora_app.tui.app import IloraTui
+    from ilora_app.tui.recording import Cast, driver_of_this_machine, recorded
 
-    IloraTui(out, dataset, run, THEMES[theme], precision=precision).run()
+    cast = Cast(record) if record else None
+    driver = recorded(driver_of_this_machine(), cast) if cast else None
+    try:
+        IloraTui(
+            out, dataset, run, THEMES[theme], precision=precision, driver_class=driver, opening=view
+        ).run()
+    finally:
+        if cast:
+            cast.close()
+            say(f"recorded: asciinema play {shlex.quote(str(record))}", err=True)
 
 
 def _check_terminal() -> None:
@@ -79,7 +108,6 @@ def _check_port(port: int) -> None:
 
 def _serve(out: Path, dataset: str, run: str | None, theme: str, port: int, precision: str) -> None:
     """One program per browser tab, reachable from this machine only and with the printed token only."""
-    import shlex
     import sys
 
     from core.errors import InputError

@@ -18,6 +18,8 @@ _STAGES = {
     "validate": "validating",
     "test": "testing",
     "gates": "asking the gate",
+    "recommend": "users",
+    "export": "writing adapters",
 }
 _TIMED = ("fetch", "convert", "load")
 """Stages whose steps are seconds."""

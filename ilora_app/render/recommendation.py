@@ -18,13 +18,17 @@ def print_recommendation(record: dict[str, Any]) -> None:
     """Prints what `ilora-app recommend --json` would give, for people."""
     console = SafeConsole()
     who = f"user {record['user']} of {record['dataset']} ({record['part']} user)"
+    if record["user"] is None:
+        who = f"your own history in {record['dataset']}"
     console.print(Text.assemble((who, "bold"), f" · {record['method']}, seed {record['seed']}"))
     console.print(Text("\nHistory, oldest first", style="bold"))
     for item in record["history"]:
         console.print(Text.assemble("  ", item["title"], (f"  {', '.join(item['tags'])}", "dim")))
     if record["gate"] is not None:
         console.print(Text("\nExpert weights of this history", style="bold"))
-        for number, weight in enumerate(record["gate"], start=1):
+        if record["omega"] != record["gate"]:
+            console.print(Text("  as pushed or locked; the gate itself says " + figures(record["gate"])))
+        for number, weight in enumerate(record["omega"], start=1):
             console.print(Text.assemble(f"  {number}  ", (bar(weight), "cyan"), f" {weight:.2f}"))
     console.print()
     console.print(_ranking(record))
@@ -33,6 +37,11 @@ def print_recommendation(record: dict[str, Any]) -> None:
             Text(f"▶ what user {record['user']} chose next: {record['target']['title']}", style="dim")
         )
     console.print(Text(f"run: {record['run']} · {record['milliseconds']:.0f} ms", style="dim"))
+
+
+def figures(weights: list[float]) -> str:
+    """Weights in one line."""
+    return ", ".join(f"{weight:.2f}" for weight in weights)
 
 
 def bar(share: float, width: int = BAR) -> str:

@@ -1,29 +1,30 @@
-"""The app: themes, places, keys, and the one that hears the engine."""
+"""The app: themes, places, and the one that hears the engine."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
-from textual.app import App, SystemCommand
-from textual.binding import Binding, BindingType
-from textual.screen import Screen
+from textual.driver import Driver
 from textual.signal import Signal
 
 from core.events import Event
-from ilora_app.tui.drawing.themes import THEMES, next_theme
+from ilora_app.tui.drawing.themes import THEMES
 from ilora_app.tui.engine.client import Engine, engine_in
 from ilora_app.tui.engine.messages import EngineDied, EngineMumbled, EngineSaid
+from ilora_app.tui.everywhere import Everywhere
 from ilora_app.tui.leaving import end_when_told
 from ilora_app.tui.screens.main_screen import Place, lazily, load
 from ilora_app.tui.state.app_state import MAIN, Desk, Post, Stage
+from ilora_app.tui.state.views import View
+from ilora_app.tui.tour import Tour
 from ilora_app.tui.widgets.topbar import PLACES
 
 
-class IloraTui(App[None]):
+class IloraTui(Everywhere):
     """Instance-wise LoRA, live.
 
     Args:
@@ -32,6 +33,9 @@ class IloraTui(App[None]):
         run: the run to open first.
         theme: name of a theme.
         make_engine: how an engine is made.
+        precision: what runs are opened and trained in.
+        opening: the view to begin with.
+        driver_class: what draws; the one of this terminal if not given.
     """
 
     TITLE = "iLoRA"
@@ -39,19 +43,6 @@ class IloraTui(App[None]):
     MODES: ClassVar[dict[str, Any]] = {name: lazily(name) for name in PLACES}
     DEFAULT_MODE = "explore"
     ENABLE_COMMAND_PALETTE = True
-    BINDINGS: ClassVar[list[BindingType]] = [
-        *(
-            Binding(str(number), f"go('{place}')", place, show=False)
-            for number, place in enumerate(PLACES, 1)
-        ),
-        Binding("question_mark", "help", "Help", key_display="?"),
-        Binding("s", "export", "Save as SVG", show=False),
-        Binding("t", "next_theme", "Theme", show=False),
-        Binding("F", "first_run", "Fetch", show=False, tooltip="fetch what is missing here"),
-        Binding("ctrl+r", "restart", "Restart engine", show=False),
-        Binding("q,ctrl+q", "leave", "Quit", key_display="q"),
-        Binding("ctrl+c", "how_to_quit", "Copy", show=False, system=True),
-    ]
 
     def __init__(
         self,
@@ -61,10 +52,13 @@ class IloraTui(App[None]):
         theme: str = "",
         make_engine: Callable[[str, Post], Engine] | None = None,
         precision: str = "auto",
+        driver_class: type[Driver] | None = None,
+        opening: View | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(driver_class)
         make_engine = make_engine or engine_in(precision)
         self.desk = Desk(self.post_message, out, dataset, run, make_engine, precision)
+        self.tour, self.opening = Tour(self), opening
         self.said: Signal[tuple[str, Event]] = Signal(self, "engine said")
         for known in THEMES:
             self.register_theme(known)
@@ -142,52 +136,6 @@ class IloraTui(App[None]):
     def compare_with(self, run: str) -> None:
         """Opens a run in the second engine."""
         self.run_worker(self.desk.open_beside(run), group="beside", exclusive=True)
-
-    def action_help(self) -> None:
-        """Help for the pane in focus."""
-        from ilora_app.tui.screens.dialogs.help import HelpScreen, keys_here
-
-        if not isinstance(self.screen, HelpScreen):
-            self.push_screen(HelpScreen(self.focused or self.screen, keys_here(self)))
-
-    def action_export(self) -> None:
-        """The screen as SVG: a file here, a download in a browser."""
-        from ilora_app.tui.commands import export
-
-        export(self)
-
-    def action_next_theme(self) -> None:
-        """Dark, light, high contrast."""
-        self.theme = next_theme(self.theme)
-
-    def action_restart(self) -> None:
-        """Starts the engine again with the same run."""
-        self.run_worker(self.desk.start(), group="engine", exclusive=True)
-
-    def action_first_run(self) -> None:
-        """What will be fetched, from where, under which licence."""
-        from ilora_app.tui.screens.dialogs.first_run import FirstRun
-
-        if self.desk.missing and not isinstance(self.screen, FirstRun):
-            self.push_screen(FirstRun())
-
-    def action_how_to_quit(self) -> None:
-        """Copies what is selected, as terminals do; otherwise says which key quits."""
-        from ilora_app.tui.leaving import say_how
-
-        say_how(self)
-
-    async def action_leave(self) -> None:
-        """Quits; a training in progress is asked about first."""
-        from ilora_app.tui.leaving import leave
-
-        await leave(self)
-
-    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
-        """What the command palette offers."""
-        from ilora_app.tui.commands import commands_of
-
-        return commands_of(self, screen)
 
     async def end(self) -> None:
         """Ends the engines, then the screen."""

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
-from datetime import datetime
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from textual.app import SystemCommand
@@ -16,6 +13,7 @@ from textual.screen import Screen
 
 from ilora_app.tui.drawing.themes import THEMES
 from ilora_app.tui.screens.dialogs.help import BUILT_IN
+from ilora_app.tui.sharing import copy
 from ilora_app.tui.widgets.topbar import PLACES
 
 if TYPE_CHECKING:
@@ -35,11 +33,16 @@ def commands_of(app: IloraTui, screen: Screen[Any]) -> Iterable[SystemCommand]:
         yield SystemCommand(
             f"Theme: {name}", "key t takes the next", partial(setattr, app, "theme", theme.name)
         )
+    yield SystemCommand("Export: save the table in focus as CSV or Markdown", "key S", app.action_save_table)
+    for pane in ("history", "ranking"):
+        if screen.query(f"#{pane}"):
+            yield SystemCommand(f"Copy the {pane} to the clipboard", "key y on it", partial(copy, app, pane))
     yield SystemCommand(
         "Export: save the screen as a picture (SVG)",
         "key s",
         partial(app.call_after_refresh, app.action_export),
     )
+    yield SystemCommand("Tour: six steps, each done live", "key F1", app.action_tour)
     yield SystemCommand("Restart the engine", "key ctrl+r · edits are kept", app.action_restart)
     yield SystemCommand("Help for the pane in focus", "key ?", app.action_help)
     yield SystemCommand("Quit", "key q", app.action_leave)
@@ -74,17 +77,3 @@ def _allowed(screen: Screen[Any], node: DOMNode, binding: Binding) -> bool:
     name = binding.action.partition("(")[0]
     asked = screen if name.startswith("screen.") else node
     return bool(asked.check_action(name.removeprefix("screen."), ()))
-
-
-def export(app: IloraTui) -> None:
-    """Saves the screen as SVG: a file here, a download in a browser."""
-    name = f"ilora-{app.current_mode}-{datetime.now():%Y%m%d-%H%M%S}.svg"
-    if app.is_web:
-        app.deliver_screenshot(filename=name)
-        return
-    try:
-        path = app.save_screenshot(filename=name, path=str(Path.cwd()))
-    except OSError as error:
-        app.notify(f"{error.strerror}: {Path.cwd()}", title="not saved", severity="error")
-        return
-    app.notify(os.path.relpath(path), title="saved")

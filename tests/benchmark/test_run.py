@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from core.benchmark import estimates
-from core.benchmark.run import Plan, method_config, prepare_out, run_benchmark
+from core.benchmark.out_folder import prepare_out
+from core.benchmark.run import Plan, method_config, run_benchmark
 from core.benchmark.testing import rank_cases
 from core.config.presets import with_overrides
 from core.config.settings import TUNING_GRID, RunConfig
@@ -22,6 +23,7 @@ from core.events import Event, Finished, MethodFinished, Notice, PlanMade, Saved
 from core.methods import METHODS, local_methods, method_names
 from core.recommenders.base import FitReport, Recommender, Task
 from core.results.case_facts import load_experts, load_facts
+from core.results.naming import RunKey
 from core.results.store import load_results, result_path
 from core.runs.store import list_runs, open_run
 from tests import tiny
@@ -303,7 +305,7 @@ def test_an_older_or_damaged_result_is_named_and_left_as_it_is(tmp_path: Path, c
     asked = plan(tmp_path, "unused", ["popularity"])
     with pytest.MonkeyPatch.context() as patch:
         paths: list[Path] = []
-        patch.setattr("core.benchmark.run._known", lambda p, s, m, k: paths.append(_path(p, s, m, k)))
+        patch.setattr("core.benchmark.run.known_result", lambda out, key, *_: paths.append(_path(out, key)))
         patch.setattr("core.benchmark.run._run", lambda *_: (_ for _ in ()).throw(Interrupted))
         with pytest.raises(Interrupted):
             run_benchmark(asked)
@@ -315,11 +317,8 @@ def test_an_older_or_damaged_result_is_named_and_left_as_it_is(tmp_path: Path, c
     assert paths[0].read_text() == content
 
 
-def _path(asked: Plan, samples: Any, method: str, seed: int) -> Path:
-    from core.results.checking import config_sha256
-
-    sha = config_sha256(method_config(asked.config, method))
-    return result_path(asked.out, samples.dataset, samples.split, method, seed, sha)
+def _path(out: Path, key: RunKey) -> Path:
+    return result_path(out, *key)
 
 
 def test_an_output_folder_that_cannot_be_used_is_refused(
@@ -336,7 +335,7 @@ def test_an_output_folder_that_cannot_be_used_is_refused(
     def refuse(path: Path, *_: Any, **__: Any) -> None:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(Path, "touch", refuse)
+    monkeypatch.setattr(Path, "mkdir", refuse)
     with pytest.raises(ResultError, match="Permission denied"):
         prepare_out(tmp_path)
 

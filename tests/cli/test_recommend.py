@@ -63,6 +63,16 @@ def test_as_many_of_the_catalogue_as_asked_with_both_scores(
     assert "encoder" in out
 
 
+def test_a_history_of_ones_own_is_ranked_against_the_catalogue(
+    runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, _ = called(capsys, "--out", runs, "--history", "1,2,3", "--json")
+    record = json.loads(out)
+    assert (code, record["from"], record["user"]) == (0, "catalogue", None)
+    assert len(record["history"]) == 3
+    assert called(capsys, "--out", runs, "--history", "1,2,3")[0] == 0
+
+
 def test_the_benchmarks_candidates_are_its_twenty(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = called(capsys, "--out", runs, "--user", "3", "--top", "3", "--json")
     assert code == 0
@@ -78,6 +88,11 @@ def test_the_benchmarks_candidates_are_its_twenty(runs: Path, capsys: pytest.Cap
         ("--user", "3", "--from", "catalogue", "--candidates", "1"),
         ("--user", "3", "--position", "999"),
         ("--user", "3", "--top", "0"),
+        (),
+        ("--history", "one,two"),
+        ("--history", "99999"),
+        ("--user", "3", "--push", "a"),
+        ("--user", "3", "--lock", "1"),  # SASRec has no gate
     ],
 )
 def test_what_cannot_be_answered_is_one_line_and_a_hint(

@@ -14,7 +14,8 @@ from core.config.saved import FIRST_SETTINGS, lasting, older_value
 from core.config.settings import PARTS, EncoderConfig, RunConfig
 from core.errors import InputError
 from core.results.checking import config_sha256
-from core.runs.store import DEMO, read_run
+from core.runs.demo import DEMO
+from core.runs.store import read_run
 
 KEPT = Path(__file__).parents[1] / "fixtures" / "first-format"
 

@@ -19,7 +19,8 @@ from core.events import Event
 from core.recommenders.registry import method_class
 from core.results.format import config_sha256
 from core.results.store import load_result
-from core.runs.store import DEMO, read_run, run_folder, save_run
+from core.runs.demo import DEMO
+from core.runs.store import read_run, run_folder, save_run
 from core.serving.opening import open_session
 from core.serving.protocol import Open, Opened, Question
 from core.serving.server import WarmEngine

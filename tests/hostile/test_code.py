@@ -20,7 +20,8 @@ from core.config.settings import DataConfig
 from core.data.card_files import load_card
 from core.errors import AssetError, DataError, IloraError, InputError, ResultError
 from core.events import silent
-from core.runs.store import DEMO, list_runs, open_run, read_run
+from core.runs.demo import DEMO
+from core.runs.store import list_runs, open_run, read_run
 
 SHA = "0" * 64
 

@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import json
+import resource
 import shutil
+import sys
+import time
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
 
 from core.config.run_file import read_run_file, resolve
 from core.data.card_files import load_card, parse_card
 from core.errors import DataError, IloraError
 from core.ilora.attaching import check_settings
+from core.ilora.model import ADAPTER_FILE, REST_FILE, SETTINGS_FILE, AdaptedModel
 from core.results.store import load_result
-from core.runs.store import DEMO, list_runs, read_run
+from core.runs.demo import DEMO
+from core.runs.store import list_runs, read_run
 from core.serving.protocol import Request
+from tests import tiny
 from tests.data import made_up as cards
 
 FAST = settings(
@@ -63,12 +71,24 @@ def written(value: Any) -> bytes:
     return json.dumps(value).encode("utf-8", "surrogatepass")
 
 
-def tried(read: Callable[[], object]) -> None:
-    """Reads, or fails in the program's own words."""
+def peak() -> int:
+    """The most bytes of memory that this process ever held."""
+    held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return held if sys.platform == "darwin" else held * 1024
+
+
+def tried(read: Callable[[], object]) -> bool:
+    """Reads, or fails in the program's own words, never in over 10 s or 2 GB; whether it read."""
+    before, began = peak(), time.monotonic()
     try:
         read()
+        return True
     except IloraError as error:
         assert error.title and error.exit_code == 2
+        return False
+    finally:
+        assert time.monotonic() - began < 10
+        assert peak() - before < 2e9
 
 
 @pytest.fixture
@@ -135,6 +155,95 @@ def test_cards_and_run_files(tmp_path: Path, at: int, piece: str) -> None:
     tried(lambda: parse_card(spoiled(CARD_LINES, at, piece), "made-up.toml"))
     (tmp_path / "config.toml").write_text(spoiled(RUN_LINES, at, piece), encoding="utf-8")
     tried(lambda: resolve("quick", read_run_file(tmp_path / "config.toml").settings))
+
+
+# --- an adapter's folder -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def adapter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[AdaptedModel, Path]]:
+    """A small iLoRA and the folder that it was saved to."""
+    folder = tmp_path_factory.mktemp("adapter")
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in tiny.install(folder / "home", folder / "mirror").items():
+            patch.setenv(name, value)
+        prompts = load_card("tiny").prompts
+        settings = tiny.config()
+        model = AdaptedModel(tiny.language_model(), tiny.encoder(), tiny.TITLES, prompts, settings, True, 0)
+        (folder / "run").mkdir()
+        model.save(folder / "run")
+        yield model, folder / "run"
+
+
+def halved(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor[: tensor.shape[0] // 2].clone() if tensor.dim() else tensor.reshape(1)
+
+
+def with_one(value: float) -> Callable[[torch.Tensor], torch.Tensor]:
+    def change(tensor: torch.Tensor) -> torch.Tensor:
+        changed = tensor.clone()
+        changed.view(-1)[-1:] = value
+        return changed
+
+    return change
+
+
+BENT: dict[str, Callable[[torch.Tensor], torch.Tensor | None]] = {
+    "missing": lambda tensor: None,
+    "shorter": halved,
+    "flat": lambda tensor: tensor.reshape(1, *tensor.shape),
+    "empty": lambda tensor: torch.zeros(0),
+    "huge": lambda tensor: torch.zeros(1 << 22),
+    "nan": with_one(float("nan")),
+    "infinite": with_one(float("inf")),
+    "int8": lambda tensor: tensor.to(torch.int8),
+    "bool": lambda tensor: tensor.bool(),
+    "complex": lambda tensor: tensor.to(torch.complex64),
+    "half": lambda tensor: tensor.half(),
+    "float8": lambda tensor: tensor.to(torch.float8_e4m3fn),
+    "double": lambda tensor: tensor.double(),
+}
+HARMLESS = {"half", "float8", "double"}
+"""Other widths of the same numbers may be read."""
+
+
+@FAST
+@given(
+    file=st.sampled_from([ADAPTER_FILE, REST_FILE]), at=st.integers(0, 99), way=st.sampled_from(list(BENT))
+)
+def test_weights_of_an_adapter(
+    adapter: tuple[AdaptedModel, Path], tmp_path: Path, file: str, at: int, way: str
+) -> None:
+    model, whole = adapter
+    folder = Path(shutil.copytree(whole, tmp_path / "run", dirs_exist_ok=True))
+    tensors = load_file(whole / file)
+    name = sorted(tensors)[at % len(tensors)]
+    bent = BENT[way](tensors.pop(name))
+    save_file(tensors if bent is None else {**tensors, name: bent.contiguous()}, folder / file)
+    if tried(lambda: model.load(folder)):
+        assert way in HARMLESS or (bent is not None and torch.equal(bent, load_file(whole / file)[name])), (
+            name
+        )
+        assert all(torch.isfinite(weight).all() for weight in model.state().values())
+
+
+@FAST
+@given(
+    file=st.sampled_from([ADAPTER_FILE, REST_FILE, SETTINGS_FILE]),
+    kept=st.floats(0, 1),
+    at=st.floats(0, 1),
+    new=st.binary(max_size=9),
+)
+def test_files_of_an_adapter_that_are_cut_off_or_overwritten(
+    adapter: tuple[AdaptedModel, Path], tmp_path: Path, file: str, kept: float, at: float, new: bytes
+) -> None:
+    model, whole = adapter
+    folder = Path(shutil.copytree(whole, tmp_path / "run", dirs_exist_ok=True))
+    content = (whole / file).read_bytes()[: int(kept * (whole / file).stat().st_size)]
+    place = int(at * len(content))
+    (folder / file).write_bytes(content[:place] + new + content[place + len(new) :])
+    tried(lambda: model.load(folder))
+    model.load(whole)  # what failed half-way does not stay
 
 
 KINDS = ("Survey", "Fetch", "Open", "Rank", "Why", "Differences", "Estimate", "Nonsense")

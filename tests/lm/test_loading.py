@@ -208,11 +208,35 @@ def test_a_gguf_file_is_converted_once_and_again_when_it_changes(
     assert len(made) == 2
 
 
-def test_a_conversion_that_fails_leaves_nothing(
-    own_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def gguf_bytes(folder: Path) -> bytes:
+    """A small whole GGUF file: a Llama's settings, a vocabulary and one tensor."""
+    import gguf
+    import numpy as np
+
+    writer = gguf.GGUFWriter(folder / "whole.gguf", "llama")
+    writer.add_block_count(1)
+    writer.add_context_length(64)
+    writer.add_embedding_length(8)
+    writer.add_feed_forward_length(16)
+    writer.add_head_count(2)
+    writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_tokenizer_model("gpt2")
+    writer.add_token_list([chr(65 + place) for place in range(26)])
+    writer.add_token_types([1] * 26)
+    writer.add_tensor("token_embd.weight", np.ones((26, 8), np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return (folder / "whole.gguf").read_bytes()
+
+
+@pytest.mark.parametrize("share", [None, 0.0, 0.001, 0.02, 0.3, 0.6, 0.9, 0.99])
+def test_a_conversion_of_a_file_that_is_cut_off_or_none_at_all_leaves_nothing(
+    own_home: Path, tmp_path: Path, share: float | None
 ) -> None:
-    file = tmp_path / "model.gguf"
-    file.write_bytes(b"not a gguf file")
+    file, whole = tmp_path / "model.gguf", gguf_bytes(tmp_path)
+    file.write_bytes(b"not a gguf file" if share is None else whole[: int(share * len(whole))])
     refused(file, "cannot convert")
     left = [path for path in (own_home / "models").iterdir() if not path.name.endswith(".lock")]
     assert not left

@@ -187,10 +187,11 @@ def test_a_run_that_had_too_little_memory_goes_on_with_a_smaller_micro_batch(
 
 def test_checkpoints_stay_until_the_result_is_on_disk_and_go_then(tmp_path: Path, tiny_model: Path) -> None:
     events: list[Event] = []
-    recommender = fitted("ilora", tiny.task(settings(tiny_model), tmp_path, emit=events.append))
+    task = tiny.task(settings(tiny_model), tmp_path, emit=events.append)
+    recommender = fitted("ilora", task)
     saved = [Path(event.path) for event in events if isinstance(event, Saved) and "ilora" in event.path]
     assert saved[-1].is_dir()
-    recommender.finish()
+    recommender.forget(task)
     assert not saved[-1].exists()
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import dataclasses
 import gzip
 import json
+import shutil
+import ssl
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -301,6 +304,41 @@ def test_a_packed_body_is_counted_unpacked(asked: Any, monkeypatch: pytest.Monke
     bomb = gzip.compress(b"x" * 100_000).decode("latin-1")
     reply, _ = asked([(200, bomb, {"Content-Encoding": "gzip"})])
     assert reply.text is None and reply.failure.startswith("more than")
+
+
+@pytest.mark.parametrize("packing", ["br", "zstd", "br, gzip", "x-unheard-of"])
+def test_a_body_that_is_packed_as_nobody_asked_is_no_answer(asked: Any, packing: str) -> None:
+    reply, seen = asked([(200, "(\xb5/\xfd\x04\x00" + "\xff" * 1000, {"Content-Encoding": packing})])
+    assert (reply.text, reply.failure) == ("", "no chat completion")
+    assert len(seen.bodies) == 1
+
+
+def self_signed(folder: Path) -> tuple[Path, ssl.SSLContext]:
+    """A certificate that nobody but its owner vouches for, and what a server needs to show it."""
+    if not shutil.which("openssl"):
+        pytest.skip("openssl makes the certificate")
+    certificate, key = folder / "certificate.pem", folder / "key.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
+    command += ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
+    command += ["-keyout", str(key), "-out", str(certificate)]
+    subprocess.run(command, check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    return certificate, context
+
+
+def test_a_certificate_that_nobody_trusts_is_named_and_its_owner_can_trust_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate, context = self_signed(tmp_path)
+    with serving(lambda *_: (200, completion("Fargo"), {}), context) as seen:
+        config = ChatConfig(seen.url, "tiny-chat")
+        with pytest.raises(InputError, match="certificate") as caught:
+            ChatServer(config, KEY, never).ask("Which?")
+        assert "SSL_CERT_FILE" in caught.value.hint
+        assert not seen.bodies  # neither the question nor the key was sent
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        assert ChatServer(config, KEY, never).ask("Which?").text == "Fargo"
 
 
 def test_a_server_that_trickles_is_left_in_time() -> None:

@@ -419,7 +419,7 @@ def test_the_demo_stays_in_the_survey_whatever_else_there_is(run: Path) -> None:
     WarmEngine(said.append).answer(Survey(1, str(run.parent.parent), "movielens"))
     surveyed = said[-1]
     assert isinstance(surveyed, Surveyed)
-    assert [found["demo"] for found in surveyed.runs] == [False, True]
+    assert [found["demo"] for found in surveyed.runs] == [False, True, True, True]
 
 
 def test_an_estimate_does_not_hold_a_ranking(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,41 +2,42 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
-from pkgutil import walk_packages
 
 from textual.binding import Binding
 from textual.dom import DOMNode
 from textual.keys import format_key
 
-import ilora_app.tui
+from ilora_app.tui.bindings import nodes
 
 FILE = Path(__file__).parents[2] / "docs" / "keys.md"
 HEAD = """# Keys
 
-Every key of `ilora-app tui`. Keys of a pane work while it has the focus, keys of a screen wherever the focus
+Every key of `ilora-app tui`. Other keys are chosen in `tui.toml`, in the program's folder
+(`~/.cache/ilora-app`, or `ILORA_APP_HOME`), by the names in the last column; `vim = false` leaves the arrows
+alone, without `j`, `k`, `g`, `G` and `h`:
+
+```toml
+theme = "light"
+vim = false
+
+[keys]
+"history.drop" = "x"
+```
+
+Keys of a pane work while it has the focus, keys of a screen wherever the focus
 is on that screen; `?` shows those that work at the moment, `ctrl+p` lists everything as commands.
 
-| where | keys | what it does |
-|---|---|---|
+| where | keys | what it does | name |
+|---|---|---|---|
 """
-
-
-def nodes() -> Iterator[type[DOMNode]]:
-    """The app, its screens and widgets, by module."""
-    for module in sorted(found.name for found in walk_packages(ilora_app.tui.__path__, "ilora_app.tui.")):
-        for _, kind in inspect.getmembers(import_module(module), inspect.isclass):
-            if issubclass(kind, DOMNode) and kind.__module__ == module and "BINDINGS" in vars(kind):
-                yield kind
 
 
 def name_of(kind: type[DOMNode]) -> str:
     """A node as the table calls it."""
-    if kind.__name__ == "IloraTui":
+    if kind.__name__ == "Everywhere":
         return "everywhere"
     if kind.__name__ == "Rows":
         return "every list"
@@ -49,18 +50,19 @@ def words(name: str) -> str:
     return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower()
 
 
-def rows() -> Iterator[tuple[str, str, str]]:
-    """Where, keys and what they do, for every binding of the program's own classes."""
+def rows() -> Iterator[tuple[str, str, str, str]]:
+    """Where, keys, what they do and their name, for every binding of the program's own classes."""
     for kind in sorted(nodes(), key=lambda kind: (name_of(kind) != "everywhere", kind.__module__)):
         for given in kind.BINDINGS:
             assert isinstance(given, Binding)
             keys = " ".join(f"`{format_key(key.strip())}`" for key in given.key.split(","))
-            yield name_of(kind), keys.replace("|", "\\|"), given.tooltip or given.description or given.action
+            what = given.tooltip or given.description or given.action
+            yield name_of(kind), keys.replace("|", "\\|"), what, f"`{given.id}`" if given.id else ""
 
 
 def page() -> str:
     """The whole document."""
-    return HEAD + "".join(f"| {where} | {keys} | {what} |\n" for where, keys, what in rows())
+    return HEAD + "".join(f"| {where} | {keys} | {what} | {name} |\n" for where, keys, what, name in rows())
 
 
 if __name__ == "__main__":

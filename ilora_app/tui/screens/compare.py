@@ -28,6 +28,7 @@ from ilora_app.tui.screens.dialogs.pick import PickRun
 from ilora_app.tui.screens.main_screen import Place
 from ilora_app.tui.state.app_state import BESIDE, Stage
 from ilora_app.tui.state.explore_state import Scene
+from ilora_app.tui.state.grid import Grid
 from ilora_app.tui.widgets.agreement import Agreement
 from ilora_app.tui.widgets.rows import Cell, Rows
 from ilora_app.tui.widgets.side import SideList
@@ -51,9 +52,14 @@ class CaseList(Rows):
         self.cases = cases
         self.renew(len(cases), 0)
 
+    def grid(self) -> Grid:
+        """User, position in the life, rank under the left run and under the right one."""
+        rows = [(case["user"], case["position"], case["rank"], case["other"]) for case in self.cases]
+        return Grid("Who gains, who loses", ("user", "item", "left rank", "right rank"), tuple(rows))
+
     def head(self, width: int) -> str:
         """Column names."""
-        return fit("  user  at  left right" if width >= 30 else "  user left right", width)
+        return fit("  user item  left right" if width >= 30 else "  user left right", width)
 
     def cells(self, index: int, width: int) -> list[Cell]:
         """User, position, both ranks, the difference."""
@@ -74,10 +80,14 @@ class CompareScreen(Place):
 
     PLACE = "compare"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("b", "pick('right')", "Right run", tooltip="choose the run at the right"),
-        Binding("a", "pick('left')", "Left run", tooltip="choose the run at the left"),
-        Binding("J", "largest", "Largest", tooltip="to the user with the largest difference"),
-        Binding("enter", "explore", "Explore", tooltip="this user in Explore"),
+        Binding(
+            "b", "pick('right')", "Right run", tooltip="choose the run at the right", id="compare.right-run"
+        ),
+        Binding("a", "pick('left')", "Left run", tooltip="choose the run at the left", id="compare.left-run"),
+        Binding(
+            "J", "largest", "Largest", tooltip="to the user with the largest difference", id="compare.largest"
+        ),
+        Binding("enter", "explore", "Explore", tooltip="this user in Explore", id="compare.explore"),
     ]
 
     def __init__(self) -> None:

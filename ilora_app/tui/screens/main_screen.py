@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual.app import ComposeResult
 from textual.screen import Screen
-from textual.widgets import Footer
+from textual.widgets import Footer, Static
 
 from core.events import Event
 from ilora_app.tui.state.app_state import Desk
+from ilora_app.tui.state.guide import GUIDES
 from ilora_app.tui.widgets.topbar import TopBar
+from ilora_app.tui.widgets.tour_bar import TourBar
 
 if TYPE_CHECKING:
     from ilora_app.tui.app import IloraTui
@@ -53,7 +55,9 @@ class Place(Screen[None]):
         bar = TopBar()
         bar.set_reactive(TopBar.place, self.PLACE)
         yield bar
+        yield Static(self.guide(), id="guide", markup=False)
         yield from self.content()
+        yield TourBar()
         yield Footer(show_command_palette=False)
 
     def content(self) -> ComposeResult:
@@ -89,6 +93,12 @@ class Place(Screen[None]):
     def refresh_state(self) -> None:
         """The engine's state in the top bar, and in panes that wait for it."""
         self.query_one(TopBar).state = self.desk.status()
+        self.query_one("#guide", Static).update(self.guide())
+        self.query_one(TourBar).say(self.ilora.tour.shown)
+
+    def guide(self) -> str:
+        """What one sees here, in one line."""
+        return GUIDES.get(self.PLACE, "")
 
     def _hear(self, said: tuple[str, Event]) -> None:
         engine, event = said

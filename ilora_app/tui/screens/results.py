@@ -17,6 +17,7 @@ from core.safe_text import plain_values
 from ilora_app.render.figures import NONE, duration, share
 from ilora_app.tui.drawing.bars import fit, interval_bar
 from ilora_app.tui.screens.main_screen import Place
+from ilora_app.tui.state.grid import Grid, Value
 from ilora_app.tui.state.leaderboard_rows import OTHER_SORTS, Line, Metric, arrange, lines_of, metrics_of
 from ilora_app.tui.widgets.rows import Cell, Rows
 
@@ -33,13 +34,18 @@ class Board(Rows):
 
     TITLE: ClassVar[str] = "Results"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "choose", "Open"),
-        Binding("o", "screen.sort", "Sort", tooltip="sort by the next column"),
-        Binding("f", "screen.filter", "Dataset", tooltip="the next dataset, or all"),
+        Binding("enter", "choose", "Open", id="results.open"),
+        Binding("o", "screen.sort", "Sort", tooltip="sort by the next column", id="results.sort"),
+        Binding("f", "screen.filter", "Dataset", tooltip="the next dataset, or all", id="results.dataset"),
         Binding(
-            "v", "screen.toggle_reported", "Reported", show=False, tooltip="show or hide the paper's rows"
+            "v",
+            "screen.toggle_reported",
+            "Reported",
+            show=False,
+            tooltip="show or hide the paper's rows",
+            id="results.reported",
         ),
-        Binding("e", "screen.test_set", "Test set", tooltip="the next test set"),
+        Binding("e", "screen.test_set", "Test set", tooltip="the next test set", id="results.test-set"),
     ]
 
     def __init__(self, **options: Any) -> None:
@@ -54,6 +60,19 @@ class Board(Rows):
         self.metrics = [(metric.name, max(6, len(metric.name) + 1)) for metric in metrics[1:]]
         self.renew(len(lines))
 
+    def grid(self) -> Grid:
+        """Every line with all metrics, the interval of HR@1, cases, preset, seeds and training time."""
+        names = ["HR@1", *(name for name, _ in self.metrics)]
+        heads = ["dataset", "method", "test set", *names, "HR@1 low", "HR@1 high", "cases", "preset"]
+        rows = []
+        for line in self.lines:
+            hits = line.metrics.get("HR@1", {})
+            cells: list[Value] = [line.dataset, line.label, line.test_set]
+            cells += [line.metrics.get(name, {}).get("value") for name in names]
+            cells += [hits.get("low"), hits.get("high"), hits.get("n"), line.preset]
+            rows.append((*cells, len(line.seeds), line.train_seconds))
+        return Grid("Results", (*heads, "seeds", "seconds of training"), tuple(rows))
+
     def _widths(self, width: int) -> tuple[int, int, bool]:
         wide = width >= 104
         room = width - 3 - 6 - sum(wide for _, wide in self.metrics) - 9 - (28 if wide else 0)
@@ -66,7 +85,7 @@ class Board(Rows):
         label, gauge, wide = self._widths(width - 1)
         rest = f"{fit('preset', 9)}{fit('seeds', 6, True)}{fit('trained', 10, True)}" if wide else ""
         scale = fit(fit("0", gauge // 2) + "½", gauge - 1) + "1"
-        columns = "".join(fit(name, room, True) for name, room in (*self.metrics, ("n", 7)))
+        columns = "".join(fit(name, room, True) for name, room in (*self.metrics, ("cases", 7)))
         return fit(f"    {fit('method', label)}{fit('HR@1', 6)}{scale}{columns} {rest}", width)
 
     def cells(self, index: int, width: int) -> list[Cell]:
@@ -127,7 +146,8 @@ class ResultsScreen(Place):
 
     @work(exclusive=True, group="results")
     async def _load(self) -> None:
-        command = [sys.executable, "-m", "ilora_app", "results", "--json", "--out", str(self.desk.out)]
+        command = [sys.executable, "-m", "ilora_app", "results", "--json", "--demo"]
+        command += ["--out", str(self.desk.out)]
         process = await asyncio.create_subprocess_exec(
             *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, start_new_session=True
         )
@@ -150,7 +170,7 @@ class ResultsScreen(Place):
             self._draw()
             return
         record: dict[str, Any] = plain_values(json.loads(said))
-        self.lines, self.problems = lines_of(record), record["problems"]
+        self.lines, self.problems = lines_of(record, self.desk.out), record["problems"]
         self.metrics = metrics_of(record)
         if self.sort not in self._sorts():
             self.sort = self._sorts()[0]

@@ -48,9 +48,9 @@ class TrainScreen(Place):
 
     PLACE = "train"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("p", "pause", "Pause/go on", tooltip="hold the training, or let it go on"),
-        Binding("c", "go_on", "Go on", tooltip="the stopped training goes on, with its own settings"),
-        Binding("x", "stop", "Stop (saves)", tooltip="stop the training; what was learnt is saved"),
+        Binding("p", "pause", "Pause/go on", tooltip="hold the training, or go on", id="train.pause"),
+        Binding("c", "go_on", "Go on", tooltip="go on with the stopped training", id="train.go-on"),
+        Binding("x", "stop", "Stop (saves)", tooltip="stop the training and save it", id="train.stop"),
     ]
 
     def __init__(self) -> None:

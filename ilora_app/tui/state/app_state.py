@@ -239,7 +239,8 @@ class Desk:
     def _surveyed(self, event: Surveyed) -> None:
         first = self.survey is None or self.stage is not Stage.READY
         self.survey = event
-        self._demo = next((str(run["path"]) for run in event.runs if run.get("demo")), self._demo)
+        shipped = [run for run in event.runs if run.get("demo") and record_of(run["method"]).has_gate]
+        self._demo = next((str(run["path"]) for run in shipped), self._demo)
         standing_in = self.run in (None, self._demo)
         trained = standing_in and self._newest() not in (None, self.run)
         if not first and not trained:
@@ -257,6 +258,7 @@ class Desk:
         demo_at = min(METHODS[name].opens for name in preferred_methods() if METHODS[name].has_gate) - 0.5
         # Stable: newest first within a method.
         runs.sort(key=lambda run: -(demo_at if run.get("demo") else record_of(run["method"]).opens))
+        runs = [run for run in runs if not run.get("demo") or record_of(run["method"]).has_gate]
         return str(runs[0]["path"]) if runs else None
 
     def died(self, engine: str, last_words: str) -> None:
@@ -295,7 +297,8 @@ class Desk:
         if opened is None:
             return "no run"
         took = f" · {self.milliseconds:.0f} ms" if self.milliseconds is not None else ""
-        demo = " demo" if opened.run and opened.run == self._demo else ""
+        record = self.record(opened.run)
+        demo = " demo" if record and record["demo"] else ""
         return f"{method_name(opened.method)}{demo}{took} · {opened.title}"
 
     def invitation(self) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from core.results.naming import RunKey
+from core.runs.demo import DEMO_OUT
 from ilora_app.render.figures import method_name
 
 OTHER_SORTS = ("method", "time")
@@ -60,19 +61,24 @@ class Line:
         return float(found) if found is not None else -1.0
 
     def run(self, out: Path) -> Path | None:
-        """The run's folder, if its model was kept."""
-        path = out / "models" / self.folder
-        return path if self.folder and (path / "run.json").is_file() else None
+        """The run's folder, if its model was kept: one's own, or the one that comes with the program."""
+        paths = [folder / "models" / self.folder for folder in (out, DEMO_OUT)]
+        return next((path for path in paths if self.folder and (path / "run.json").is_file()), None)
+
+    def shipped(self, out: Path) -> bool:
+        """Whether the result is the one that comes with the program, and none of one's own."""
+        own, demo = (folder / "results" / f"{self.folder}.json" for folder in (out, DEMO_OUT))
+        return bool(self.folder) and demo.is_file() and not own.is_file()
 
 
-def lines_of(record: dict[str, Any]) -> list[Line]:
-    """All lines of what `ilora-app results --json` prints."""
+def lines_of(record: dict[str, Any], out: Path) -> list[Line]:
+    """All lines of what `ilora-app results --json` prints; those that came with the program say so."""
     found = []
     for table in record["tables"]:
         for test_set in table["sets"]:
             found += [_measured(table, row, test_set) for row in table["rows"]]
             found += [_reported(table, row, test_set) for row in table["reported"]]
-    return found
+    return [replace(line, label=f"{line.label} demo") if line.shipped(out) else line for line in found]
 
 
 def _measured(table: dict[str, Any], row: dict[str, Any], test_set: str) -> Line:

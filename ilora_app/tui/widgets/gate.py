@@ -17,6 +17,7 @@ from textual.widget import Widget
 from core.serving.protocol import ExpertListed
 from ilora_app.tui.drawing.bars import bar, fit, shade, share, shorten, signed, sparkline
 from ilora_app.tui.drawing.inks import ink
+from ilora_app.tui.state.grid import Grid
 from ilora_app.tui.widgets.rows import POINTER
 
 STEP = 0.25
@@ -50,11 +51,26 @@ class GatePanel(Widget, can_focus=True):
         "gate--cursor",
     }
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up,k", "step(-1)", "Up", show=False),
-        Binding("down,j", "step(1)", "Down", show=False),
-        Binding("left,h", "weigh(-1)", "Less", show=False, tooltip="less of the chosen expert"),
-        Binding("right", "weigh(1)", "More", key_display="← →", tooltip="more of the chosen expert"),
-        Binding("l", "lock", "Lock to 1", tooltip="everything to the chosen expert, or let it go"),
+        Binding("up,k", "step(-1)", "Up", show=False, id="experts.up"),
+        Binding("down,j", "step(1)", "Down", show=False, id="experts.down"),
+        Binding(
+            "left,h", "weigh(-1)", "Less", show=False, tooltip="less of the chosen expert", id="experts.less"
+        ),
+        Binding(
+            "right",
+            "weigh(1)",
+            "More",
+            key_display="← →",
+            tooltip="more of the chosen expert",
+            id="experts.more",
+        ),
+        Binding(
+            "l",
+            "lock",
+            "Lock to 1",
+            tooltip="everything to the chosen expert, or let it go",
+            id="experts.lock",
+        ),
     ]
 
     cursor: reactive[int] = reactive(0)
@@ -113,6 +129,13 @@ class GatePanel(Widget, can_focus=True):
         self.weights, self.natural, self.by_layer = weights or (), natural, layers
         self.profiles, self.given, self.trail = profiles, given, trail
         self.refresh(layout=self.lines != before)
+
+    def grid(self) -> Grid:
+        """Expert, weight in force, the gate's own weight, and what wakes the expert."""
+        own: Sequence[float | None] = self.natural or [None] * self.experts
+        words = [profile["words"] for profile in self.profiles] or [""] * self.experts
+        rows = [(f"E{at + 1}", float(weight), own[at], words[at]) for at, weight in enumerate(self.weights)]
+        return Grid("Experts", ("expert", "weight", "gate's own weight", "answers to"), tuple(rows))
 
     @property
     def lines(self) -> int:

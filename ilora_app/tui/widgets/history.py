@@ -8,6 +8,7 @@ from textual.binding import Binding, BindingType
 
 from core.serving.protocol import Explained
 from ilora_app.tui.drawing.bars import fit, signed, signed_bar
+from ilora_app.tui.state.grid import Grid
 from ilora_app.tui.state.run_data import World, day
 from ilora_app.tui.widgets.rows import Cell, Rows
 
@@ -28,14 +29,27 @@ class HistoryList(Rows):
 
     TITLE: ClassVar[str] = "History"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("a", "screen.add_item", "Add", tooltip="search the catalogue and add to the history"),
-        Binding("d,delete", "screen.drop_item", "Drop", tooltip="drop the history's highlighted item"),
+        Binding(
+            "a",
+            "screen.add_item",
+            "Add",
+            tooltip="search the catalogue and add to the history",
+            id="history.add",
+        ),
+        Binding(
+            "d,delete",
+            "screen.drop_item",
+            "Drop",
+            tooltip="drop the history's highlighted item",
+            id="history.drop",
+        ),
         Binding(
             "less_than_sign,shift+up",
             "screen.move_item(-1)",
             "Earlier",
             show=False,
             tooltip="move the history's highlighted item earlier",
+            id="history.earlier",
         ),
         Binding(
             "greater_than_sign,shift+down",
@@ -43,6 +57,7 @@ class HistoryList(Rows):
             "Later",
             show=False,
             tooltip="move the history's highlighted item later",
+            id="history.later",
         ),
     ]
 
@@ -72,6 +87,20 @@ class HistoryList(Rows):
     def tall(self) -> int:
         """Two lines an item where the longest history has room for them."""
         return 2 if self.size.height >= 2 * self.world.max_history else 1
+
+    def grid(self) -> Grid:
+        """Place, title, year, genres, date; after `w` what each item does for the candidate."""
+        heads = ["place", "title", "year", "genres", "date"]
+        changes = list(self.why.changes) if self.why else []
+        heads += [f"change of log-probability of {self.world.title(self.why.item)}"] if self.why else []
+        rows = [
+            (
+                *(place, self.world.title(item), self.world.year(item), self.world.genres(item)),
+                *(day(self.times.get(item, 0)), *changes[place - 1 : place]),
+            )
+            for place, item in enumerate(self.items, start=1)
+        ]
+        return Grid("History", tuple(heads), tuple(rows))
 
     def head(self, width: int) -> str:
         """What the bars mean; titles need no heading."""

@@ -10,6 +10,7 @@ from core.methods import record_of
 from core.serving.protocol import CATALOGUE
 from ilora_app.tui.drawing.bars import bar, fit, movement
 from ilora_app.tui.state.explore_state import Scene
+from ilora_app.tui.state.grid import Grid, Value
 from ilora_app.tui.state.run_data import World
 from ilora_app.tui.widgets.rows import Cell, Rows
 
@@ -23,25 +24,39 @@ class RankingList(Rows):
     """What comes out, best first.
 
     ◎ is what the user really chose next. ▲3 moved up three places since the unedited history, ▼1 down one.
-    The columns at the right are the item's rank under the other run, SASRec and popularity; `enc` is the
-    sequence encoder's own score. `w` asks why the highlighted item stands where it does, `c` changes between
-    the benchmark's twenty candidates and the whole catalogue, of which + and - rank more or fewer.
+    The columns at the right are the item's rank under the other run, SASRec and popularity; `encoder` is
+    the sequence encoder's own score. `w` asks why the highlighted item stands where it does, `c` changes
+    between the benchmark's twenty candidates and the encoder's best of the whole catalogue, of which + and -
+    rank more or fewer.
     """
 
     TITLE: ClassVar[str] = "Ranking"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding(
-            "w", "screen.why", "Why", tooltip="what each item of the history does for the highlighted one"
+            "w",
+            "screen.why",
+            "Why",
+            tooltip="what each item of the history does for the highlighted one",
+            id="ranking.why",
         ),
         Binding(
             "c",
             "screen.switch_source",
             "Candidates",
             tooltip="the benchmark's twenty, or the whole catalogue",
+            id="ranking.candidates",
         ),
-        Binding("plus,equals_sign", "screen.retrieve(1)", "More candidates", show=False),
-        Binding("minus", "screen.retrieve(-1)", "Fewer candidates", show=False),
-        Binding("A", "screen.add_ranked", "Add to history", show=False),
+        Binding(
+            "plus,equals_sign",
+            "screen.retrieve(1)",
+            "More candidates",
+            show=False,
+            id="ranking.more-candidates",
+        ),
+        Binding(
+            "minus", "screen.retrieve(-1)", "Fewer candidates", show=False, id="ranking.fewer-candidates"
+        ),
+        Binding("A", "screen.add_ranked", "Add to history", show=False, id="ranking.add-to-history"),
     ]
 
     def __init__(self, **options: Any) -> None:
@@ -69,6 +84,23 @@ class RankingList(Rows):
         ranked = self.scene.ranked
         return ranked.items[self.cursor] if ranked and self.cursor < len(ranked.items) else None
 
+    def grid(self) -> Grid:
+        """Place, title, year, whether it was chosen next, both scores, and the rank under every method."""
+        ranked, scene = self.scene.ranked, self.scene
+        if ranked is None:
+            return Grid("Ranking", (), ())
+        others = [name for name in ranked.ranks if name != ranked.method]
+        heads = ["place", "title", "year", "chosen next", "score", "encoder's score", "place before edits"]
+        heads += [f"rank by {record_of(name).label}" for name in others]
+        heads += [f"rank by {record_of(self.other).label}, the other run"] if self.other else []
+        rows = []
+        for at, item in enumerate(ranked.items):
+            cells: list[Value] = [at + 1, self.world.title(item), self.world.year(item)]
+            cells += ["yes" if item == ranked.target else "", ranked.scores[at], ranked.encoder_scores[at]]
+            cells += [scene.before(item), *(ranked.ranks[name][at] for name in others)]
+            rows.append((*cells, *([scene.beside_rank(item)] if self.other else [])))
+        return Grid(f"Ranking by {record_of(ranked.method).label}", tuple(heads), tuple(rows))
+
     def _columns(self, width: int) -> list[tuple[str, str]]:
         """Ranks beside the score: head and method."""
         ranked = self.scene.ranked
@@ -87,7 +119,7 @@ class RankingList(Rows):
         moved = 5 if width >= ROOMY or self.scene.edited else 0
         room = width - 6 - moved - 6 - ranks  # place and mark, movement, score
         encoder = self.scene.source == CATALOGUE or room >= 46
-        room -= 7 if encoder else 0
+        room -= 8 if encoder else 0
         gauge = min(14, max(0, room - 24))
         return max(6, room - gauge), moved, gauge, encoder
 
@@ -96,7 +128,9 @@ class RankingList(Rows):
         title, moved, gauge, encoder = self._widths(width - 1)
         ranks = "".join(head for head, _ in self._columns(width - 1))
         score = fit("score", gauge + 6, True)
-        return fit(f"   #   {fit('title', title + moved)}{score}{'    enc' if encoder else ''}{ranks}", width)
+        return fit(
+            f"   #   {fit('title', title + moved)}{score}{' encoder' if encoder else ''}{ranks}", width
+        )
 
     def cells(self, index: int, width: int) -> list[Cell]:
         """Place, mark, title, movement, score with bar, ranks elsewhere."""
@@ -122,7 +156,7 @@ class RankingList(Rows):
             cells.append((bar(reach, gauge), "accent" if is_target else "first"))
         cells.append((fit(f"{score:.2f}".replace("-", "−"), 6, True), ""))
         if encoder:
-            cells.append((fit(f"{ranked.encoder_scores[index]:.2f}".replace("-", "−"), 7, True), "dim"))
+            cells.append((fit(f"{ranked.encoder_scores[index]:.2f}".replace("-", "−"), 8, True), "dim"))
         for head, method in self._columns(width):
             rank = self.scene.beside_rank(item) if method == "beside" else ranked.ranks[method][index]
             shown = "…" if rank is None else str(rank)

@@ -18,6 +18,7 @@ from textual.strip import Strip
 
 from ilora_app.tui.drawing.bars import fit
 from ilora_app.tui.drawing.inks import ground, ink
+from ilora_app.tui.state.grid import Grid
 
 Cell = tuple[str, str]
 """Text of an exact width, and the name of its style: one of `Rows.INKS`, or nothing."""
@@ -71,13 +72,13 @@ class Rows(Cursor, can_focus=True):
         "rows--hover",
     }
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up,k", "step(-1)", "Up", show=False),
-        Binding("down,j", "step(1)", "Down", show=False),
-        Binding("pageup", "leap(-1)", "Page up", show=False),
-        Binding("pagedown", "leap(1)", "Page down", show=False),
-        Binding("home,g", "first", "First", show=False),
-        Binding("end,G", "last", "Last", show=False),
-        Binding("enter", "choose", "Choose", show=False),
+        Binding("up,k", "step(-1)", "Up", show=False, id="list.up"),
+        Binding("down,j", "step(1)", "Down", show=False, id="list.down"),
+        Binding("pageup", "leap(-1)", "Page up", show=False, id="list.page-up"),
+        Binding("pagedown", "leap(1)", "Page down", show=False, id="list.page-down"),
+        Binding("home,g", "first", "First", show=False, id="list.first"),
+        Binding("end,G", "last", "Last", show=False, id="list.last"),
+        Binding("enter", "choose", "Choose", show=False, id="list.choose"),
     ]
 
     empty: reactive[str] = reactive("")
@@ -130,6 +131,10 @@ class Rows(Cursor, can_focus=True):
     def tall(self) -> int:
         """Lines of a row."""
         return 1
+
+    def grid(self) -> Grid | None:
+        """All rows as a plain table, for the clipboard and for files; None where there is no such table."""
+        return None
 
     # --- keeping ----------------------------------------------------------------------------------------
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from core.methods import record_of
 from core.serving.protocol import Ranked
 from ilora_app.tui.drawing.bars import fit
+from ilora_app.tui.state.grid import Grid
 from ilora_app.tui.state.run_data import World
 from ilora_app.tui.widgets.ranking import TARGET
 from ilora_app.tui.widgets.rows import Cell, Rows
@@ -25,6 +27,18 @@ class SideList(Rows):
         """Another ranking."""
         self.world, self.ranked = world, ranked
         self.renew(len(ranked.items) if ranked else 0)
+
+    def grid(self) -> Grid:
+        """Place, title, whether it was chosen next, score."""
+        ranked = self.ranked
+        if ranked is None:
+            return Grid("Ranking", (), ())
+        rows = [
+            (at, self.world.title(item), "yes" if item == ranked.target else "", score)
+            for at, (item, score) in enumerate(zip(ranked.items, ranked.scores, strict=True), start=1)
+        ]
+        heads = ("place", "title", "chosen next", "score")
+        return Grid(f"Ranking by {record_of(ranked.method).label}", heads, tuple(rows))
 
     def cells(self, index: int, width: int) -> list[Cell]:
         """Place, mark, title, score."""

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 from textual.binding import Binding, BindingType
 
 from ilora_app.tui.drawing.bars import bar, fit
+from ilora_app.tui.state.grid import Grid
 from ilora_app.tui.state.run_data import PARTS, User, World
 from ilora_app.tui.widgets.rows import Cell, Rows
 
@@ -14,17 +15,35 @@ from ilora_app.tui.widgets.rows import Cell, Rows
 class UserList(Rows):
     """All users of the dataset.
 
-    ● test user, ◐ validation user, · training user. `n` is the number of items in the user's life; the bar
-    tells how one-sided the gate is: empty where all experts weigh the same, full where one has everything
+    ● test user, ◐ validation user, · training user. `items` is the number of items in the user's life; the
+    bar tells how one-sided the gate is: empty where all experts weigh the same, full where one has everything
     (the mean over layers, where each has a gate of its own).
     After a search `hits` counts the matching items of the history that is shown.
     """
 
     TITLE: ClassVar[str] = "Users"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("slash", "screen.search_users", "Search", tooltip="search users by id, title, genre or part"),
-        Binding("o", "screen.order_users", "Order", tooltip="sort users by length or by how one-sided"),
-        Binding("n", "screen.own_taste", "Own taste", tooltip="your own taste, a new one or yours"),
+        Binding(
+            "slash",
+            "screen.search_users",
+            "Search",
+            tooltip="search users by id, title, genre or part",
+            id="users.search",
+        ),
+        Binding(
+            "o",
+            "screen.order_users",
+            "Order",
+            tooltip="sort users by length or by how one-sided",
+            id="users.order",
+        ),
+        Binding(
+            "n",
+            "screen.own_taste",
+            "Own taste",
+            tooltip="your own taste, a new one or yours",
+            id="users.own-taste",
+        ),
     ]
 
     def __init__(self, **options: Any) -> None:
@@ -43,9 +62,17 @@ class UserList(Rows):
         """The user of a row."""
         return self.shown[index] if 0 <= index < len(self.shown) else None
 
+    def grid(self) -> Grid:
+        """Id, part of the split, number of items, one-sidedness of the gate, favourite genre."""
+        rows = [
+            (user.user, user.part, len(user.items), user.one_sided, self.world.favourite(user))
+            for user in self.shown
+        ]
+        return Grid("Users", ("user", "part", "items", "one-sided", "favourite"), tuple(rows))
+
     def head(self, width: int) -> str:
         """Column names."""
-        measure = "hits" if self.hits else "n"
+        measure = "hits" if self.hits else "items"
         return fit(f"    {'user':<5}{measure:>5} gate", width) if width > 17 else fit("    user", width)
 
     def cells(self, index: int, width: int) -> list[Cell]:

@@ -13,12 +13,17 @@ from textual.screen import ModalScreen
 from textual.widget import Widget
 from textual.widgets import Static
 
+from ilora_app.tui.state.guide import signs_of
+
 GLOBAL = (
     ("1 2 3 4", "Explore, Compare, Train, Results"),
     ("tab", "next pane"),
     ("ctrl+p", "all commands"),
     ("t", "next theme: dark, light, high contrast"),
     ("s", "save the screen as SVG"),
+    ("S", "save the table in focus as CSV or Markdown"),
+    ("y", "copy the table in focus to the clipboard"),
+    ("F1", "a tour of six steps; F1 goes on, escape ends it"),
     ("F", "fetch what is missing on this machine"),
     ("ctrl+r", "start the engine again"),
     ("q", "quit"),
@@ -47,9 +52,9 @@ class HelpScreen(ModalScreen[None]):
         Binding("escape,question_mark,q,enter", "dismiss(None)", "Close"),
     ]
 
-    def __init__(self, widget: Widget | None, keys: list[tuple[str, str]]) -> None:
+    def __init__(self, widget: Widget | None, keys: list[tuple[str, str]], place: str = "") -> None:
         super().__init__()
-        self.widget, self.keys = widget, keys
+        self.widget, self.keys, self.place = widget, keys, place
 
     def compose(self) -> ComposeResult:
         """Prose first, then keys."""
@@ -58,7 +63,8 @@ class HelpScreen(ModalScreen[None]):
             box.border_subtitle = "escape closes"
             yield Static(self._prose())
             yield Static(self._table("Here", self.keys), id="keys")
-            yield Static(self._table("Everywhere", GLOBAL))
+            yield Static(self._table("Everywhere", GLOBAL), classes="apart")
+            yield Static(self._table("Signs", signs_of(self.place)), id="signs")
 
     def _prose(self) -> str:
         text = inspect.getdoc(type(self.widget)) if self.widget is not None else ""

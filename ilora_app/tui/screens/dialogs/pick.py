@@ -71,3 +71,50 @@ class PickRun(ModalScreen[str]):
     @on(Rows.Chosen)
     def _chosen(self, message: Rows.Chosen) -> None:
         self.dismiss(str(self.runs[message.index]["path"]))
+
+
+class NameList(Rows):
+    """Names to choose from."""
+
+    def __init__(self, names: list[str]) -> None:
+        super().__init__(id="names")
+        self.names = names
+
+    def cells(self, index: int, width: int) -> list[Cell]:
+        """The name."""
+        return [(" " + fit(self.names[index], width - 1), "bright")]
+
+
+class PickName(ModalScreen[str]):
+    """Gives the chosen name; an empty string for none.
+
+    Args:
+        title: what is chosen.
+        names: what there is.
+        empty: what is said where there is nothing.
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss('')", "Back")]
+
+    def __init__(self, title: str, names: list[str], empty: str) -> None:
+        super().__init__()
+        self.title_text, self.names, self.empty = title, names, empty
+
+    def compose(self) -> ComposeResult:
+        """The list."""
+        with Vertical(id="search") as box:
+            box.border_title = self.title_text
+            rows = NameList(self.names)
+            rows.empty = self.empty
+            yield rows
+            yield Footer(show_command_palette=False)
+
+    def on_mount(self) -> None:
+        """The rows are there from the start."""
+        rows = self.query_one(NameList)
+        rows.renew(len(self.names))
+        rows.focus()
+
+    @on(Rows.Chosen)
+    def _chosen(self, message: Rows.Chosen) -> None:
+        self.dismiss(self.names[message.index])

@@ -96,7 +96,11 @@ class EditKeys(ExploreBase):
 
     def action_why(self) -> None:
         """Asks what each item of the history does for the highlighted recommendation."""
-        item, ranked = self.query_one(RankingList).item(), self.scene.ranked
+        self.ask_why(self.query_one(RankingList).item())
+
+    def ask_why(self, item: int | None) -> None:
+        """Asks what each item of the history does for this one of the ranking."""
+        ranked = self.scene.ranked
         if item is None or ranked is None:
             return
         question = self.scene.question()

@@ -26,6 +26,7 @@ from ilora_app.render.figures import method_name
 from ilora_app.tui.screens.explore import titles
 from ilora_app.tui.screens.explore.people import PeopleKeys
 from ilora_app.tui.screens.explore.replay import ReplayKeys
+from ilora_app.tui.screens.explore.views import ViewKeys
 from ilora_app.tui.state.app_state import BESIDE, Stage
 from ilora_app.tui.widgets.gate import GatePanel
 from ilora_app.tui.widgets.history import HistoryList
@@ -35,21 +36,83 @@ from ilora_app.tui.widgets.rows import Rows
 from ilora_app.tui.widgets.users import UserList
 
 
-class ExploreScreen(PeopleKeys, ReplayKeys):
+class ExploreScreen(PeopleKeys, ReplayKeys, ViewKeys):
     """Pick a user on the left; what went in is in the middle, what comes out on the right."""
 
     PLACE = "explore"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("p", "replay", "Replay", tooltip="replay this life from its third item on, or stop"),
-        Binding("space", "pause", "Pause", show=False, tooltip="hold the replay, or go on"),
-        Binding("r", "reset", "Reset", show=False, tooltip="take back all edits"),
-        Binding("u", "wind(True)", "Undo", show=False, tooltip="undo the last edit, push or lock"),
-        Binding("ctrl+y", "wind(False)", "Redo", show=False, tooltip="make the edit again that was undone"),
-        Binding("full_stop", "walk(1)", "Step", show=False, tooltip="one item on in this life"),
-        Binding("comma", "walk(-1)", "Step back", show=False, tooltip="one item back in this life"),
-        Binding("L", "newest", "Last item", show=False, tooltip="to the last item of this life"),
-        Binding("escape", "leave", "Back", show=False),
-        Binding("w", "why", "Why", show=False),
+        Binding(
+            "p",
+            "replay",
+            "Replay",
+            tooltip="replay this life from its third item on, or stop",
+            id="explore.replay",
+        ),
+        Binding(
+            "space", "pause", "Pause", show=False, tooltip="hold the replay, or go on", id="explore.pause"
+        ),
+        Binding("r", "reset", "Reset", show=False, tooltip="take back all edits", id="explore.reset"),
+        Binding(
+            "u",
+            "wind(True)",
+            "Undo",
+            show=False,
+            tooltip="undo the last edit, push or lock",
+            id="explore.undo",
+        ),
+        Binding(
+            "ctrl+y",
+            "wind(False)",
+            "Redo",
+            show=False,
+            tooltip="make the edit again that was undone",
+            id="explore.redo",
+        ),
+        Binding(
+            "full_stop", "walk(1)", "Step", show=False, tooltip="one item on in this life", id="explore.step"
+        ),
+        Binding(
+            "comma",
+            "walk(-1)",
+            "Step back",
+            show=False,
+            tooltip="one item back in this life",
+            id="explore.step-back",
+        ),
+        Binding(
+            "L",
+            "newest",
+            "Last item",
+            show=False,
+            tooltip="to the last item of this life",
+            id="explore.last-item",
+        ),
+        Binding(
+            "W",
+            "keep",
+            "Keep",
+            show=False,
+            tooltip="keep this view with its edits under a name",
+            id="explore.keep",
+        ),
+        Binding(
+            "O",
+            "open_kept",
+            "Open kept",
+            show=False,
+            tooltip="open a view that was kept",
+            id="explore.open-kept",
+        ),
+        Binding(
+            "Y",
+            "copy_command",
+            "Copy command",
+            show=False,
+            tooltip="copy the command for this ranking",
+            id="explore.copy-command",
+        ),
+        Binding("escape", "leave", "Back", show=False, id="explore.back"),
+        Binding("w", "why", "Why", show=False, id="ranking.why"),
     ]
 
     def __init__(self) -> None:
@@ -91,6 +154,12 @@ class ExploreScreen(PeopleKeys, ReplayKeys):
         opened = self.desk.world.opened
         ungated = f"{method_name(opened.method)} has no gate" if opened and not opened.experts else ""
         gate.empty = text.splitlines()[0] if text else self.desk.offer() or ungated or ranking.empty
+
+    def guide(self) -> str:
+        """What one sees; on the user that the demo begins with, why it is this one."""
+        opened, user = self.desk.world.opened, self.scene.user
+        first = opened is not None and user is not None and user.user == opened.first
+        return opened.why_first if first and opened and not self.scene.edited else super().guide()
 
     # --- hearing ----------------------------------------------------------------------------------------
 
@@ -134,10 +203,15 @@ class ExploreScreen(PeopleKeys, ReplayKeys):
             self.list_users()
             if self.scene.user is not None and not self.scene.ranked:
                 self.scene.user = world.user(self.scene.user.user)
+            if self.ilora.opening is not None:
+                view, self.ilora.opening = self.ilora.opening, None
+                self.show_view(view)
             if self.scene.user is None and not self.scene.history and self.scene.source == BENCHMARK:
-                first = self.query_one(UserList).at(0)
+                begin = world.opened.first if world.opened else None
+                first = world.user(begin or "") or self.query_one(UserList).at(0)
                 if first:
                     self.scene.choose(first)
+                    self.list_users()
             if self.desk.stage is Stage.READY and self.asked_about != self.scene.question():
                 self.ask()
         self.refresh_state()
@@ -209,8 +283,11 @@ class ExploreScreen(PeopleKeys, ReplayKeys):
             return self.scene.user is not None
         return True
 
-    def action_leave(self) -> None:
-        """Closes the search, ends the replay."""
+    async def action_leave(self) -> None:
+        """Closes the search, ends the replay or the tour."""
+        if self.ilora.tour.on:
+            await self.ilora.tour.end()
+            return
         field = self.query_one("#find", Input)
         if field.has_class("-open"):
             field.remove_class("-open")

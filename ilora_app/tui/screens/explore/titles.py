@@ -27,7 +27,10 @@ def ranking_title(scene: Scene, world: World) -> str:
     method = method_name(world.opened.method)
     if scene.source == BENCHMARK:
         return f"{method} ranks 20 candidates"
-    return f"{method} ranks the catalogue's best {scene.retrieve}"
+    encoder = method_name(scene.ranked.encoder) if scene.ranked else "the encoder"
+    if encoder == method:
+        return f"{method}'s best {scene.retrieve} of all {world.opened.items:,}"
+    return f"{method} reranks {encoder}'s best {scene.retrieve}"
 
 
 def verdict(scene: Scene, world: World) -> str:
