@@ -29,6 +29,7 @@ from core.benchmark.out_folder import (
 from core.benchmark.run_files import whole
 from core.benchmark.statements import lateness, model_of, model_version, note_on_users, notes_on_processes
 from core.benchmark.testing import CHUNK, Tested, ask_all
+from core.benchmark.trained import trained_before, twenty_of
 from core.config.checks import check
 from core.config.saved import lasting
 from core.config.settings import RunConfig
@@ -256,11 +257,10 @@ def _plan_event(plan: Plan, samples: Samples, minutes: float) -> PlanMade:
 
 def _run(plan: Plan, task: Task, method: str, clock: Clock) -> Result:
     """Fits, tests and writes one (method, seed)."""
-    recommender = method_class(method)()
     hardware.release_memory()  # what the method before it left
     try:
         with hardware.PeakMemory() as memory:
-            report = recommender.fit(task)
+            recommender, report = _fitted(plan, task, method)
             tested = ask_all(recommender, task)
     except Interrupted:
         clock.tell_stop(method, task.seed)
@@ -278,6 +278,17 @@ def _run(plan: Plan, task: Task, method: str, clock: Clock) -> Result:
         save_rankings(rankings, result_path(plan.out, *_key(plan, task.samples, method, task.seed)))
         _keep(plan, task, recommender, result)
     return result
+
+
+def _fitted(plan: Plan, task: Task, method: str) -> tuple[Recommender, FitReport]:
+    """The trained method, taken from a run of twenty candidates where there is one."""
+    if task.config.data.whole:
+        twenty = replace(plan, config=twenty_of(plan.config))
+        folder = run_folder(plan.out, *_key(twenty, task.samples, method, task.seed))
+        if found := trained_before(method, task, folder):
+            return found
+    recommender = method_class(method)()
+    return recommender, recommender.fit(task)
 
 
 def _keep(plan: Plan, task: Task, recommender: Recommender, result: Result) -> None:
@@ -356,11 +367,15 @@ def _result(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         lateness=lateness(task.dataset, task.samples),
         history=tuple(report.curve),
-        notes=(
-            *report.notes,
-            *remarks,
-            *plan.cuts,
-            *note_on_users(task.samples),
-            *notes_on_processes(has_llm),
+        notes=tuple(
+            dict.fromkeys(
+                [
+                    *report.notes,
+                    *remarks,
+                    *plan.cuts,
+                    *note_on_users(task.samples),
+                    *notes_on_processes(has_llm),
+                ]
+            )
         ),
     )

@@ -139,6 +139,24 @@ def test_it_never_meets_results_of_twenty_candidates(tmp_path: Path) -> None:
     assert before.cases == results[1].cases and not before.whole
 
 
+def test_a_model_that_was_trained_for_twenty_candidates_is_not_trained_again(
+    tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = settings(tiny_model)
+    twenty = dataclasses.replace(config, data=dataclasses.replace(config.data, candidates="20", retrieve=100))
+    (anew,) = bench(tmp_path / "anew", config, "lora")
+    (before,) = bench(tmp_path / "both", twenty, "lora")
+    with monkeypatch.context() as patch:
+        patch.setattr("core.recommenders.adapter.train", lambda *_: pytest.fail("trained again"))
+        (taken,) = bench(tmp_path / "both", config, "lora")
+    assert taken.cases == anew.cases
+    assert taken.timings["train_seconds"] == before.timings["train_seconds"]
+    other = dataclasses.replace(config.data, validation_positions=1)
+    patched = dataclasses.replace(config, data=other)
+    (again,) = bench(tmp_path / "both", patched, "lora")
+    assert again.timings["train_seconds"] != before.timings["train_seconds"]
+
+
 def test_a_saved_run_gives_its_figures_again(tmp_path: Path, tiny_model: Path) -> None:
     (lora,) = bench(tmp_path, settings(tiny_model), "lora")
     found = evaluate_run(run_folder(tmp_path, *lora.key))
