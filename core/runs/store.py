@@ -239,18 +239,37 @@ def open_run(
         Interrupted: `should_stop` said so.
     """
     info = read_run(path)
-    _check_files(info)
+    _check_files(info)  # before the data is loaded, which may take long
     dataset, samples = load_task_data(info.config.data, emit)
-    if samples.sha256 != info.samples_sha256:
-        raise ResultError(
-            f"{path} was tested on other cases than this version makes", "run the benchmark again"
-        )
+    _check_cases(info, samples)
     if data_read is not None:
         data_read(info, dataset, samples)
-    task = Task(dataset, samples, _config_here(info, precision, emit), info.seed, path, emit, should_stop)
-    recommender = method_class(info.method)()
-    recommender.load(path, task)
+    recommender = load_run(info, dataset, samples, emit, precision, should_stop)
     return OpenRun(info, dataset, samples, recommender)
+
+
+def load_run(
+    info: RunInfo,
+    dataset: Dataset,
+    samples: Samples,
+    emit: Emit = silent,
+    precision: str = "auto",
+    should_stop: ShouldStop = never,
+) -> Recommender:
+    """The recommender of a run whose dataset and cases are loaded already; see `open_run`."""
+    _check_files(info)
+    _check_cases(info, samples)
+    config = _config_here(info, precision, emit)
+    recommender = method_class(info.method)()
+    recommender.load(info.path, Task(dataset, samples, config, info.seed, info.path, emit, should_stop))
+    return recommender
+
+
+def _check_cases(info: RunInfo, samples: Samples) -> None:
+    if samples.sha256 != info.samples_sha256:
+        raise ResultError(
+            f"{info.path} was tested on other cases than this version makes", "run the benchmark again"
+        )
 
 
 def _check_files(info: RunInfo) -> None:
