@@ -134,7 +134,7 @@ async def ranked(app: IloraTui, press: str) -> float:
     app.simulate_key(press)
     await until(lambda: screen.asked != asked)
     number = screen.asked
-    await until(lambda: screen.scene.ranked is not None and screen.scene.ranked.request == number)
+    await until(lambda: screen.explored.ranked is not None and screen.explored.ranked.request == number)
     await asyncio.sleep(0)
     took = time.perf_counter() - before
     await asyncio.sleep(0.3)  # the second run's ranks come after
@@ -180,16 +180,16 @@ async def inside(out: Path, users: int, blame: bool) -> dict[str, Any]:
         async with app.run_test(size=(120, 40)) as pilot:
             started = time.perf_counter()
             pauses.phase = "loading"
-            await until(lambda: app.desk.stage in (Stage.READY, Stage.FAILED, Stage.DEAD))
-            assert app.desk.stage is Stage.READY, app.desk.problem
+            await until(lambda: app.app_state.stage in (Stage.READY, Stage.FAILED, Stage.DEAD))
+            assert app.app_state.stage is Stage.READY, app.app_state.problem
             found["engine warm, s"] = time.perf_counter() - started
             screen = app.screen
             assert isinstance(screen, ExploreScreen)
-            assert app.desk.world.opened is not None
-            found["opened"] = f"{app.desk.world.opened.method}, {app.desk.world.opened.model}"
-            await until(lambda: screen.scene.ranked is not None)
+            assert app.app_state.run_data.opened is not None
+            found["opened"] = f"{app.app_state.run_data.opened.method}, {app.app_state.run_data.opened.model}"
+            await until(lambda: screen.explored.ranked is not None)
             pauses.phase = "loading the second model"
-            await until(lambda: app.desk.beside_ready or app.desk.counterpart() is None)
+            await until(lambda: app.app_state.beside_ready or app.app_state.counterpart() is None)
             await asyncio.sleep(1)
             pauses.phase = "ranking"
             browsing = [await ranked(app, "down") for _ in range(users)]
@@ -204,7 +204,7 @@ async def inside(out: Path, users: int, blame: bool) -> dict[str, Any]:
             found["new user to ranking while training, median ms"] = 1000 * median(await train(app, pauses))
             pauses.phase = "quitting"
             before = time.perf_counter()
-            await app.desk.stop()
+            await app.app_state.stop()
             found["engines gone, s"] = time.perf_counter() - before
     job = last_job(out)
     while job is not None and job.running:

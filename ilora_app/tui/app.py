@@ -18,7 +18,7 @@ from ilora_app.tui.engine.messages import EngineDied, EngineMumbled, EngineSaid
 from ilora_app.tui.everywhere import Everywhere
 from ilora_app.tui.leaving import end_when_told
 from ilora_app.tui.screens.main_screen import Place, lazily, load
-from ilora_app.tui.state.app_state import MAIN, Desk, Post, Stage
+from ilora_app.tui.state.app_state import MAIN, AppState, Post, Stage
 from ilora_app.tui.state.views import View
 from ilora_app.tui.tour import Tour
 from ilora_app.tui.widgets.topbar import PLACES
@@ -57,7 +57,7 @@ class IloraTui(Everywhere):
     ) -> None:
         super().__init__(driver_class)
         make_engine = make_engine or engine_in(precision)
-        self.desk = Desk(self.post_message, out, dataset, run, make_engine, precision)
+        self.app_state = AppState(self.post_message, out, dataset, run, make_engine, precision)
         self.tour, self.opening = Tour(self), opening
         self.said: Signal[tuple[str, Event]] = Signal(self, "engine said")
         for known in THEMES:
@@ -70,24 +70,24 @@ class IloraTui(Everywhere):
         """The engine starts once the first screen is painted."""
         end_when_told(self)
         gc.set_threshold(700, 10, 10_000)  # collecting everything would hold the screen for 100 ms
-        self.call_after_refresh(self.run_worker, self.desk.start, exit_on_error=True, group="engine")
+        self.call_after_refresh(self.run_worker, self.app_state.start, exit_on_error=True, group="engine")
 
     def on_engine_said(self, message: EngineSaid) -> None:
         """Known first, then shown."""
-        before = self.desk.stage
-        self.desk.hear(message.engine, message.event)
+        before = self.app_state.stage
+        self.app_state.hear(message.engine, message.event)
         self.said.publish((message.engine, message.event))
-        if warning := self.desk.first_warning(message.event):
+        if warning := self.app_state.first_warning(message.event):
             self.notify(warning, severity="warning", markup=False)
-        if self.desk.stage is not before:
+        if self.app_state.stage is not before:
             self._stage_changed()
 
     def _stage_changed(self) -> None:
         gc.freeze()  # what lives as long as the screen is not searched for garbage again
-        if self.desk.stage is Stage.MISSING:
+        if self.app_state.stage is Stage.MISSING:
             self.action_first_run()
-        if self.desk.stage is Stage.READY:
-            self.run_worker(self.desk.open_beside(), group="beside")
+        if self.app_state.stage is Stage.READY:
+            self.run_worker(self.app_state.open_beside(), group="beside")
         self.refresh_state()
 
     def on_engine_mumbled(self, message: EngineMumbled) -> None:
@@ -98,7 +98,7 @@ class IloraTui(Everywhere):
 
     def on_engine_died(self, message: EngineDied) -> None:
         """Edits stay; the same run is opened again on request."""
-        self.desk.died(message.engine, message.last_words)
+        self.app_state.died(message.engine, message.last_words)
         if message.engine == MAIN:
             title = f"the engine stopped (exit code {message.code})"
             self.notify(
@@ -135,13 +135,13 @@ class IloraTui(Everywhere):
 
     def compare_with(self, run: str) -> None:
         """Opens a run in the second engine."""
-        self.run_worker(self.desk.open_beside(run), group="beside", exclusive=True)
+        self.run_worker(self.app_state.open_beside(run), group="beside", exclusive=True)
 
     async def end(self) -> None:
         """Ends the engines, then the screen."""
-        await self.desk.stop()
+        await self.app_state.stop()
         self.exit()
 
     async def on_unmount(self) -> None:
         """However it ends, no engine is left."""
-        await self.desk.stop()
+        await self.app_state.stop()

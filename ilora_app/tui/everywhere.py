@@ -100,13 +100,13 @@ class Everywhere(App[None]):
 
     def action_restart(self) -> None:
         """Starts the engine again with the same run."""
-        self.run_worker(self._ilora.desk.start(), group="engine", exclusive=True)
+        self.run_worker(self._ilora.app_state.start(), group="engine", exclusive=True)
 
     def action_first_run(self) -> None:
         """What will be fetched, from where, under which licence."""
         from ilora_app.tui.screens.dialogs.first_run import FirstRun
 
-        if self._ilora.desk.missing and not isinstance(self.screen, FirstRun):
+        if self._ilora.app_state.missing and not isinstance(self.screen, FirstRun):
             self.push_screen(FirstRun())
 
     def action_how_to_quit(self) -> None:

@@ -24,7 +24,7 @@ HELD = (
 
 async def leave(app: IloraTui) -> None:
     """Ends the app; a training in progress is left alone, let go on, or told to save and stop."""
-    job = running_job(app.desk.out)
+    job = running_job(app.app_state.out)
     if job is None:
         await app.end()
         return

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ilora_app.tui.state.app_state import Stage
-from ilora_app.tui.state.explore_state import Scene
+from ilora_app.tui.state.explore_state import ExploreState
 
 if TYPE_CHECKING:
     from ilora_app.tui.app import IloraTui
@@ -52,14 +52,14 @@ class Tour:
 
     async def go_on(self) -> None:
         """Begins, or goes to the next step; after the last one the tour ends."""
-        if self.app.desk.stage is not Stage.READY:
+        if self.app.app_state.stage is not Stage.READY:
             self.app.notify("The tour begins as soon as the model is loaded: the top line says when.")
             return
         if self.at + 1 == len(STEPS):
             await self.end()
             return
         explore = await self.explore()
-        if explore.scene.user is None or explore.scene.ranked is None:
+        if explore.explored.user is None or explore.explored.ranked is None:
             self.app.notify("Choose a user first; the tour changes their history.")
             return
         self.at += 1
@@ -80,7 +80,7 @@ class Tour:
     async def answered(self, explore: ExploreScreen) -> None:
         """Waits until the ranking on screen answers what is asked, for some seconds at most."""
         for _ in range(round(PATIENCE / 0.05)):
-            if explore.scene.ranked is not None and not explore.scene.awaited:
+            if explore.explored.ranked is not None and not explore.explored.awaited:
                 return
             await asyncio.sleep(0.05)
 
@@ -94,24 +94,24 @@ class Tour:
         return screen
 
 
-def named(scene: Scene, item: int) -> str:
+def named(explored: ExploreState, item: int) -> str:
     """An item's title in quotation marks."""
-    return f"“{scene.world.title(item)}”"
+    return f"“{explored.run_data.title(item)}”"
 
 
 async def drop(tour: Tour) -> str:
     """Takes the newest item out of the history."""
     explore = await tour.explore()
-    scene = explore.scene
-    assert scene.user is not None
-    if scene.edited or explore.replaying or scene.position != len(scene.user.items) - 1:
+    explored = explore.explored
+    assert explored.user is not None
+    if explored.edited or explore.replaying or explored.position != len(explored.user.items) - 1:
         explore.action_newest()
     await tour.answered(explore)  # what the ranking moves from
-    item = scene.history[-1]
-    scene.drop(len(scene.history) - 1)
+    item = explored.history[-1]
+    explored.drop(len(explored.history) - 1)
     explore.edited()
     return (
-        f"{named(scene, item)}, the newest item of the history, was dropped (key d). "
+        f"{named(explored, item)}, the newest item of the history, was dropped (key d). "
         "The experts' weights change, and ▲ ▼ beside the ranking say what moved."
     )
 
@@ -120,14 +120,14 @@ async def add(tour: Tour) -> str:
     """Adds the best recommendation to the history."""
     explore = await tour.explore()
     await tour.answered(explore)
-    scene = explore.scene
-    ranked = scene.ranked
+    explored = explore.explored
+    ranked = explored.ranked
     if ranked is None:
         return "the ranking has not come yet."
-    item = next(item for item in ranked.items if item not in scene.history and item != ranked.target)
+    item = next(item for item in ranked.items if item not in explored.history and item != ranked.target)
     explore.add(item)
     return (
-        f"{named(scene, item)}, recommended here, was added as if it had been watched "
+        f"{named(explored, item)}, recommended here, was added as if it had been watched "
         "(a searches the catalogue, A adds the highlighted one)."
     )
 
@@ -136,11 +136,11 @@ async def lock(tour: Tour) -> str:
     """Gives everything to the expert that has the least."""
     explore = await tour.explore()
     await tour.answered(explore)
-    weights = explore.scene.weights()
+    weights = explore.explored.weights()
     if not weights:
         return "this run has no gate, so there are no experts to lock; results (4) opens an iLoRA run."
     expert = weights.index(min(weights))
-    explore.scene.lock(expert)
+    explore.explored.lock(expert)
     explore.edited()
     return (
         f"E{expert + 1}, the expert that this history wakes least, has everything in every layer (key l). "
@@ -151,16 +151,16 @@ async def lock(tour: Tour) -> str:
 async def why(tour: Tour) -> str:
     """Takes all edits back and asks why the best one is the best."""
     explore = await tour.explore()
-    scene = explore.scene
-    scene.reset()
+    explored = explore.explored
+    explored.reset()
     explore.edited()
     await tour.answered(explore)
-    ranked = scene.ranked
+    ranked = explored.ranked
     if ranked is None:
         return "the ranking has not come yet."
     explore.ask_why(ranked.items[0])
     return (
-        f"all edits are taken back (key r), and {named(scene, ranked.items[0])} is asked about (key w). "
+        f"all edits are taken back (key r), and {named(explored, ranked.items[0])} is asked about (key w). "
         "Beside each item of the history: solid raises its chance, hatched lowers it."
     )
 

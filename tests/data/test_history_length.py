@@ -24,8 +24,8 @@ from core.runs.store import read_run, run_folder, save_run
 from core.serving.opening import open_session
 from core.serving.protocol import Open, Opened, Question
 from core.serving.server import WarmEngine
-from ilora_app.tui.state.explore_state import Scene
-from ilora_app.tui.state.run_data import World
+from ilora_app.tui.state.explore_state import ExploreState
+from ilora_app.tui.state.run_data import RunData
 from tests import made_up, tiny
 
 LONG = 20
@@ -62,18 +62,18 @@ def test_with_twenty_in_the_card_the_model_its_encoder_the_session_and_the_scree
 
     said: list[Event] = []
     WarmEngine(said.append).answer(Open(1, str(long / "runs"), str(path), "tiny"))
-    world = World()
+    run_data = RunData()
     for event in said:
         if type(event).__name__ in ("Opened", "ItemsListed", "UsersListed", "GatesListed"):
-            world.take(event)  # type: ignore[arg-type]
+            run_data.take(event)  # type: ignore[arg-type]
     opened = next(event for event in said if isinstance(event, Opened))
     assert (opened.min_history, opened.max_history) == (3, LONG)
-    scene, user = Scene(world), world.user(case.user)
+    explored, user = ExploreState(run_data), run_data.user(case.user)
     assert user is not None
-    scene.choose(user)
-    assert scene.history == list(case.history)
-    assert scene.add(next(item for item in range(tiny.ITEMS) if item not in user.items))
-    assert len(scene.history) == len(case.history) + 1
+    explored.choose(user)
+    assert explored.history == list(case.history)
+    assert explored.add(next(item for item in range(tiny.ITEMS) if item not in user.items))
+    assert len(explored.history) == len(case.history) + 1
 
 
 @pytest.mark.parametrize("method", ["gru4rec", "caser", "sasrec"])

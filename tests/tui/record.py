@@ -105,7 +105,7 @@ async def _drive(out: Path) -> list[str]:
         for key in KEYS:
             await pilot.press(key)
             await settle(pilot)
-        return app.desk.main.lines  # type: ignore[attr-defined, no-any-return]
+        return app.app_state.main.lines  # type: ignore[attr-defined, no-any-return]
 
 
 def main(options: list[str]) -> None:

@@ -23,13 +23,13 @@ async def compared(drive: Drive, app: Any, pilot: Any) -> CompareScreen:
 async def test_the_user_with_the_largest_difference_comes_first_with_both_rankings(drive: Drive) -> None:
     async with drive() as (app, pilot):
         screen = await compared(drive, app, pilot)
-        request = next(asked for asked in app.desk.main.asked if isinstance(asked, Differences))
+        request = next(asked for asked in app.app_state.main.asked if isinstance(asked, Differences))
         assert (request.run, request.other) == (ILORA, LORA)
         shown = text_of(app)
         assert "▲ 7  ▼ 1  = 0" in shown
         assert "of 8 spread cases" in shown
-        assert screen.scene.user is not None
-        assert screen.scene.user.user == screen.query_one(CaseList).cases[0]["user"]
+        assert screen.explored.user is not None
+        assert screen.explored.user.user == screen.query_one(CaseList).cases[0]["user"]
         left, right = screen.query_one("#left", SideList), screen.query_one("#right", SideList)
         assert left.count == right.count == 20
         assert set(left.ranked.items) == set(right.ranked.items)  # type: ignore[union-attr]
@@ -53,16 +53,16 @@ async def test_another_case_another_user_and_enter_opens_it_in_explore(drive: Dr
         await pilot.press("down", "down")
         await settle(pilot)
         case = screen.query_one(CaseList).cases[2]
-        assert screen.scene.user is not None
-        assert screen.scene.user.user == case["user"]
+        assert screen.explored.user is not None
+        assert screen.explored.user.user == case["user"]
         await pilot.press("J")
         await settle(pilot)
         assert screen.query_one(CaseList).cursor == 0
         await pilot.press("enter")
         await settle(pilot)
         assert isinstance(app.screen, ExploreScreen)
-        assert app.screen.scene.user is not None
-        assert app.screen.scene.user.user == screen.query_one(CaseList).cases[0]["user"]
+        assert app.screen.explored.user is not None
+        assert app.screen.explored.user.user == screen.query_one(CaseList).cases[0]["user"]
 
 
 async def test_without_a_second_run_the_keys_that_help_are_named(drive: Drive) -> None:
@@ -79,6 +79,6 @@ async def test_a_run_is_chosen_from_a_list(drive: Drive) -> None:
         assert "Choose the left run" in text_of(app)
         await pilot.press("down", "enter")
         await settle(pilot)
-        assert app.desk.run == LORA
-        assert app.desk.world.opened is not None
-        assert app.desk.world.opened.method == "lora"
+        assert app.app_state.run == LORA
+        assert app.app_state.run_data.opened is not None
+        assert app.app_state.run_data.opened.method == "lora"

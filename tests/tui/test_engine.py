@@ -129,6 +129,6 @@ def test_a_child_stands_back_with_its_whole_session() -> None:
 
 def test_engines_open_runs_in_the_precision_that_the_screens_were_given() -> None:
     for given, expected in (({}, "auto"), ({"precision": "float32"}, "float32")):
-        desk = IloraTui(**given).desk
-        for engine in (desk.main, desk.beside):
+        app_state = IloraTui(**given).app_state
+        for engine in (app_state.main, app_state.beside):
             assert engine._command == (*COMMAND, "--precision", expected)

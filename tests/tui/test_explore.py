@@ -11,7 +11,7 @@ import pytest
 from core.events import Notice
 from core.serving.protocol import Explained, Rank, Why
 from ilora_app.tui.screens.explore.screen import ExploreScreen
-from ilora_app.tui.state.explore_state import Scene
+from ilora_app.tui.state.explore_state import ExploreState
 from ilora_app.tui.widgets.gate import GatePanel
 from ilora_app.tui.widgets.history import HistoryList
 from ilora_app.tui.widgets.rank_curve import RankCurve
@@ -21,9 +21,9 @@ from tests.tui.conftest import Drive, settle, text_of
 from tests.tui.stand_in import USERS, life, with_options
 
 
-def scene(app: Any) -> Scene:
+def explored(app: Any) -> ExploreState:
     assert isinstance(app.screen, ExploreScreen)
-    return app.screen.scene
+    return app.screen.explored
 
 
 def said(app: Any) -> str:
@@ -31,13 +31,13 @@ def said(app: Any) -> str:
 
 
 def asked(app: Any, kind: type) -> list[Any]:
-    return [request for request in app.desk.main.asked if isinstance(request, kind)]
+    return [request for request in app.app_state.main.asked if isinstance(request, kind)]
 
 
 async def test_the_first_user_is_ranked_without_a_key(drive: Drive) -> None:
     async with drive() as (app, _):
         shown = text_of(app)
-        assert scene(app).ranked is not None
+        assert explored(app).ranked is not None
         assert TARGET in shown
         assert "Comedy · 1970s" in shown
         assert f"Users · {USERS}" in shown
@@ -50,20 +50,20 @@ async def test_every_move_of_the_cursor_shows_that_users_history_and_ranking(dri
         await settle(pilot)
         user = app.screen.query_one(UserList).at(5)
         assert user is not None
-        assert scene(app).user is user
-        assert scene(app).ranked.user == user.user
-        assert scene(app).history == life(int(user.user))[:-1][-10:]
+        assert explored(app).user is user
+        assert explored(app).ranked.user == user.user
+        assert explored(app).history == life(int(user.user))[:-1][-10:]
 
 
 async def test_a_stale_answer_is_dropped(drive: Drive) -> None:
     async with drive() as (app, pilot):
-        app.desk.main.held = (Rank,)
+        app.app_state.main.held = (Rank,)
         await pilot.press("down", "down")
-        first, second = app.desk.main.waiting
-        app.desk.main.answer(second)
-        app.desk.main.answer(first)
+        first, second = app.app_state.main.waiting
+        app.app_state.main.answer(second)
+        app.app_state.main.answer(first)
         await settle(pilot)
-        assert scene(app).ranked.request == second.request
+        assert explored(app).ranked.request == second.request
 
 
 async def test_users_are_found_by_id_title_genre_and_part(drive: Drive) -> None:
@@ -99,55 +99,55 @@ async def test_users_sort_by_length_and_by_how_one_sided_their_gate_is(drive: Dr
 
 async def test_dropping_moving_and_adding_items_rank_again_and_show_what_moved(drive: Drive) -> None:
     async with drive() as (app, pilot):
-        before = list(scene(app).history)
+        before = list(explored(app).history)
         app.screen.query_one(HistoryList).focus()
         await pilot.press("d")
         await settle(pilot)
-        assert scene(app).history == before[1:]
-        assert scene(app).ranked.history == before[1:]
+        assert explored(app).history == before[1:]
+        assert explored(app).ranked.history == before[1:]
         shown = text_of(app)
         assert "▲" in shown
         assert "▼" in shown
         await pilot.press("greater_than_sign")
         await settle(pilot)
-        assert scene(app).history[:2] == [before[2], before[1]]
+        assert explored(app).history[:2] == [before[2], before[1]]
         await pilot.press("a", *"of 14", "enter", "escape")
         await settle(pilot)
-        assert scene(app).history[-1] not in before
+        assert explored(app).history[-1] not in before
         assert "+ " in text_of(app)
-        assert scene(app).ranked.history == scene(app).history
+        assert explored(app).ranked.history == explored(app).history
 
 
 async def test_one_key_takes_all_edits_back(drive: Drive) -> None:
     async with drive() as (app, pilot):
-        before, ranking = list(scene(app).history), scene(app).ranked.items
+        before, ranking = list(explored(app).history), explored(app).ranked.items
         app.screen.query_one(HistoryList).focus()
         await pilot.press("d", "d")
         app.screen.query_one(GatePanel).focus()
         await pilot.press("l")
         await settle(pilot)
-        assert scene(app).edited
+        assert explored(app).edited
         await pilot.press("r")
         await settle(pilot)
-        assert not scene(app).edited
-        assert scene(app).history == before
-        assert scene(app).ranked.items == ranking
+        assert not explored(app).edited
+        assert explored(app).history == before
+        assert explored(app).ranked.items == ranking
 
 
 async def test_an_expert_can_be_weighed_and_locked_and_the_weights_still_sum_to_one(drive: Drive) -> None:
     async with drive() as (app, pilot):
-        natural = scene(app).ranked.gate
+        natural = explored(app).ranked.gate
         app.screen.query_one(GatePanel).focus()
         await pilot.press("right", "right", "right")
         await settle(pilot)
         question = asked(app, Rank)[-1].question
         assert question["push"] == [0.75, 0, 0, 0]
-        assert scene(app).weights()[0] > natural[0]
-        assert sum(scene(app).weights()) == pytest.approx(1)
+        assert explored(app).weights()[0] > natural[0]
+        assert sum(explored(app).weights()) == pytest.approx(1)
         assert "pushed in every layer" in text_of(app)
         await pilot.press("down", "l")
         await settle(pilot)
-        assert scene(app).weights() == pytest.approx([0, 1, 0, 0])
+        assert explored(app).weights() == pytest.approx([0, 1, 0, 0])
         assert "E2 has everything" in text_of(app)
 
 
@@ -171,29 +171,29 @@ async def test_edits_pushes_and_locks_are_undone_and_made_again_by_keys(drive: D
         app.screen.query_one(GatePanel).focus()
         await pilot.press("right", "l")
         await settle(pilot)
-        done = scene(app).edit
+        done = explored(app).edit
         await pilot.press("u", "u", "u", "u")
         await settle(pilot)
-        assert not scene(app).edited
-        assert asked(app, Rank)[-1].question["history"] == scene(app).original
+        assert not explored(app).edited
+        assert asked(app, Rank)[-1].question["history"] == explored(app).original
         await pilot.press("u")
         await settle(pilot)
         assert any("Nothing to undo" in note.message for note in app._notifications)
         await pilot.press("ctrl+y", "ctrl+y", "ctrl+y", "ctrl+y")
         await settle(pilot)
-        assert scene(app).edit == done
+        assert explored(app).edit == done
 
 
 async def test_while_an_answer_is_awaited_the_whole_ranking_is_dimmed_and_says_so(drive: Drive) -> None:
     async with drive() as (app, pilot):
         ranking = app.screen.query_one(RankingList)
-        app.desk.main.held = (Rank,)
+        app.app_state.main.held = (Rank,)
         await pilot.press("tab", "d")
         await settle(pilot)
         assert ranking.stale
         assert ranking.styles.opacity < 1
         assert ranking.border_subtitle == "ranking …"
-        app.desk.main.release()
+        app.app_state.main.release()
         await settle(pilot)
         assert not ranking.stale
         assert ranking.styles.opacity == 1
@@ -219,14 +219,14 @@ async def test_help_search_and_palette_that_change_nothing_ask_nothing(drive: Dr
 
 async def test_a_key_goes_from_the_middle_of_a_life_to_its_last_item(drive: Drive) -> None:
     async with drive() as (app, pilot):
-        last = scene(app).position
+        last = explored(app).position
         await pilot.press("comma", "comma")
         await settle(pilot)
-        assert scene(app).position == last - 2
+        assert explored(app).position == last - 2
         assert "L goes to the last item" in text_of(app)
         await pilot.press("L")
         await settle(pilot)
-        assert scene(app).position == last
+        assert explored(app).position == last
 
 
 async def test_hits_count_the_films_that_are_shown(drive: Drive) -> None:
@@ -243,22 +243,22 @@ async def test_own_taste_outlives_a_look_at_users(drive: Drive) -> None:
     async with drive() as (app, pilot):
         await pilot.press("n", *"western", "enter", "escape")
         await settle(pilot)
-        own = scene(app).history
+        own = explored(app).history
         assert len(own) == 1
         app.screen.query_one(UserList).focus()
         await pilot.press("down")
         await settle(pilot)
-        assert scene(app).user is not None
+        assert explored(app).user is not None
         await pilot.press("n")
         await settle(pilot)
-        assert scene(app).history == own
+        assert explored(app).history == own
         assert asked(app, Rank)[-1].question["history"] == own
 
 
 async def test_reasons_have_one_scale_and_tiny_ones_no_bar(drive: Drive) -> None:
     history = HistoryList()
     history.items = [1, 2, 3]
-    history.world.titles = ["a", "b", "c", "d"]
+    history.run_data.titles = ["a", "b", "c", "d"]
     history.why = Explained(1, 0, [1, 2, 3], [0.004, -0.002, 0.001], 1.0)
     assert "no item matters" in history.head(40)
     assert not any("█" in text or "▒" in text for at in range(3) for text, _ in history.cells(at, 40))
@@ -275,8 +275,8 @@ async def test_a_bar_can_be_dragged_with_the_mouse(drive: Drive) -> None:
         await pilot.hover(panel, offset=(9, 2))
         await pilot.mouse_up(panel, offset=(9, 2))
         await settle(pilot)
-        assert scene(app).edit.push
-        assert 0 < scene(app).weights()[1] < 1
+        assert explored(app).edit.push
+        assert 0 < explored(app).weights()[1] < 1
 
 
 async def test_a_row_of_the_map_can_be_dragged_too(drive: Drive) -> None:
@@ -287,7 +287,7 @@ async def test_a_row_of_the_map_can_be_dragged_too(drive: Drive) -> None:
         await pilot.mouse_up(panel, offset=(9, 3))
         await settle(pilot)
         wanted = (9 - 1 - 4 + 0.5) / panel._gauge()  # a frame, pointer and name, the middle of a cell
-        assert scene(app).weights()[1] == pytest.approx(wanted, abs=1e-3)
+        assert explored(app).weights()[1] == pytest.approx(wanted, abs=1e-3)
 
 
 async def test_why_shows_what_each_item_does(drive: Drive) -> None:
@@ -296,7 +296,7 @@ async def test_why_shows_what_each_item_does(drive: Drive) -> None:
         await pilot.press("down", "w")
         await settle(pilot)
         request = asked(app, Why)[-1]
-        assert request.item == scene(app).ranked.items[1]
+        assert request.item == explored(app).ranked.items[1]
         shown = text_of(app)
         assert "what each does for" in shown
         assert app.screen.query_one(HistoryList).border_subtitle == "a full bar: 1 in log-probability"
@@ -314,8 +314,8 @@ async def test_the_whole_catalogue_can_be_ranked_and_a_target_that_was_not_found
         assert asked(app, Rank)[-1].question["source"] == "catalogue"
         assert "iLoRA reranks SASRec's best 100" in text_of(app)
         assert " enc" in text_of(app)
-        target = scene(app).target
-        if target not in scene(app).ranked.items:
+        target = explored(app).target
+        if target not in explored(app).ranked.items:
             assert "not retrieved" in text_of(app)
         await pilot.press("c")
         await settle(pilot)
@@ -333,7 +333,7 @@ async def test_a_taste_of_your_own_grows_from_nothing(drive: Drive) -> None:
         assert question["user"] is None
         assert question["source"] == "catalogue"
         assert len(question["history"]) == 2
-        assert scene(app).ranked.target is None
+        assert explored(app).ranked.target is None
         assert "Your own taste" in text_of(app)
 
 
@@ -352,18 +352,18 @@ async def test_replay_walks_the_users_life_pauses_and_steps(
         await pilot.press("p", "space")
         await settle(pilot)
         assert "paused" in text_of(app)
-        at = scene(app).position
+        at = explored(app).position
         await pilot.press("full_stop")
         await settle(pilot)
-        assert scene(app).position == at + 1
+        assert explored(app).position == at + 1
         assert "steps" in text_of(app)
 
 
 async def test_the_second_runs_ranks_stand_beside(drive: Drive) -> None:
     async with drive() as (app, pilot):
         await settle(pilot)
-        assert scene(app).beside is not None
-        assert set(scene(app).beside.items) == set(scene(app).ranked.items)
+        assert explored(app).beside is not None
+        assert set(explored(app).beside.items) == set(explored(app).ranked.items)
         assert "LoRA" in text_of(app)
 
 
@@ -374,16 +374,16 @@ async def test_edits_survive_the_engines_death_and_its_restart(drive: Drive) -> 
         app.screen.query_one(HistoryList).focus()
         await pilot.press("d")
         await settle(pilot)
-        kept = list(scene(app).history)
-        app.desk.main.alive = False
+        kept = list(explored(app).history)
+        app.app_state.main.alive = False
         app.post_message(EngineDied("main", 9, "RuntimeError: out of luck"))
         await settle(pilot)
         assert "ctrl+r" in text_of(app)
-        assert scene(app).history == kept
+        assert explored(app).history == kept
         await pilot.press("ctrl+r")
         await settle(pilot)
-        assert scene(app).history == kept
-        assert scene(app).ranked.history == kept
+        assert explored(app).history == kept
+        assert explored(app).ranked.history == kept
 
 
 async def test_a_line_that_is_no_event_is_shown_and_nothing_breaks(drive: Drive) -> None:
@@ -395,18 +395,18 @@ async def test_a_line_that_is_no_event_is_shown_and_nothing_breaks(drive: Drive)
         assert "Segmentation [imminent" in said(app)
         await pilot.press("down")
         await settle(pilot)
-        assert scene(app).ranked is not None
+        assert explored(app).ranked is not None
 
 
 async def test_no_size_and_no_moment_of_resizing_breaks_it(drive: Drive) -> None:
     async with drive(size=(80, 24)) as (app, pilot):
-        app.desk.main.held = (Rank,)
+        app.app_state.main.held = (Rank,)
         for size in ((200, 60), (40, 12), (80, 24), (20, 5), (120, 40)):
             await pilot.resize_terminal(*size)
             await pilot.press("down")
-        app.desk.main.release()
+        app.app_state.main.release()
         await settle(pilot)
-        assert scene(app).ranked.user == scene(app).user.user
+        assert explored(app).ranked.user == explored(app).user.user
 
 
 async def test_without_a_run_sasrec_ranks_and_the_key_to_train_is_named(drive: Drive) -> None:
@@ -421,11 +421,11 @@ async def test_without_a_run_sasrec_ranks_and_the_key_to_train_is_named(drive: D
 async def test_reasons_that_come_late_are_not_shown_beside_another_question(drive: Drive) -> None:
     async with drive() as (app, pilot):
         app.screen.query_one(RankingList).focus()
-        app.desk.main.held = (Why,)
+        app.app_state.main.held = (Why,)
         await pilot.press("w", "c")
-        app.desk.main.release()
+        app.app_state.main.release()
         await settle(pilot)
-        assert scene(app).why is None
+        assert explored(app).why is None
         assert "what each does for" not in text_of(app)
 
 
@@ -435,7 +435,7 @@ async def test_both_scores_of_the_catalogues_candidates_show_at_every_width(driv
         app.screen.query_one(RankingList).focus()
         await pilot.press("c")
         await settle(pilot)
-        ranked = scene(app).ranked
+        ranked = explored(app).ranked
         shown = text_of(app)
         assert re.search(r"score +enc", shown)
         for own, encoder in zip(ranked.scores[:5], ranked.encoder_scores[:5], strict=True):
@@ -453,17 +453,17 @@ async def test_more_and_fewer_candidates_are_taken_from_the_catalogue(drive: Dri
         await settle(pilot)
         assert asked(app, Rank)[-1].question["retrieve"] == 20
         assert "iLoRA reranks SASRec's best 20" in text_of(app)
-        assert len(scene(app).ranked.items) == 20
+        assert len(explored(app).ranked.items) == 20
         await pilot.press("plus")
         await settle(pilot)
         assert asked(app, Rank)[-1].question["retrieve"] == 50
-        assert len(scene(app).ranked.items) == 40  # all that the stand-in finds
+        assert len(explored(app).ranked.items) == 40  # all that the stand-in finds
 
 
 @pytest.mark.parametrize("width", [80, 120, 200])
 async def test_an_experts_words_are_never_cut_in_the_middle(drive: Drive, width: int) -> None:
     async with drive(size=(width, 40)) as (app, _):
-        profiles, panel = app.desk.world.profiles, app.screen.query_one(GatePanel)
+        profiles, panel = app.app_state.run_data.profiles, app.screen.query_one(GatePanel)
         profiles[0]["words"] = "Documentary, Animation, Children's · 1930s, 1940s"
         for line, profile in zip(panel.render().plain.splitlines(), profiles, strict=True):
             words = re.split(r", | · ", profile["words"])
@@ -487,7 +487,7 @@ async def test_gates_of_every_layer_are_a_heat_map_of_the_weights_in_force(drive
         panel.focus()
         await pilot.press("down", "l")
         await settle(pilot)
-        assert scene(app).weights() == pytest.approx([0, 1, 0, 0])
+        assert explored(app).weights() == pytest.approx([0, 1, 0, 0])
         _, *lines = panel.render().plain.splitlines()
         cells = [line[4 : 4 + panel._gauge()] for line in lines]
         assert set(cells[1]) == {"█"}
@@ -510,9 +510,9 @@ async def test_a_replay_draws_the_targets_rank_along_the_life(
             if app.screen.paused:
                 break
         await settle(pilot)
-        life_of = len(scene(app).user.items)
+        life_of = len(explored(app).user.items)
         assert [step.position for step in curve.steps] == list(range(3, life_of))
-        for step, ranked in zip(curve.steps, scene(app).trail, strict=True):
+        for step, ranked in zip(curve.steps, explored(app).trail, strict=True):
             place = ranked.items.index(ranked.target)
             assert step.rank == ranked.ranks["ilora"][place]
             assert step.encoder == ranked.ranks["sasrec"][place]
@@ -537,7 +537,7 @@ async def test_a_replay_draws_and_names_the_encoder_that_the_gate_reads(
             if app.screen.paused:
                 break
         await settle(pilot)
-        steps, trail = app.screen.query_one(RankCurve).steps, scene(app).trail
+        steps, trail = app.screen.query_one(RankCurve).steps, explored(app).trail
         assert len(steps) == len(trail) > 3
         for step, ranked in zip(steps, trail, strict=True):
             assert step.encoder == ranked.ranks["gru4rec"][ranked.items.index(ranked.target)]
@@ -572,19 +572,21 @@ async def test_a_deleted_run_folder_is_told_once_and_the_answers_go_on(drive: Dr
     async with drive() as (app, pilot):
         warning = Notice("runs/models/x was deleted; what is in memory still answers", "warning")
         for _ in range(3):
-            app.desk.main.say(warning.to_json())
+            app.app_state.main.say(warning.to_json())
             await pilot.press("down")
         await settle(pilot)
         assert said(app).count("was deleted") == 1
-        assert scene(app).ranked.user == scene(app).user.user
+        assert explored(app).ranked.user == explored(app).user.user
 
 
 async def test_runs_that_cannot_be_opened_are_told_once(drive: Drive) -> None:
     async with drive() as (app, pilot):
-        assert app.desk.survey is not None
-        found = dataclasses.replace(app.desk.survey, problems=["runs/models/x is damaged – train it again"])
+        assert app.app_state.survey is not None
+        found = dataclasses.replace(
+            app.app_state.survey, problems=["runs/models/x is damaged – train it again"]
+        )
         for _ in range(2):
-            app.desk.main.say(found.to_json())
+            app.app_state.main.say(found.to_json())
             await settle(pilot)
         assert said(app).count("1 run cannot be opened: runs/models/x is damaged") == 1
 
@@ -593,12 +595,12 @@ async def test_of_a_burst_of_answers_only_the_last_is_drawn(drive: Drive) -> Non
     heard: list[int] = []
     async with drive() as (app, pilot):
         app.said.subscribe(app.screen, lambda said: heard.append(said[1].request), immediate=True)
-        app.desk.main.held = (Rank,)
+        app.app_state.main.held = (Rank,)
         await pilot.press(*["down"] * 6)
-        numbers = [request.request for request in app.desk.main.waiting]
+        numbers = [request.request for request in app.app_state.main.waiting]
         assert len(numbers) == 6
-        app.desk.main.release()
+        app.app_state.main.release()
         await settle(pilot)
         assert numbers[-1] in heard
         assert not set(heard) & set(numbers[1:-1])
-        assert scene(app).ranked.request == numbers[-1]
+        assert explored(app).ranked.request == numbers[-1]

@@ -25,34 +25,34 @@ async def test_sizes_and_licences_come_before_any_byte(drive: Drive) -> None:
             "Fetch",
         ):
             assert piece in shown
-        assert not any(isinstance(request, Fetch) for request in app.desk.main.asked)
+        assert not any(isinstance(request, Fetch) for request in app.app_state.main.asked)
 
 
 async def test_fetching_shows_progress_and_then_the_screen_fills(drive: Drive) -> None:
     async with drive(engine=with_options(cached=False, runs=False)) as (app, pilot):
         await settle(pilot)
-        app.desk.main.held = (Fetch,)
+        app.app_state.main.held = (Fetch,)
         await pilot.press("f")
         await settle(pilot)
-        (request,) = app.desk.main.waiting
-        app.desk.main.say(Fetching("made-up", "example.org", 2_000_000, 4_924_029).to_json())
+        (request,) = app.app_state.main.waiting
+        app.app_state.main.say(Fetching("made-up", "example.org", 2_000_000, 4_924_029).to_json())
         await settle(pilot)
         assert "made-up from example.org: 2.00 MB of 4.92 MB" in text_of(app)
-        app.desk.main.options = {"cached": True}
-        app.desk.main.answer(request)
+        app.app_state.main.options = {"cached": True}
+        app.app_state.main.answer(request)
         await settle(pilot)
         assert isinstance(app.screen, ExploreScreen)
-        assert any(isinstance(asked, Open) for asked in app.desk.main.asked)
+        assert any(isinstance(asked, Open) for asked in app.app_state.main.asked)
         assert "Users · 30" in text_of(app)
 
 
 async def test_a_fetch_that_fails_says_so_and_can_be_tried_again(drive: Drive) -> None:
     async with drive(engine=with_options(cached=False, runs=False)) as (app, pilot):
         await settle(pilot)
-        app.desk.main.held = (Fetch,)
+        app.app_state.main.held = (Fetch,)
         await pilot.press("f")
-        number = app.desk.main.waiting[0].request
-        app.desk.main.say(RequestFailed(number, "no route", "check the network").to_json())
+        number = app.app_state.main.waiting[0].request
+        app.app_state.main.say(RequestFailed(number, "no route", "check the network").to_json())
         await settle(pilot)
         shown = text_of(app)
         assert "no route" in shown
@@ -60,7 +60,7 @@ async def test_a_fetch_that_fails_says_so_and_can_be_tried_again(drive: Drive) -
         assert "f tries again" in shown
         await pilot.press("f")
         await settle(pilot)
-        assert sum(isinstance(asked, Fetch) for asked in app.desk.main.asked) == 2
+        assert sum(isinstance(asked, Fetch) for asked in app.app_state.main.asked) == 2
 
 
 async def test_put_off_the_panes_name_the_key(drive: Drive) -> None:
@@ -81,10 +81,10 @@ async def test_put_off_the_panes_name_the_key(drive: Drive) -> None:
 
 async def test_a_run_that_cannot_be_opened_says_why_and_what_to_press(drive: Drive) -> None:
     async with drive() as (app, pilot):
-        app.desk.main.held = (Open,)
-        app.desk.open("runs/models/gone")
-        number = app.desk.main.waiting[-1].request
-        app.desk.main.say(RequestFailed(number, "gone is not a run folder", "4").to_json())
+        app.app_state.main.held = (Open,)
+        app.app_state.open("runs/models/gone")
+        number = app.app_state.main.waiting[-1].request
+        app.app_state.main.say(RequestFailed(number, "gone is not a run folder", "4").to_json())
         await settle(pilot)
         assert "the run could not be opened" in text_of(app)
 
@@ -92,15 +92,15 @@ async def test_a_run_that_cannot_be_opened_says_why_and_what_to_press(drive: Dri
 async def test_the_demo_is_shown_as_such_until_there_is_a_run(drive: Drive) -> None:
     async with drive(engine=with_options(demo=True)) as (app, pilot):
         await settle(pilot)
-        assert app.desk.run == DEMO
+        assert app.app_state.run == DEMO
         assert "iLoRA demo" in text_of(app)
-        app.desk.ask_survey()
+        app.app_state.ask_survey()
         await settle(pilot)
-        assert sum(isinstance(asked, Open) for asked in app.desk.main.asked) == 1
-        app.desk.main.options = {}
-        app.desk.ask_survey()
+        assert sum(isinstance(asked, Open) for asked in app.app_state.main.asked) == 1
+        app.app_state.main.options = {}
+        app.app_state.ask_survey()
         await settle(pilot)
-        assert app.desk.run == ILORA
+        assert app.app_state.run == ILORA
         assert "demo" not in text_of(app)
 
 
@@ -110,11 +110,11 @@ async def test_an_interrupted_first_benchmark_does_not_hide_the_demo(drive: Driv
 
     async with drive(engine=with_options(demo=True)) as (app, pilot):
         await settle(pilot)
-        found = dataclasses.replace(app.desk.survey)
+        found = dataclasses.replace(app.app_state.survey)
         found.runs.insert(0, run("sasrec", "runs/models/made-up.paper.sasrec.seed0.cccccccc"))
-        app.desk.hear("main", found)
+        app.app_state.hear("main", found)
         await settle(pilot)
-        assert app.desk.run == DEMO
+        assert app.app_state.run == DEMO
         assert "demo" in text_of(app).splitlines()[0]
 
 
@@ -131,12 +131,12 @@ async def test_on_a_small_screen_all_of_it_can_be_read(drive: Drive) -> None:
 
 async def test_a_run_of_a_dataset_that_is_not_here_is_not_fetched_for_by_itself(drive: Drive) -> None:
     async with drive() as (app, pilot):
-        for asset in app.desk.survey.assets:
+        for asset in app.app_state.survey.assets:
             asset["cached"] = asset["kind"] == "model"
-        before = len(app.desk.main.asked)
-        app.desk.open(LORA)
+        before = len(app.app_state.main.asked)
+        app.app_state.open(LORA)
         await settle(pilot)
-        assert not any(isinstance(asked, Open | Fetch) for asked in app.desk.main.asked[before:])
+        assert not any(isinstance(asked, Open | Fetch) for asked in app.app_state.main.asked[before:])
         await pilot.press("F")
         await settle(pilot)
         assert isinstance(app.screen, FirstRun)

@@ -43,8 +43,8 @@ async def test_every_screen_says_what_one_sees_and_every_sign_has_a_meaning(driv
 
 async def test_the_tour_does_each_of_its_six_steps_live(drive: Drive) -> None:
     async with drive() as (app, pilot):
-        scene = app.screen.scene
-        whole = list(scene.history)
+        explored = app.screen.explored
+        whole = list(explored.history)
         assert [step.name for step in STEPS] == ["Drop", "Add", "Lock", "Why", "Replay", "Compare"]
         seen = []
         for step in STEPS:
@@ -52,27 +52,27 @@ async def test_the_tour_does_each_of_its_six_steps_live(drive: Drive) -> None:
             await settle(pilot)
             assert f"of 6 · {step.name}:" in text_of(app)
             compares = isinstance(app.screen, CompareScreen)
-            seen.append((list(scene.history), scene.edit.lock, scene.why, compares))
+            seen.append((list(explored.history), explored.edit.lock, explored.why, compares))
         assert seen[0][0] == whole[:-1]
         assert seen[1][0][:-1] == whole[:-1] and len(seen[1][0]) == len(whole)
         assert seen[2][1] is not None
-        assert scene.base is not None and scene.base.history == whole  # what the first drop moved from
+        assert explored.base is not None and explored.base.history == whole  # what the first drop moved from
         assert seen[3][0] == whole and seen[3][2] is not None
-        assert any(isinstance(request, Why) for request in app.desk.main.asked)
+        assert any(isinstance(request, Why) for request in app.app_state.main.asked)
         assert seen[5][3]
         await pilot.press("f1")
         await settle(pilot)
         assert isinstance(app.screen, ExploreScreen)
         assert not app.tour.on and "of 6 ·" not in text_of(app)
-        assert scene.history == whole and not scene.edited
+        assert explored.history == whole and not explored.edited
 
 
 async def test_escape_ends_the_tour_and_takes_its_edits_back(drive: Drive) -> None:
     async with drive() as (app, pilot):
-        whole = list(app.screen.scene.history)
+        whole = list(app.screen.explored.history)
         await pilot.press("f1", "escape")
         await settle(pilot)
-        assert app.screen.scene.history == whole
+        assert app.screen.explored.history == whole
         assert "of 6 ·" not in text_of(app)
 
 
@@ -85,12 +85,14 @@ async def test_the_tour_waits_for_the_model(drive: Drive) -> None:
 
 async def test_the_screen_begins_with_the_user_that_the_engine_names(drive: Drive) -> None:
     async with drive() as (app, pilot):
-        app.screen.scene.user = None
-        app.screen.scene.edits.now = dataclasses.replace(app.screen.scene.edit, history=())
-        app.desk.world.opened = dataclasses.replace(app.desk.world.opened, first="7", why_first="the rule")
+        app.screen.explored.user = None
+        app.screen.explored.edits.now = dataclasses.replace(app.screen.explored.edit, history=())
+        app.app_state.run_data.opened = dataclasses.replace(
+            app.app_state.run_data.opened, first="7", why_first="the rule"
+        )
         app.screen.catch_up()
         await settle(pilot)
-        assert app.screen.scene.user.user == "7"
+        assert app.screen.explored.user.user == "7"
         assert app.screen.query_one("#users").at(app.screen.query_one("#users").cursor).user == "7"
-        assert [request for request in app.desk.main.asked if isinstance(request, Rank)][-1]
+        assert [request for request in app.app_state.main.asked if isinstance(request, Rank)][-1]
         assert "the rule" in text_of(app)

@@ -55,10 +55,10 @@ async def test_a_key_of_ones_own_works_and_the_old_one_no_longer(drive: Drive) -
         app.set_keymap(written('vim = false\n[keys]\n"history.drop" = "x"\n').keymap)
         history = app.screen.query_one("#history")
         history.focus()
-        whole = list(app.screen.scene.history)
+        whole = list(app.screen.explored.history)
         await pilot.press("d", "j")
         await settle(pilot)
-        assert (app.screen.scene.history, history.cursor) == (whole, 0)
+        assert (app.screen.explored.history, history.cursor) == (whole, 0)
         await pilot.press("down", "x")
         await settle(pilot)
-        assert app.screen.scene.history == [whole[0], *whole[2:]]
+        assert app.screen.explored.history == [whole[0], *whole[2:]]

@@ -26,12 +26,12 @@ async def test_the_recorded_evening_ends_where_it_did_with_every_answer_on_scree
         for key in KEYS:
             await pilot.press(key)
             await settle(pilot)
-            ranked = explore(app).scene.ranked
+            ranked = explore(app).explored.ranked
             assert ranked is not None
             assert ranked.request == explore(app).asked
-            best = app.desk.world.title(ranked.items[0])
+            best = app.app_state.run_data.title(ranked.items[0])
             assert best in text_of(app), key
-        asked = app.desk.main.asked  # type: ignore[attr-defined]
+        asked = app.app_state.main.asked  # type: ignore[attr-defined]
         kinds = [type(request) for request in asked]
         assert kinds.count(Rank) == 8
         assert kinds.count(Why) == 1
@@ -64,7 +64,7 @@ async def test_a_run_with_a_gate_in_every_layer_is_shown_as_a_map_of_its_layers(
     layered = type("Layered", (Recorded,), {"file": FOLDER / "explore.per-layer.jsonl"})
     async with drive(engine=layered, dataset="tiny") as (app, pilot):
         panel = app.screen.query_one(GatePanel)
-        ranked = explore(app).scene.ranked
+        ranked = explore(app).explored.ranked
         assert ranked is not None
         assert ranked.gate_by_layer is not None
         assert len(panel.by_layer) == len(ranked.gate_by_layer)
@@ -73,4 +73,4 @@ async def test_a_run_with_a_gate_in_every_layer_is_shown_as_a_map_of_its_layers(
         assert f"layer 1 → {len(panel.by_layer)}" in text_of(app) or "1→" in text_of(app)
         await pilot.press("down")
         await settle(pilot)
-        assert explore(app).scene.ranked.gate_by_layer  # type: ignore[union-attr]
+        assert explore(app).explored.ranked.gate_by_layer  # type: ignore[union-attr]

@@ -35,7 +35,7 @@ async def shown(app: Any, pilot: Any) -> ResultsScreen:
 
 async def test_every_method_has_its_row_with_an_interval_and_its_cases(drive: Drive) -> None:
     async with drive() as (app, pilot):
-        fill(app.desk.out)
+        fill(app.app_state.out)
         await shown(app, pilot)
         text = text_of(app)
         for piece in (
@@ -56,7 +56,7 @@ async def test_every_method_has_its_row_with_an_interval_and_its_cases(drive: Dr
 
 async def test_rows_sort_filter_and_hide(drive: Drive) -> None:
     async with drive() as (app, pilot):
-        fill(app.desk.out)
+        fill(app.app_state.out)
         screen = await shown(app, pilot)
         board = screen.query_one(Board)
         hits = [line.value("HR@1") for line in board.lines]
@@ -64,7 +64,7 @@ async def test_rows_sort_filter_and_hide(drive: Drive) -> None:
         everything = len(board.lines)
         await pilot.press("v")
         await settle(pilot)
-        own = [line for line in board.lines if not line.shipped(app.desk.out)]
+        own = [line for line in board.lines if not line.shipped(app.app_state.out)]
         assert len(own) == len(METHODS) and len(board.lines) < everything
         await pilot.press("o", "o", "o", "o")
         await settle(pilot)
@@ -82,21 +82,23 @@ async def test_rows_sort_filter_and_hide(drive: Drive) -> None:
 
 async def test_enter_opens_a_run_in_explore_and_says_when_none_was_kept(drive: Drive) -> None:
     async with drive() as (app, pilot):
-        fill(app.desk.out)
+        fill(app.app_state.out)
         screen = await shown(app, pilot)
         board = screen.query_one(Board)
-        line = next(line for line in board.lines if line.method == "ilora" and not line.shipped(app.desk.out))
+        line = next(
+            line for line in board.lines if line.method == "ilora" and not line.shipped(app.app_state.out)
+        )
         board.cursor = board.lines.index(line)
         await pilot.press("enter")
         await settle(pilot)
         assert isinstance(app.screen, ResultsScreen)
-        folder = app.desk.out / "models" / line.folder
+        folder = app.app_state.out / "models" / line.folder
         folder.mkdir(parents=True)
         (folder / "run.json").write_text("{}")
         await pilot.press("enter")
         await settle(pilot)
         assert isinstance(app.screen, ExploreScreen)
-        assert app.desk.run == str(folder)
+        assert app.app_state.run == str(folder)
 
 
 async def test_before_anything_is_trained_the_results_of_the_program_are_shown(drive: Drive) -> None:
@@ -112,14 +114,16 @@ async def test_before_anything_is_trained_the_results_of_the_program_are_shown(d
         board.cursor = next(at for at, line in enumerate(board.lines) if line.method == "lora")
         await pilot.press("enter")
         await settle(pilot)
-        assert app.desk.run == str(demo_runs()["lora"])
+        assert app.app_state.run == str(demo_runs()["lora"])
 
 
 async def test_a_damaged_file_hides_no_other(drive: Drive) -> None:
     async with drive() as (app, pilot):
-        fill(app.desk.out)
-        (app.desk.out / "results" / "broken.json").write_text("{")
+        fill(app.app_state.out)
+        (app.app_state.out / "results" / "broken.json").write_text("{")
         screen = await shown(app, pilot)
-        own = {line.method for line in screen.lines if not line.reported and not line.shipped(app.desk.out)}
+        own = {
+            line.method for line in screen.lines if not line.reported and not line.shipped(app.app_state.out)
+        }
         assert own == set(METHODS)
         assert "left out: broken.json" in text_of(app)

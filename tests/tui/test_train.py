@@ -146,9 +146,9 @@ async def test_the_cost_is_shown_before_anything_starts(drive: Drive) -> None:
         form = app.screen.query_one(Form)
         assert "zero-shot" not in form.switched_on("method-")
         await pilot.press("down", "right")
-        await until(pilot, lambda: app.desk.main.asked[-1].__dict__.get("preset") == "standard")
-        assert isinstance(app.desk.main.asked[-1], Estimate)
-        assert running_job(app.desk.out) is None
+        await until(pilot, lambda: app.app_state.main.asked[-1].__dict__.get("preset") == "standard")
+        assert isinstance(app.app_state.main.asked[-1], Estimate)
+        assert running_job(app.app_state.out) is None
 
 
 async def test_curves_gate_and_figures_follow_the_training(drive: Drive, trainer: list[Job]) -> None:
@@ -182,9 +182,9 @@ async def test_one_key_pauses_and_lets_go_on_whatever_has_the_focus(
         await pilot.press("p")
         await until(pilot, lambda: not trainer[0].paused)
         assert screen._options() == plan
-        app.desk.precision = "float32"
+        app.app_state.precision = "float32"
         assert screen._options() == [*plan, "--precision", "float32"]
-        app.desk.precision = "auto"
+        app.app_state.precision = "auto"
 
 
 async def test_a_stopped_training_goes_on_with_its_own_settings_and_the_form_shows_them(
@@ -247,7 +247,7 @@ async def test_an_estimate_is_asked_once_for_each_plan(drive: Drive) -> None:
     async with drive() as (app, pilot):
 
         def plans() -> list[Any]:
-            return [request for request in app.desk.main.asked if isinstance(request, Estimate)]
+            return [request for request in app.app_state.main.asked if isinstance(request, Estimate)]
 
         await pilot.press("3")
         await until(pilot, lambda: len(plans()) == 1)
@@ -333,10 +333,10 @@ async def test_the_first_run_that_training_makes_is_opened(drive: Drive) -> None
     from tests.tui.stand_in import ILORA, with_options
 
     async with drive(engine=with_options(runs=False)) as (app, pilot):
-        assert app.desk.run is None
-        app.desk.main.options = {"runs": True}
-        app.desk.ask_survey()
-        await until(pilot, lambda: app.desk.run == ILORA)
+        assert app.app_state.run is None
+        app.app_state.main.options = {"runs": True}
+        app.app_state.ask_survey()
+        await until(pilot, lambda: app.app_state.run == ILORA)
         await settle(pilot)
         assert "iLoRA ranks 20 candidates" in text_of(app)
 
@@ -364,8 +364,8 @@ async def test_any_model_and_any_number_of_samples_can_be_named(drive: Drive, tr
         assert "1 or more" in text_of(app)
         app.screen.query_one(Input).value = "48"
         await pilot.press("enter")
-        await until(pilot, lambda: app.desk.main.asked[-1].__dict__.get("samples") == 48)
-        assert app.desk.main.asked[-1].model == "someone/small-model"
+        await until(pilot, lambda: app.app_state.main.asked[-1].__dict__.get("samples") == 48)
+        assert app.app_state.main.asked[-1].model == "someone/small-model"
         await pilot.press("enter")
         await settle(pilot)
         await pilot.press("y")

@@ -22,7 +22,7 @@ def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_a_view_that_is_kept_comes_back_with_every_edit(drive: Drive, tmp_path: Path) -> None:
     async with drive() as (app, pilot):
-        scene = app.screen.scene
+        explored = app.screen.explored
         app.screen.query_one("#history").focus()
         await pilot.press("d")
         app.screen.query_one("#gate").focus()
@@ -31,26 +31,26 @@ async def test_a_view_that_is_kept_comes_back_with_every_edit(drive: Drive, tmp_
         app.screen.query_one("Input").value = "my view"
         await pilot.press("enter")
         await settle(pilot)
-        before = (scene.user.user, scene.position, scene.edit, scene.source)
+        before = (explored.user.user, explored.position, explored.edit, explored.source)
         assert views.kept() == ["my view"]
         await pilot.press("r")
         app.screen.query_one("#users").focus()
         await pilot.press("down")
         await settle(pilot)
-        assert (scene.user.user, scene.position, scene.edit, scene.source) != before
+        assert (explored.user.user, explored.position, explored.edit, explored.source) != before
         await pilot.press("O")
         await settle(pilot)
         assert "my view" in text_of(app)
         await pilot.press("enter")
         await settle(pilot)
-        assert (scene.user.user, scene.position, scene.edit, scene.source) == before
-        assert app.desk.main.asked[-1].asked().push == list(before[2].push)
+        assert (explored.user.user, explored.position, explored.edit, explored.source) == before
+        assert app.app_state.main.asked[-1].asked().push == list(before[2].push)
         await pilot.press("u")
-        assert not scene.edited
+        assert not explored.edited
         view = views.read("my view")
 
     async with drive(opening=view) as (app, _):
-        assert app.screen.scene.edit == before[2]
+        assert app.screen.explored.edit == before[2]
 
 
 async def test_the_copied_command_asks_the_same_question(drive: Drive) -> None:
@@ -59,21 +59,21 @@ async def test_the_copied_command_asks_the_same_question(drive: Drive) -> None:
         await pilot.press("right", "left", "down", "l", "Y")
         await settle(pilot)
         words = shlex.split(app.clipboard)
-        scene = app.screen.scene
+        explored = app.screen.explored
         assert words[:2] == ["ilora-app", "recommend"]
         given = dict(zip(words[2::2], words[3::2], strict=True))
-        assert given["--user"] == scene.user.user and given["--lock"] == "2"
-        assert given["--history"] == ",".join(map(str, scene.history))
+        assert given["--user"] == explored.user.user and given["--lock"] == "2"
+        assert given["--history"] == ",".join(map(str, explored.history))
 
 
 async def test_a_view_of_another_catalogue_changes_nothing(drive: Drive) -> None:
     async with drive() as (app, pilot):
-        view = views.view_of(app.screen.scene)
-        before = app.screen.scene.edit
+        view = views.view_of(app.screen.explored)
+        before = app.screen.explored.edit
         app.screen.show_view(dataclasses.replace(view, titles=["?"] * len(view.titles)))
         app.screen.show_view(dataclasses.replace(view, dataset="other"))
         await settle(pilot)
-        assert app.screen.scene.edit == before
+        assert app.screen.explored.edit == before
         assert "catalogue is another" in " ".join(note.message for note in app._notifications)
 
 
@@ -98,6 +98,6 @@ def test_a_name_that_leads_elsewhere_is_refused() -> None:
 
 async def test_a_kept_view_is_plain_json(drive: Drive) -> None:
     async with drive() as (app, _):
-        path = views.keep(views.view_of(app.screen.scene), "x")
+        path = views.keep(views.view_of(app.screen.explored), "x")
         record = json.loads(path.read_text(encoding="utf-8"))
         assert record["format"] == views.FORMAT and record["titles"]

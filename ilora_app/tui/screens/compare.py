@@ -27,7 +27,7 @@ from ilora_app.tui.drawing.bars import bar, fit
 from ilora_app.tui.screens.dialogs.pick import PickRun
 from ilora_app.tui.screens.main_screen import Place
 from ilora_app.tui.state.app_state import BESIDE, Stage
-from ilora_app.tui.state.explore_state import Scene
+from ilora_app.tui.state.explore_state import ExploreState
 from ilora_app.tui.state.grid import Grid
 from ilora_app.tui.widgets.agreement import Agreement
 from ilora_app.tui.widgets.rows import Cell, Rows
@@ -92,7 +92,7 @@ class CompareScreen(Place):
 
     def __init__(self) -> None:
         super().__init__()
-        self.scene = Scene(self.desk.world)
+        self.explored = ExploreState(self.app_state.run_data)
         self.left: Ranked | None = None
         self.right: Ranked | None = None
         self.differed: Differed | None = None
@@ -149,57 +149,57 @@ class CompareScreen(Place):
         """Another pair of runs may be open."""
         if not self.is_mounted:
             return
-        desk = self.desk
-        if desk.stage is Stage.READY:
-            pair = (desk.run, desk.beside_run)
+        app_state = self.app_state
+        if app_state.stage is Stage.READY:
+            pair = (app_state.run, app_state.beside_run)
             if all(pair) and pair != self._pair:
                 self._pair, self.differed, self.right = pair, None, None
-                self._asked_all = desk.main.ask(Differences, run=pair[0], other=pair[1])
-            if self.scene.user is None and desk.world.users:
-                users, _ = desk.world.find_users("", "listed")
+                self._asked_all = app_state.main.ask(Differences, run=pair[0], other=pair[1])
+            if self.explored.user is None and app_state.run_data.users:
+                users, _ = app_state.run_data.find_users("", "listed")
                 if users:
-                    self.scene.choose(users[0])
-            if self._asked_about != self.scene.question():
+                    self.explored.choose(users[0])
+            if self._asked_about != self.explored.question():
                 self._ask()
             elif self.right is None:
                 self._ask_right()
         self._draw()
 
     def _ask(self) -> None:
-        if self.desk.stage is Stage.READY and self.scene.history:
+        if self.app_state.stage is Stage.READY and self.explored.history:
             self.query_one("#left").set_class(self.left is not None, "-stale")
-            self._asked_about = self.scene.question()
-            self._asked = self.desk.main.ask(Rank, question=self._asked_about)
+            self._asked_about = self.explored.question()
+            self._asked = self.app_state.main.ask(Rank, question=self._asked_about)
 
     def _ask_right(self) -> None:
-        if self.desk.beside_ready and self.left is not None:
-            question = self.scene.question(candidates=self.left.items)
+        if self.app_state.beside_ready and self.left is not None:
+            question = self.explored.question(candidates=self.left.items)
             self.query_one("#right").set_class(self.right is not None, "-stale")
-            self._asked_right = self.desk.beside.ask(Rank, question=question)
+            self._asked_right = self.app_state.beside.ask(Rank, question=question)
 
     # --- drawing ----------------------------------------------------------------------------------------
 
     def refresh_state(self) -> None:
         """Panes that are empty say why."""
         super().refresh_state()
-        text = self.desk.invitation()
+        text = self.app_state.invitation()
         left, right = self.query_one("#left", SideList), self.query_one("#right", SideList)
         left.empty = text or "ranking …"
-        if self.desk.beside_run is None:
+        if self.app_state.beside_run is None:
             waiting = "No second run on these cases.\nb chooses one, 3 trains one."
         else:
-            waiting = "ranking …" if self.desk.beside_ready else "loading the second model …"
+            waiting = "ranking …" if self.app_state.beside_ready else "loading the second model …"
         right.empty = text or waiting
         self.query_one(CaseList).empty = text or self.problem or waiting.replace("ranking", "comparing")
 
     def _draw(self) -> None:
-        world = self.desk.world
-        self.query_one("#left", SideList).show(world, self.left)
+        run_data = self.app_state.run_data
+        self.query_one("#left", SideList).show(run_data, self.left)
         same = (
             self.right is not None and self.left is not None and set(self.right.items) == set(self.left.items)
         )
-        self.query_one("#right", SideList).show(world, self.right if same else None)
-        opened, beside = world.opened, self.desk.beside_opened
+        self.query_one("#right", SideList).show(run_data, self.right if same else None)
+        opened, beside = run_data.opened, self.app_state.beside_opened
         names = [f"{method_name(run.method)} seed {run.seed}" if run else "–" for run in (opened, beside)]
         self.query_one("#left").border_title, self.query_one("#right").border_title = map(escape, names)
         waiting = self.query_one("#left").has_class("-stale")
@@ -217,8 +217,8 @@ class CompareScreen(Place):
 
     def _case(self) -> str:
         """Whom the rankings are about."""
-        user = self.scene.user
-        return f"user {user.user}, item {self.scene.position}" if user else ""
+        user = self.explored.user
+        return f"user {user.user}, item {self.explored.position}" if user else ""
 
     def _agreement(self) -> str:
         """Kendall's tau and the overlap of the best five."""
@@ -258,9 +258,9 @@ class CompareScreen(Place):
     def _show_case(self, index: int) -> None:
         cases = self.query_one(CaseList).cases
         if index < len(cases):
-            user = self.desk.world.user(cases[index]["user"])
+            user = self.app_state.run_data.user(cases[index]["user"])
             if user is not None:
-                self.scene.choose(user, cases[index]["position"])
+                self.explored.choose(user, cases[index]["position"])
                 self.right = None
                 self._ask()
                 self._draw()
@@ -276,8 +276,8 @@ class CompareScreen(Place):
 
     def action_explore(self) -> None:
         """The same user in Explore."""
-        if self.scene.user is not None:
-            self.ilora.explore(self.scene.user.user, self.scene.position)
+        if self.explored.user is not None:
+            self.ilora.explore(self.explored.user.user, self.explored.position)
 
     @on(Rows.Chosen)
     def _chosen(self) -> None:
@@ -285,14 +285,14 @@ class CompareScreen(Place):
 
     def action_pick(self, side: str) -> None:
         """Chooses the run of a side."""
-        runs = self.desk.survey.runs if self.desk.survey else []
+        runs = self.app_state.survey.runs if self.app_state.survey else []
 
         def picked(path: str | None) -> None:
             if not path:
                 return
             if side == "left":
                 self.left = self.right = None
-                self.desk.open(path)
+                self.app_state.open(path)
             else:
                 self.right = None
                 self.ilora.compare_with(path)

@@ -12,7 +12,7 @@ from textual.screen import Screen
 from textual.widgets import Footer, Static
 
 from core.events import Event
-from ilora_app.tui.state.app_state import Desk
+from ilora_app.tui.state.app_state import AppState
 from ilora_app.tui.state.guide import GUIDES
 from ilora_app.tui.widgets.topbar import TopBar
 from ilora_app.tui.widgets.tour_bar import TourBar
@@ -86,13 +86,13 @@ class Place(Screen[None]):
         return app  # type: ignore[no-any-return]
 
     @property
-    def desk(self) -> Desk:
+    def app_state(self) -> AppState:
         """What is known."""
-        return self.ilora.desk
+        return self.ilora.app_state
 
     def refresh_state(self) -> None:
         """The engine's state in the top bar, and in panes that wait for it."""
-        self.query_one(TopBar).state = self.desk.status()
+        self.query_one(TopBar).state = self.app_state.status()
         self.query_one("#guide", Static).update(self.guide())
         self.query_one(TourBar).say(self.ilora.tour.shown)
 

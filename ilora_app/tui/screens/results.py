@@ -147,7 +147,7 @@ class ResultsScreen(Place):
     @work(exclusive=True, group="results")
     async def _load(self) -> None:
         command = [sys.executable, "-m", "ilora_app", "results", "--json", "--demo"]
-        command += ["--out", str(self.desk.out)]
+        command += ["--out", str(self.app_state.out)]
         process = await asyncio.create_subprocess_exec(
             *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, start_new_session=True
         )
@@ -170,7 +170,7 @@ class ResultsScreen(Place):
             self._draw()
             return
         record: dict[str, Any] = plain_values(json.loads(said))
-        self.lines, self.problems = lines_of(record, self.desk.out), record["problems"]
+        self.lines, self.problems = lines_of(record, self.app_state.out), record["problems"]
         self.metrics = metrics_of(record)
         if self.sort not in self._sorts():
             self.sort = self._sorts()[0]
@@ -206,7 +206,7 @@ class ResultsScreen(Place):
                 parts.insert(0, f"{line.label}: reported, not measured here. {line.source}")
             elif hits.get("low") is not None:
                 interval = f"[{share(hits['low'])}, {share(hits['high'])}]"
-                kept = "Enter opens it" if line.run(self.desk.out) else "no model kept"
+                kept = "Enter opens it" if line.run(self.app_state.out) else "no model kept"
                 facts = [
                     line.label,
                     f"HR@1 {share(hits['value'])} {interval}",
@@ -224,11 +224,11 @@ class ResultsScreen(Place):
         board = self.query_one(Board)
         if not board.lines:
             return
-        path = board.lines[board.cursor].run(self.desk.out)
+        path = board.lines[board.cursor].run(self.app_state.out)
         if path is None:
             self.notify("This row kept no model: open SASRec, LoRA or iLoRA.", severity="warning")
             return
-        self.desk.open(str(path))
+        self.app_state.open(str(path))
         await self.ilora.action_go("explore")
 
     def action_sort(self) -> None:

@@ -71,7 +71,7 @@ class TrainScreen(Place):
     def content(self) -> ComposeResult:
         """The form and its cost at the left, what happens at the right."""
         settings = [
-            Setting("dataset", "dataset", (self.desk.dataset,)),
+            Setting("dataset", "dataset", (self.app_state.dataset,)),
             Setting("preset", "preset", PRESETS),
             Setting("model", "model", (EMBEDDED,), free=True),
             Setting("samples", "samples", (PRESETS_OWN, "96", "480", "960"), free=True),
@@ -100,7 +100,7 @@ class TrainScreen(Place):
         self.query_one("#use").border_title = "Experts' mean use"
         self._offer()
         self.query_one(Form).focus()
-        job = last_job(self.desk.out)
+        job = last_job(self.app_state.out)
         if job is not None:
             self._watch_job(job)
             self._show_plan(job)
@@ -129,13 +129,13 @@ class TrainScreen(Place):
 
     def _offer(self) -> None:
         """Datasets and models that the engine knows of."""
-        assets = self.desk.survey.assets if self.desk.survey else []
+        assets = self.app_state.survey.assets if self.app_state.survey else []
         form = self.query_one(Form)
         datasets = [asset["name"] for asset in assets if asset["kind"] == "dataset"]
         models = [asset["name"] for asset in assets if asset["kind"] == "model"]
-        runs = self.desk.survey.runs if self.desk.survey and not self.app.is_web else []
+        runs = self.app_state.survey.runs if self.app_state.survey and not self.app.is_web else []
         used = [str(run["model"]) for run in runs if run["model"]]
-        form.offer("dataset", datasets or [self.desk.dataset])
+        form.offer("dataset", datasets or [self.app_state.dataset])
         form.offer("model", list(dict.fromkeys([*models, *used])) or [EMBEDDED])
 
     @on(Form.Changed)
@@ -163,7 +163,7 @@ class TrainScreen(Place):
             self._draw_cost()
             return
         self._asked_plan = key
-        self._asked = self.desk.main.ask(Estimate, out=str(self.desk.out), **plan)
+        self._asked = self.app_state.main.ask(Estimate, out=str(self.app_state.out), **plan)
 
     def _samples(self) -> int | None:
         """The number of samples that was chosen, or the preset's."""
@@ -209,7 +209,7 @@ class TrainScreen(Place):
         if self.estimate_problem:
             cost.update(self.estimate_problem)
         elif found is None:
-            cost.update("estimating …" if self.desk.main.alive else "no engine: ctrl+r starts it")
+            cost.update("estimating …" if self.app_state.main.alive else "no engine: ctrl+r starts it")
         else:
             cost.update(cost_table(found))
 
@@ -225,7 +225,7 @@ class TrainScreen(Place):
         if not form.switched_on("method-"):
             self.notify("Choose at least one method.", severity="warning")
             return
-        missing = self.desk.missing_for(form.value("dataset"), form.value("model"))
+        missing = self.app_state.missing_for(form.value("dataset"), form.value("model"))
         text = consent(self.estimate, missing)
         answers = (("y", "fetch and start" if missing else "start"), ("b", "back"))
 
@@ -245,14 +245,14 @@ class TrainScreen(Place):
             options += ["--model", form.value("model")]
         if (samples := self._samples()) is not None:
             options += ["--samples", str(samples)]
-        if self.desk.precision != "auto":
-            options += ["--precision", self.desk.precision]
+        if self.app_state.precision != "auto":
+            options += ["--precision", self.app_state.precision]
         return options
 
     def _start(self, options: Sequence[str]) -> None:
         self._stopped = False
         try:
-            self._watch_job(start_job(self.desk.out, options))
+            self._watch_job(start_job(self.app_state.out, options))
         except OSError as error:
             self.notify(f"{error.strerror}: {error.filename}", title="not started", severity="error")
 
@@ -299,7 +299,7 @@ class TrainScreen(Place):
         if events or running or self._drawn:
             self._draw(curves=bool(events) or self._drawn < 0)
         if self._drawn == 1 and not running:
-            self.desk.ask_survey()  # there may be new runs on disk
+            self.app_state.ask_survey()  # there may be new runs on disk
         self._drawn = int(running)
 
     def action_pause(self) -> None:

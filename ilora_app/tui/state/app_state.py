@@ -32,7 +32,7 @@ from core.serving.protocol import (
 )
 from ilora_app.render.figures import duration, method_name, plural, size, stage_name, stage_steps
 from ilora_app.tui.engine.client import Engine
-from ilora_app.tui.state.run_data import World
+from ilora_app.tui.state.run_data import RunData
 
 EMBEDDED = "smollm2-135m-instruct"
 MAIN, BESIDE = "main", "beside"
@@ -52,7 +52,7 @@ class Stage(Enum):
     DEAD = "the engine stopped"
 
 
-class Desk:
+class AppState:
     """Keeps the engines, routes what they say into what is known.
 
     Args:
@@ -76,7 +76,7 @@ class Desk:
         self.out, self.dataset, self.run, self.precision = out, dataset, run, precision
         self.main, self.beside = make_engine(MAIN, post), make_engine(BESIDE, post)
         self.beside.niceness = 15  # nobody waits for it
-        self.world = World()
+        self.run_data = RunData()
         self.survey: Surveyed | None = None
         self.stage, self.since = Stage.STARTING, time.monotonic()
         self.problem: tuple[str, str] = ("", "")
@@ -96,7 +96,7 @@ class Desk:
     async def start(self) -> None:
         """Starts the main engine and asks what is on this machine."""
         self._enter(Stage.STARTING)
-        self.world.complete = False
+        self.run_data.complete = False
         await self.main.start()
         self.ask_survey()
 
@@ -184,7 +184,7 @@ class Desk:
             case Surveyed():
                 self._surveyed(event)
             case Opened() | ItemsListed() | UsersListed() | GatesListed():
-                self.world.take(event)
+                self.run_data.take(event)
             case WarmedUp():
                 self._enter(Stage.READY)
                 if self.run is None and self.quick is None:
@@ -229,7 +229,7 @@ class Desk:
 
     def offer(self) -> str:
         """What to do where there is no trained run yet; nothing where there is one."""
-        opened = self.world.opened
+        opened = self.run_data.opened
         if opened is None or opened.run is not None:
             return ""
         time = f", {about(self.quick.minutes)} here" if self.quick else ""
@@ -293,7 +293,7 @@ class Desk:
 
     def name(self) -> str:
         """The opened run in a few words."""
-        opened = self.world.opened
+        opened = self.run_data.opened
         if opened is None:
             return "no run"
         took = f" · {self.milliseconds:.0f} ms" if self.milliseconds is not None else ""

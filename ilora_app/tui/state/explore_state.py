@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 
 from core.serving.protocol import BENCHMARK, CATALOGUE, RETRIEVED, Explained, Question, Ranked
-from ilora_app.tui.state.run_data import User, World
+from ilora_app.tui.state.run_data import RunData, User
 
 COUNTS = (10, 20, 50, 100, 200, 500)
 """Steps of how many candidates are taken from the catalogue."""
@@ -58,10 +58,10 @@ class Edits:
 
 
 @dataclass
-class Scene:
+class ExploreState:
     """A history, what was changed about it, and the answers to it."""
 
-    world: World
+    run_data: RunData
     """What the engine has said; its dataset's rules say how long a history is."""
     user: User | None = None
     """None for a taste of one's own."""
@@ -120,8 +120,8 @@ class Scene:
             self.own_edit, self.source = self.edit, BENCHMARK
         last = len(user.items) - 1
         self.user = user
-        self.position = last if position is None else max(self.world.min_history, min(last, position))
-        self.original = user.items[: self.position][-self.world.max_history :]
+        self.position = last if position is None else max(self.run_data.min_history, min(last, position))
+        self.original = user.items[: self.position][-self.run_data.max_history :]
         self._fresh(Edit(tuple(self.original)))
 
     def start_own(self) -> None:
@@ -167,7 +167,7 @@ class Scene:
         """Puts an item at the end of the history, unless it is there; where it is full the oldest goes."""
         if item in self.edit.history:
             return False
-        kept = (*self.edit.history, item)[-self.world.max_history :]
+        kept = (*self.edit.history, item)[-self.run_data.max_history :]
         return self._change(replace(self.edit, history=kept))
 
     def move(self, place: int, by: int) -> int:

@@ -27,7 +27,7 @@ class User:
 
 
 @dataclass
-class World:
+class RunData:
     """Grows as the engine's pieces arrive; a new run empties it."""
 
     opened: Opened | None = None

@@ -13,7 +13,7 @@ from core.errors import DataError, InputError
 from core.files import atomic_write
 from core.records import build, json_of, read_text
 from core.serving.protocol import BENCHMARK, CATALOGUE, RETRIEVED, SOURCES
-from ilora_app.tui.state.explore_state import COUNTS, Edit, Edits, Scene
+from ilora_app.tui.state.explore_state import COUNTS, Edit, Edits, ExploreState
 
 FORMAT = 1
 NAME = r"[\w][\w .-]{0,59}"
@@ -47,43 +47,43 @@ class View:
             raise DataError("a history without titles, or none", "save it again")
 
 
-def view_of(scene: Scene) -> View | None:
+def view_of(explored: ExploreState) -> View | None:
     """What is on screen; None where nothing is asked yet."""
-    opened = scene.world.opened
-    if opened is None or not scene.history:
+    opened = explored.run_data.opened
+    if opened is None or not explored.history:
         return None
     return View(
         format=FORMAT,
         dataset=opened.dataset,
         run=opened.run,
-        user=scene.user.user if scene.user else None,
-        position=scene.position,
-        history=scene.history,
-        titles=[scene.world.title(item) for item in scene.history],
-        source=scene.source,
-        retrieve=scene.retrieve,
-        push=list(scene.edit.push) or None,
-        lock=scene.edit.lock,
+        user=explored.user.user if explored.user else None,
+        position=explored.position,
+        history=explored.history,
+        titles=[explored.run_data.title(item) for item in explored.history],
+        source=explored.source,
+        retrieve=explored.retrieve,
+        push=list(explored.edit.push) or None,
+        lock=explored.edit.lock,
     )
 
 
-def show(view: View, scene: Scene) -> str:
+def show(view: View, explored: ExploreState) -> str:
     """Puts a view on screen; says what is wrong where it does not fit, and changes nothing then."""
-    world = scene.world
-    if world.opened is None or world.opened.dataset != view.dataset:
+    run_data = explored.run_data
+    if run_data.opened is None or run_data.opened.dataset != view.dataset:
         return f"it is about {view.dataset}: open a run of that dataset first"
-    if [world.title(item) for item in view.history] != view.titles:
+    if [run_data.title(item) for item in view.history] != view.titles:
         return "the catalogue is another one than when it was saved"
-    user = world.user(view.user) if view.user is not None else None
+    user = run_data.user(view.user) if view.user is not None else None
     if view.user is not None and user is None:
         return f"there is no user {view.user}"
     if user is not None:
-        scene.choose(user, view.position)
+        explored.choose(user, view.position)
     else:
-        scene.start_own()
-    scene.source, scene.retrieve = view.source if user else CATALOGUE, view.retrieve
+        explored.start_own()
+    explored.source, explored.retrieve = view.source if user else CATALOGUE, view.retrieve
     edit = Edit(tuple(view.history), tuple(view.push or ()), view.lock)
-    scene.edits = Edits(edit, [scene.edit] if edit != scene.edit else [])
+    explored.edits = Edits(edit, [explored.edit] if edit != explored.edit else [])
     return ""
 
 

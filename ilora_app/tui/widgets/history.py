@@ -9,7 +9,7 @@ from textual.binding import Binding, BindingType
 from core.serving.protocol import Explained
 from ilora_app.tui.drawing.bars import fit, signed, signed_bar
 from ilora_app.tui.state.grid import Grid
-from ilora_app.tui.state.run_data import World, day
+from ilora_app.tui.state.run_data import RunData, day
 from ilora_app.tui.widgets.rows import Cell, Rows
 
 WHY_FULL = 1.0
@@ -63,7 +63,7 @@ class HistoryList(Rows):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self.world = World()
+        self.run_data = RunData()
         self.items: list[int] = []
         self.times: dict[int, int] = {}
         self.added: frozenset[int] = frozenset()
@@ -71,7 +71,7 @@ class HistoryList(Rows):
 
     def show(
         self,
-        world: World,
+        run_data: RunData,
         items: list[int],
         times: dict[int, int],
         added: frozenset[int],
@@ -79,23 +79,23 @@ class HistoryList(Rows):
         cursor: int | None = None,
     ) -> None:
         """Another history, or the same with edits."""
-        self.world, self.items, self.times, self.added = world, list(items), times, added
+        self.run_data, self.items, self.times, self.added = run_data, list(items), times, added
         self.why = why if why and list(why.history) == self.items else None
         self.renew(len(items), cursor)
 
     @property
     def tall(self) -> int:
         """Two lines an item where the longest history has room for them."""
-        return 2 if self.size.height >= 2 * self.world.max_history else 1
+        return 2 if self.size.height >= 2 * self.run_data.max_history else 1
 
     def grid(self) -> Grid:
         """Place, title, year, genres, date; after `w` what each item does for the candidate."""
         heads = ["place", "title", "year", "genres", "date"]
         changes = list(self.why.changes) if self.why else []
-        heads += [f"change of log-probability of {self.world.title(self.why.item)}"] if self.why else []
+        heads += [f"change of log-probability of {self.run_data.title(self.why.item)}"] if self.why else []
         rows = [
             (
-                *(place, self.world.title(item), self.world.year(item), self.world.genres(item)),
+                *(place, self.run_data.title(item), self.run_data.year(item), self.run_data.genres(item)),
                 *(day(self.times.get(item, 0)), *changes[place - 1 : place]),
             )
             for place, item in enumerate(self.items, start=1)
@@ -106,7 +106,7 @@ class HistoryList(Rows):
         """What the bars mean; titles need no heading."""
         if self.why is None:
             return ""
-        title = self.world.title(self.why.item)
+        title = self.run_data.title(self.why.item)
         if self._largest() < WHY_LEAST:
             return fit(f" no item matters to {title}", width)
         return fit(f"   what each does for {title}", width)
@@ -114,30 +114,30 @@ class HistoryList(Rows):
     def detail(self, index: int) -> str:
         """Date and genres of an item."""
         item = self.items[index]
-        parts = [day(self.times.get(item, 0)), self.world.genres(item)]
+        parts = [day(self.times.get(item, 0)), self.run_data.genres(item)]
         return "  ".join(part for part in parts if part)
 
     def cells(self, index: int, width: int) -> list[Cell]:
         """Mark, title with year, and the reason where one was asked for."""
         item = self.items[index]
-        year = self.world.year(item)
+        year = self.run_data.year(item)
         cells: list[Cell] = [("+ " if item in self.added else "  ", "accent")]
         room = width - 2
         if self.why is not None:
             gauge = 4 if width < 34 else 8
             room -= gauge + 6
-            cells.append((fit(self.world.title(item), room), ""))
+            cells.append((fit(self.run_data.title(item), room), ""))
             return cells + self._reason(index, gauge)
         if year and room > 18:
-            return [*cells, (fit(self.world.title(item), room - 5), ""), (f" {year}", "dim")]
-        return [*cells, (fit(self.world.title(item), room), "")]
+            return [*cells, (fit(self.run_data.title(item), room - 5), ""), (f" {year}", "dim")]
+        return [*cells, (fit(self.run_data.title(item), room), "")]
 
     def more(self, index: int, width: int) -> list[Cell]:
         """Date and genres."""
         date = day(self.times.get(self.items[index], 0))
         room = width - 2 - (len(date) + 2 if date else 0)
         cells: list[Cell] = [("  ", ""), (f"{date}  " if date else "", "dim")]
-        return [*cells, (fit(self.world.genres(self.items[index]), room), "second")]
+        return [*cells, (fit(self.run_data.genres(self.items[index]), room), "second")]
 
     def _largest(self) -> float:
         """The largest change that any item makes, either way."""

@@ -9,9 +9,9 @@ from textual.binding import Binding, BindingType
 from core.methods import record_of
 from core.serving.protocol import CATALOGUE
 from ilora_app.tui.drawing.bars import bar, fit, movement
-from ilora_app.tui.state.explore_state import Scene
+from ilora_app.tui.state.explore_state import ExploreState
 from ilora_app.tui.state.grid import Grid, Value
-from ilora_app.tui.state.run_data import World
+from ilora_app.tui.state.run_data import RunData
 from ilora_app.tui.widgets.rows import Cell, Rows
 
 TARGET = "◎"
@@ -61,8 +61,8 @@ class RankingList(Rows):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self.world = World()
-        self.scene = Scene(self.world)
+        self.run_data = RunData()
+        self.explored = ExploreState(self.run_data)
         self.other = ""
 
     @property
@@ -74,19 +74,19 @@ class RankingList(Rows):
     def stale(self, stale: bool) -> None:
         self.set_class(stale, "-stale")
 
-    def show(self, world: World, scene: Scene, other: str, cursor: int | None = None) -> None:
+    def show(self, run_data: RunData, explored: ExploreState, other: str, cursor: int | None = None) -> None:
         """Another ranking; `other` names the second run's method, nothing without one."""
-        self.world, self.scene, self.other = world, scene, other
-        self.renew(len(scene.ranked.items) if scene.ranked else 0, cursor)
+        self.run_data, self.explored, self.other = run_data, explored, other
+        self.renew(len(explored.ranked.items) if explored.ranked else 0, cursor)
 
     def item(self) -> int | None:
         """The item under the cursor."""
-        ranked = self.scene.ranked
+        ranked = self.explored.ranked
         return ranked.items[self.cursor] if ranked and self.cursor < len(ranked.items) else None
 
     def grid(self) -> Grid:
         """Place, title, year, whether it was chosen next, both scores, and the rank under every method."""
-        ranked, scene = self.scene.ranked, self.scene
+        ranked, explored = self.explored.ranked, self.explored
         if ranked is None:
             return Grid("Ranking", (), ())
         others = [name for name in ranked.ranks if name != ranked.method]
@@ -95,19 +95,19 @@ class RankingList(Rows):
         heads += [f"rank by {record_of(self.other).label}, the other run"] if self.other else []
         rows = []
         for at, item in enumerate(ranked.items):
-            cells: list[Value] = [at + 1, self.world.title(item), self.world.year(item)]
+            cells: list[Value] = [at + 1, self.run_data.title(item), self.run_data.year(item)]
             cells += ["yes" if item == ranked.target else "", ranked.scores[at], ranked.encoder_scores[at]]
-            cells += [scene.before(item), *(ranked.ranks[name][at] for name in others)]
-            rows.append((*cells, *([scene.beside_rank(item)] if self.other else [])))
+            cells += [explored.before(item), *(ranked.ranks[name][at] for name in others)]
+            rows.append((*cells, *([explored.beside_rank(item)] if self.other else [])))
         return Grid(f"Ranking by {record_of(ranked.method).label}", tuple(heads), tuple(rows))
 
     def _columns(self, width: int) -> list[tuple[str, str]]:
         """Ranks beside the score: head and method."""
-        ranked = self.scene.ranked
+        ranked = self.explored.ranked
         if ranked is None:
             return []
         found = [(fit(record_of(self.other).column, 7, True), "beside")] if self.other else []
-        if self.scene.source == CATALOGUE and width < ROOMY:  # the two scores come first
+        if self.explored.source == CATALOGUE and width < ROOMY:  # the two scores come first
             return found
         shown = (ranked.method, self.other)  # one column for a method that also stands beside
         beside = [name for name in ranked.ranks if name not in shown]
@@ -116,9 +116,9 @@ class RankingList(Rows):
     def _widths(self, width: int) -> tuple[int, int, int, bool]:
         """Cells for the title, the movement and the bar, and whether the encoder's score is shown."""
         ranks = sum(len(head) for head, _ in self._columns(width))
-        moved = 5 if width >= ROOMY or self.scene.edited else 0
+        moved = 5 if width >= ROOMY or self.explored.edited else 0
         room = width - 6 - moved - 6 - ranks  # place and mark, movement, score
-        encoder = self.scene.source == CATALOGUE or room >= 46
+        encoder = self.explored.source == CATALOGUE or room >= 46
         room -= 8 if encoder else 0
         gauge = min(14, max(0, room - 24))
         return max(6, room - gauge), moved, gauge, encoder
@@ -134,16 +134,16 @@ class RankingList(Rows):
 
     def cells(self, index: int, width: int) -> list[Cell]:
         """Place, mark, title, movement, score with bar, ranks elsewhere."""
-        ranked = self.scene.ranked
+        ranked = self.explored.ranked
         assert ranked is not None
         item, score = ranked.items[index], ranked.scores[index]
         low, high = ranked.scores[-1], ranked.scores[0]
         title, room, gauge, encoder = self._widths(width)
         is_target = item == ranked.target
-        moved = movement(self.scene.before(item), index + 1) if self.scene.edited else ""
+        moved = movement(self.explored.before(item), index + 1) if self.explored.edited else ""
         moved_ink = "good" if moved.startswith("▲") else "bad" if moved.startswith("▼") else "accent"
-        year = self.world.year(item)
-        name = f"{self.world.title(item)}" + (f" {year}" if year and title > 30 else "")
+        year = self.run_data.year(item)
+        name = f"{self.run_data.title(item)}" + (f" {year}" if year and title > 30 else "")
         ink = "bright" if is_target else ""
         cells: list[Cell] = [
             (fit(str(index + 1), 3, True), "dim"),
@@ -158,7 +158,7 @@ class RankingList(Rows):
         if encoder:
             cells.append((fit(f"{ranked.encoder_scores[index]:.2f}".replace("-", "−"), 8, True), "dim"))
         for head, method in self._columns(width):
-            rank = self.scene.beside_rank(item) if method == "beside" else ranked.ranks[method][index]
+            rank = self.explored.beside_rank(item) if method == "beside" else ranked.ranks[method][index]
             shown = "…" if rank is None else str(rank)
             cells.append((fit(shown, len(head), True), "second" if rank == 1 else "dim"))
         return cells

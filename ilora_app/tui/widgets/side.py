@@ -8,7 +8,7 @@ from core.methods import record_of
 from core.serving.protocol import Ranked
 from ilora_app.tui.drawing.bars import fit
 from ilora_app.tui.state.grid import Grid
-from ilora_app.tui.state.run_data import World
+from ilora_app.tui.state.run_data import RunData
 from ilora_app.tui.widgets.ranking import TARGET
 from ilora_app.tui.widgets.rows import Cell, Rows
 
@@ -20,12 +20,12 @@ class SideList(Rows):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self.world = World()
+        self.run_data = RunData()
         self.ranked: Ranked | None = None
 
-    def show(self, world: World, ranked: Ranked | None) -> None:
+    def show(self, run_data: RunData, ranked: Ranked | None) -> None:
         """Another ranking."""
-        self.world, self.ranked = world, ranked
+        self.run_data, self.ranked = run_data, ranked
         self.renew(len(ranked.items) if ranked else 0)
 
     def grid(self) -> Grid:
@@ -34,7 +34,7 @@ class SideList(Rows):
         if ranked is None:
             return Grid("Ranking", (), ())
         rows = [
-            (at, self.world.title(item), "yes" if item == ranked.target else "", score)
+            (at, self.run_data.title(item), "yes" if item == ranked.target else "", score)
             for at, (item, score) in enumerate(zip(ranked.items, ranked.scores, strict=True), start=1)
         ]
         heads = ("place", "title", "chosen next", "score")
@@ -50,7 +50,7 @@ class SideList(Rows):
         cells: list[Cell] = [
             (fit(str(index + 1), 3, True), "dim"),
             (f" {TARGET if target else ' '} ", "accent"),
-            (fit(self.world.title(item), room), "bright" if target else ""),
+            (fit(self.run_data.title(item), room), "bright" if target else ""),
         ]
         if scored:
             score = f"{self.ranked.scores[index]:.2f}".replace("-", "−")

@@ -8,7 +8,7 @@ from textual.binding import Binding, BindingType
 
 from ilora_app.tui.drawing.bars import bar, fit
 from ilora_app.tui.state.grid import Grid
-from ilora_app.tui.state.run_data import PARTS, User, World
+from ilora_app.tui.state.run_data import PARTS, RunData, User
 from ilora_app.tui.widgets.rows import Cell, Rows
 
 
@@ -48,13 +48,13 @@ class UserList(Rows):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self.world = World()
+        self.run_data = RunData()
         self.shown: list[User] = []
         self.hits: dict[str, int] = {}
 
-    def show(self, world: World, users: list[User], hits: dict[str, int], keep: str | None) -> None:
+    def show(self, run_data: RunData, users: list[User], hits: dict[str, int], keep: str | None) -> None:
         """Other users; the cursor stays on `keep` where it can."""
-        self.world, self.shown, self.hits = world, users, hits
+        self.run_data, self.shown, self.hits = run_data, users, hits
         place = next((at for at, user in enumerate(users) if user.user == keep), 0)
         self.renew(len(users), place)
 
@@ -65,7 +65,7 @@ class UserList(Rows):
     def grid(self) -> Grid:
         """Id, part of the split, number of items, one-sidedness of the gate, favourite genre."""
         rows = [
-            (user.user, user.part, len(user.items), user.one_sided, self.world.favourite(user))
+            (user.user, user.part, len(user.items), user.one_sided, self.run_data.favourite(user))
             for user in self.shown
         ]
         return Grid("Users", ("user", "part", "items", "one-sided", "favourite"), tuple(rows))
@@ -93,5 +93,5 @@ class UserList(Rows):
         else:
             cells.append((fit("–", gauge), "dim"))
         if left - gauge > 6:
-            cells.append((" " + fit(self.world.favourite(user), left - gauge - 1), "dim"))
+            cells.append((" " + fit(self.run_data.favourite(user), left - gauge - 1), "dim"))
         return cells

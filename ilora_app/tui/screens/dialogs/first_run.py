@@ -50,7 +50,7 @@ class FirstRun(ModalScreen[None]):
         return app  # type: ignore[no-any-return]
 
     def _list(self) -> Text:
-        missing = self.ilora.desk.missing
+        missing = self.ilora.app_state.missing
         text = Text("To rank and to train, this is needed and not on this machine yet:\n\n")
         for asset in missing:
             text.append(f"  {asset['title']}", "bold")
@@ -65,8 +65,8 @@ class FirstRun(ModalScreen[None]):
 
     def action_fetch(self) -> None:
         """Begins."""
-        if self.ilora.desk.stage is not Stage.FETCHING:
-            self.ilora.desk.fetch()
+        if self.ilora.app_state.stage is not Stage.FETCHING:
+            self.ilora.app_state.fetch()
             self.query_one("#said", Static).update("fetching …")
 
     def _hear(self, said: tuple[str, Event]) -> None:

@@ -13,7 +13,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Footer, Input
 
 from ilora_app.tui.drawing.bars import fit
-from ilora_app.tui.state.run_data import World
+from ilora_app.tui.state.run_data import RunData
 from ilora_app.tui.widgets.rows import Cell, Rows
 
 LIMIT = 200
@@ -22,9 +22,9 @@ LIMIT = 200
 class Found(Rows):
     """Items that match; ✓ marks what is in the history already."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, run_data: RunData) -> None:
         super().__init__(id="found")
-        self.world = world
+        self.run_data = run_data
         self.items: list[int] = []
         self.taken: frozenset[int] = frozenset()
 
@@ -39,9 +39,9 @@ class Found(Rows):
         room = max(12, (width - 9) * 3 // 5)
         return [
             ("✓ " if item in self.taken else "  ", "good"),
-            (fit(self.world.title(item), room), ""),
-            (" " + fit(self.world.year(item), 5), "dim"),
-            (fit(self.world.genres(item), max(0, width - room - 8)), "second"),
+            (fit(self.run_data.title(item), room), ""),
+            (" " + fit(self.run_data.year(item), 5), "dim"),
+            (fit(self.run_data.genres(item), max(0, width - room - 8)), "second"),
         ]
 
 
@@ -55,16 +55,18 @@ class ItemSearch(ModalScreen[None]):
         Binding("up", "step(-1)", "Up", show=False, priority=True),
     ]
 
-    def __init__(self, world: World, add: Callable[[int], None], history: Callable[[], list[int]]) -> None:
+    def __init__(
+        self, run_data: RunData, add: Callable[[int], None], history: Callable[[], list[int]]
+    ) -> None:
         super().__init__()
-        self.world, self._add, self._history = world, add, history
+        self.run_data, self._add, self._history = run_data, add, history
 
     def compose(self) -> ComposeResult:
         """A field, what it finds, and keys."""
         with Vertical(id="search") as box:
             box.border_title = "Add to the history"
             yield Input(placeholder="title, genre or year", compact=True)
-            yield Found(self.world)
+            yield Found(self.run_data)
             yield Footer(show_command_palette=False)
 
     def on_mount(self) -> None:
@@ -78,7 +80,7 @@ class ItemSearch(ModalScreen[None]):
 
     def _find(self, text: str) -> None:
         found = self.query_one(Found)
-        found.show(self.world.find_items(text, LIMIT), self._history())
+        found.show(self.run_data.find_items(text, LIMIT), self._history())
         found.empty = (
             "Nothing has this in its title.\nTry one word." if text else "Type a title, a genre or a year."
         )

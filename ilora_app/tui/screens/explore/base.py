@@ -7,7 +7,7 @@ from textual.timer import Timer
 from core.serving.protocol import Rank
 from ilora_app.tui.screens.main_screen import Place
 from ilora_app.tui.state.app_state import Stage
-from ilora_app.tui.state.explore_state import Scene
+from ilora_app.tui.state.explore_state import ExploreState
 from ilora_app.tui.state.run_data import ORDERS
 from ilora_app.tui.widgets.ranking import RankingList
 
@@ -17,7 +17,7 @@ class ExploreBase(Place):
 
     def __init__(self) -> None:
         super().__init__()
-        self.scene = Scene(self.desk.world)
+        self.explored = ExploreState(self.app_state.run_data)
         self.order = ORDERS[0]
         self.query_text = ""
         self.asked = self.asked_base = self.asked_why = self.asked_beside = -1
@@ -27,7 +27,7 @@ class ExploreBase(Place):
         self.next_step: Timer | None = None
 
     def draw(self, cursor: int | None = None) -> None:
-        """Everything but the users, from the scene."""
+        """Everything but the users, as the state has it."""
         raise NotImplementedError
 
     def edited(self, cursor: int | None = None) -> None:
@@ -36,14 +36,14 @@ class ExploreBase(Place):
 
     def ask(self) -> None:
         """Asks for the ranking of what is on screen; an earlier question is forgotten."""
-        scene = self.scene
-        if self.desk.stage is not Stage.READY or not scene.history:
+        explored = self.explored
+        if self.app_state.stage is not Stage.READY or not explored.history:
             self.draw()
             return
-        scene.awaited = scene.ranked is not None
-        self.query_one(RankingList).stale = scene.awaited
-        self.asked_about = scene.question()
-        self.asked = self.desk.main.ask(Rank, question=self.asked_about)
+        explored.awaited = explored.ranked is not None
+        self.query_one(RankingList).stale = explored.awaited
+        self.asked_about = explored.question()
+        self.asked = self.app_state.main.ask(Rank, question=self.asked_about)
         self.draw()
 
     def stop_replay(self) -> None:

@@ -19,21 +19,21 @@ class EditKeys(ExploreBase):
         """Something about the question changed: reasons on their way are reasons for something else."""
         self.asked_why = -1
         self.stop_replay()
-        if not self.scene.history:
-            self.scene.ranked, self.scene.awaited, self.asked = None, False, -1
+        if not self.explored.history:
+            self.explored.ranked, self.explored.awaited, self.asked = None, False, -1
         self.draw(cursor)
         self.refresh_state()
         self.ask()
 
     def action_add_item(self) -> None:
         """Searches the catalogue for items to add."""
-        if self.desk.world.complete:
-            self.app.push_screen(ItemSearch(self.desk.world, self.add, lambda: self.scene.history))
+        if self.app_state.run_data.complete:
+            self.app.push_screen(ItemSearch(self.app_state.run_data, self.add, lambda: self.explored.history))
 
     def add(self, item: int) -> None:
         """Puts an item at the end of the history."""
-        if self.scene.add(item):
-            self.edited(cursor=len(self.scene.history) - 1)
+        if self.explored.add(item):
+            self.edited(cursor=len(self.explored.history) - 1)
 
     def action_add_ranked(self) -> None:
         """Adds the highlighted recommendation to the history."""
@@ -43,55 +43,55 @@ class EditKeys(ExploreBase):
 
     def action_drop_item(self) -> None:
         """Drops the item under the cursor."""
-        if self.scene.drop(self.query_one(HistoryList).cursor):
+        if self.explored.drop(self.query_one(HistoryList).cursor):
             self.edited()
 
     def action_move_item(self, by: int) -> None:
         """Moves the item under the cursor."""
         history = self.query_one(HistoryList)
-        if self.scene.history:
-            self.edited(cursor=self.scene.move(history.cursor, by))
+        if self.explored.history:
+            self.edited(cursor=self.explored.move(history.cursor, by))
 
     def on_gate_panel_weighed(self, message: GatePanel.Weighed) -> None:
         """A bar was dragged."""
-        if self.scene.weigh(message.expert, message.weight):
+        if self.explored.weigh(message.expert, message.weight):
             self.edited()
 
     def on_gate_panel_nudged(self, message: GatePanel.Nudged) -> None:
         """An expert was pushed a step up or down."""
-        if self.scene.nudge(message.expert, message.by):
+        if self.explored.nudge(message.expert, message.by):
             self.edited()
 
     def on_gate_panel_locked(self, message: GatePanel.Locked) -> None:
         """An expert was given everything, or let go."""
-        if self.scene.lock(message.expert):
+        if self.explored.lock(message.expert):
             self.edited()
 
     def action_reset(self) -> None:
         """Takes back all edits."""
-        if self.scene.reset():
+        if self.explored.reset():
             self.edited()
 
     def action_wind(self, back: bool) -> None:
         """Undoes the last edit, or makes it again."""
-        if self.scene.wind(back):
+        if self.explored.wind(back):
             self.edited()
         else:
             self.notify("Nothing to undo." if back else "Nothing to redo.")
 
     def action_switch_source(self) -> None:
         """From the benchmark's candidates to the catalogue, and back."""
-        if self.scene.switch_source():
+        if self.explored.switch_source():
             self.edited()
         else:
             self.notify("A taste of your own is ranked against the whole catalogue.")
 
     def action_retrieve(self, by: int) -> None:
         """More or fewer candidates from the catalogue."""
-        scene = self.scene
-        if scene.source == BENCHMARK:
+        explored = self.explored
+        if explored.source == BENCHMARK:
             self.notify("The benchmark has twenty candidates. c ranks the whole catalogue.")
-        elif scene.retrieve_more(by):
+        elif explored.retrieve_more(by):
             self.ask()
 
     def action_why(self) -> None:
@@ -100,10 +100,10 @@ class EditKeys(ExploreBase):
 
     def ask_why(self, item: int | None) -> None:
         """Asks what each item of the history does for this one of the ranking."""
-        ranked = self.scene.ranked
+        ranked = self.explored.ranked
         if item is None or ranked is None:
             return
-        question = self.scene.question()
-        self.asked_why = self.desk.main.ask(Why, question=question, item=item, candidates=ranked.items)
+        question = self.explored.question()
+        self.asked_why = self.app_state.main.ask(Why, question=question, item=item, candidates=ranked.items)
         history = self.query_one(HistoryList)
-        history.border_subtitle = escape(f"why {self.desk.world.title(item)} …")
+        history.border_subtitle = escape(f"why {self.app_state.run_data.title(item)} …")

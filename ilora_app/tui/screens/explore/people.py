@@ -17,27 +17,27 @@ class PeopleKeys(EditKeys):
 
     def list_users(self) -> None:
         """The users that are asked for, in the chosen order."""
-        world = self.desk.world
-        users, hits = world.find_users(self.query_text, self.order)
-        keep = self.scene.user.user if self.scene.user else None
-        self.query_one(UserList).show(world, users, hits, keep)
+        run_data = self.app_state.run_data
+        users, hits = run_data.find_users(self.query_text, self.order)
+        keep = self.explored.user.user if self.explored.user else None
+        self.query_one(UserList).show(run_data, users, hits, keep)
         self.query_one("#people").border_title = f"Users · {len(users):,}"
         self.query_one("#people").border_subtitle = "" if self.order == ORDERS[0] else f"by {self.order}"
 
     @on(Rows.Highlighted, "#users")
     def _user_highlighted(self, message: Rows.Highlighted) -> None:
         user = self.query_one(UserList).at(message.index)
-        if user is not None and user is not self.scene.user:
+        if user is not None and user is not self.explored.user:
             self.stop_replay()
             self.asked_why = -1
-            self.scene.choose(user)
-            self.scene.trail = []
+            self.explored.choose(user)
+            self.explored.trail = []
             self.draw(cursor=0)
             self.ask()
 
     @on(Rows.Chosen, "#users")
     def _user_chosen(self) -> None:
-        if self.scene.own:
+        if self.explored.own:
             self._user_highlighted(
                 Rows.Highlighted(self.query_one(UserList), self.query_one(UserList).cursor)
             )
@@ -56,7 +56,7 @@ class PeopleKeys(EditKeys):
         self.refresh_state()
         users = self.query_one(UserList)
         user = users.at(users.cursor)
-        if user is not None and user is not self.scene.user:
+        if user is not None and user is not self.explored.user:
             self._user_highlighted(Rows.Highlighted(users, users.cursor))
 
     @on(Input.Submitted, "#find")
@@ -71,22 +71,22 @@ class PeopleKeys(EditKeys):
     def action_own_taste(self) -> None:
         """Goes back to one's own taste, or starts one."""
         self.stop_replay()
-        self.scene.start_own()
+        self.explored.start_own()
         self.asked = self.asked_why = -1
         self.draw(cursor=0)
         self.refresh_state()
         self.query_one(HistoryList).focus()
-        if self.scene.history:
+        if self.explored.history:
             self.ask()
         else:
             self.action_add_item()
 
     def show_user(self, name: str, position: int | None = None) -> None:
         """Looks at a user by id, from another place."""
-        user = self.desk.world.user(name)
+        user = self.app_state.run_data.user(name)
         if user is not None:
             self.query_text = self.query_one("#find", Input).value = ""
-            self.scene.choose(user, position)
+            self.explored.choose(user, position)
             self.list_users()
             self.draw(cursor=0)
             self.ask()

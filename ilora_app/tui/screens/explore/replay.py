@@ -18,15 +18,15 @@ class ReplayKeys(ExploreBase):
 
     def action_replay(self) -> None:
         """Plays the user's life from the first target on, or stops."""
-        user = self.scene.user
+        user = self.explored.user
         if user is None:
             return
         if self.replaying:
             self.stop_replay()
             self.draw()
             return
-        self.scene.choose(user, self.desk.world.min_history)
-        self.scene.trail = []
+        self.explored.choose(user, self.app_state.run_data.min_history)
+        self.explored.trail = []
         self.replaying, self.paused = True, False
         self.ask()
 
@@ -39,22 +39,22 @@ class ReplayKeys(ExploreBase):
 
     def action_walk(self, by: int) -> None:
         """One item on or back in the user's life."""
-        scene = self.scene
-        if scene.user is None or scene.position is None:
+        explored = self.explored
+        if explored.user is None or explored.position is None:
             return
-        to = scene.position + by
-        if not self.desk.world.min_history <= to < len(scene.user.items):
+        to = explored.position + by
+        if not self.app_state.run_data.min_history <= to < len(explored.user.items):
             return
         if self.replaying:
             self.paused = True
-        scene.choose(scene.user, to)
+        explored.choose(explored.user, to)
         self.ask()
 
     def action_newest(self) -> None:
         """To the last item of the life; a replay ends."""
-        if self.scene.user is not None:
+        if self.explored.user is not None:
             self.stop_replay()
-            self.scene.choose(self.scene.user)
+            self.explored.choose(self.explored.user)
             self.ask()
 
     def schedule(self) -> None:
@@ -65,31 +65,31 @@ class ReplayKeys(ExploreBase):
             self.next_step = self.set_timer(REPLAY_SECONDS, self._advance)
 
     def _advance(self) -> None:
-        scene = self.scene
-        if not self.replaying or self.paused or scene.user is None or scene.position is None:
+        explored = self.explored
+        if not self.replaying or self.paused or explored.user is None or explored.position is None:
             return
-        if scene.position + 1 >= len(scene.user.items):
+        if explored.position + 1 >= len(explored.user.items):
             self.paused = True
             self.draw()
             return
-        scene.choose(scene.user, scene.position + 1)
+        explored.choose(explored.user, explored.position + 1)
         self.ask()
 
     def draw_life(self) -> None:
         """The target's rank along the replay, while there is one."""
-        curve, user = self.query_one(RankCurve), self.scene.user
+        curve, user = self.query_one(RankCurve), self.explored.user
         curve.set_class(self.replaying, "-replaying")
-        if not self.replaying or user is None or self.desk.world.opened is None:
+        if not self.replaying or user is None or self.app_state.run_data.opened is None:
             return
-        first = self.desk.world.min_history
-        steps = [life_step(ranked) for ranked in self.scene.trail]
+        first = self.app_state.run_data.min_history
+        steps = [life_step(ranked) for ranked in self.explored.trail]
         ranks = [rank for step in steps for rank in (step.rank, step.encoder) if rank is not None]
-        soon = max(self.scene.position or 0, first + SHORT_LIFE)
+        soon = max(self.explored.position or 0, first + SHORT_LIFE)
         curve.show(steps, first, min(len(user.items) - 1, soon), max([5, *ranks]))
         own = mean_rank([step.rank for step in curve.steps])
         encoder = mean_rank([step.encoder for step in curve.steps])
         if own is not None:
-            last = self.scene.trail[-1]
+            last = self.explored.trail[-1]
             other = f"  {method_name(last.encoder)} {encoder:.1f} ┄" if encoder is not None else ""
             curve.border_subtitle = f"mean so far: {method_name(last.method)} {own:.1f} ━{other}"
 

@@ -143,24 +143,24 @@ class ExploreScreen(PeopleKeys, ReplayKeys, ViewKeys):
     def refresh_state(self) -> None:
         """Panes that are empty say why."""
         super().refresh_state()
-        text = self.desk.invitation()
+        text = self.app_state.invitation()
         users, history = self.query_one(UserList), self.query_one(HistoryList)
         users.empty = text or "Nobody matches.\nPress escape for everybody."
         own = "An empty taste.\nPress a to search the catalogue and add to it."
-        history.empty = own if self.scene.own and not text else text or "Choose a user."
+        history.empty = own if self.explored.own and not text else text or "Choose a user."
         ranking = self.query_one(RankingList)
-        pending = "ranking …" if self.scene.history else "Add an item to see what comes out: a."
+        pending = "ranking …" if self.explored.history else "Add an item to see what comes out: a."
         ranking.empty = text or pending
         gate = self.query_one(GatePanel)
-        opened = self.desk.world.opened
+        opened = self.app_state.run_data.opened
         ungated = f"{method_name(opened.method)} has no gate" if opened and not opened.experts else ""
-        gate.empty = text.splitlines()[0] if text else self.desk.offer() or ungated or ranking.empty
+        gate.empty = text.splitlines()[0] if text else self.app_state.offer() or ungated or ranking.empty
 
     def guide(self) -> str:
         """What one sees; on the user that the demo begins with, why it is this one."""
-        opened, user = self.desk.world.opened, self.scene.user
+        opened, user = self.app_state.run_data.opened, self.explored.user
         first = opened is not None and user is not None and user.user == opened.first
-        return opened.why_first if first and opened and not self.scene.edited else super().guide()
+        return opened.why_first if first and opened and not self.explored.edited else super().guide()
 
     # --- hearing ----------------------------------------------------------------------------------------
 
@@ -178,12 +178,12 @@ class ExploreScreen(PeopleKeys, ReplayKeys, ViewKeys):
             case Estimated():
                 self.refresh_state()
             case Ranked() if event.request == self.asked_base:
-                self.scene.base = event
+                self.explored.base = event
                 self.draw()
             case Ranked() if event.request == self.asked:
                 self._answered(event)
             case Explained() if event.request == self.asked_why:
-                self.scene.why = event
+                self.explored.why = event
                 self.draw()
             case RequestFailed() if event.request in (self.asked, self.asked_why):
                 self.query_one(RankingList).border_subtitle = escape(f"✕ {event.title}")
@@ -193,71 +193,73 @@ class ExploreScreen(PeopleKeys, ReplayKeys, ViewKeys):
         if isinstance(event, WarmedUp):
             self._ask_beside()
         elif isinstance(event, Ranked) and event.request == self.asked_beside:
-            if self.scene.ranked and self.scene.ranked.items:
-                self.scene.beside = event
+            if self.explored.ranked and self.explored.ranked.items:
+                self.explored.beside = event
             self.draw()
 
     def catch_up(self) -> None:
         """Users may have come, or another run was opened; what was answered is not asked again."""
         if not self.is_mounted:
             return
-        world = self.desk.world
-        if world.complete:
+        run_data = self.app_state.run_data
+        if run_data.complete:
             self.list_users()
-            if self.scene.user is not None and not self.scene.ranked:
-                self.scene.user = world.user(self.scene.user.user)
+            if self.explored.user is not None and not self.explored.ranked:
+                self.explored.user = run_data.user(self.explored.user.user)
             if self.ilora.opening is not None:
                 view, self.ilora.opening = self.ilora.opening, None
                 self.show_view(view)
-            if self.scene.user is None and not self.scene.history and self.scene.source == BENCHMARK:
-                begin = world.opened.first if world.opened else None
-                first = world.user(begin or "") or self.query_one(UserList).at(0)
+            if self.explored.user is None and not self.explored.history and self.explored.source == BENCHMARK:
+                begin = run_data.opened.first if run_data.opened else None
+                first = run_data.user(begin or "") or self.query_one(UserList).at(0)
                 if first:
-                    self.scene.choose(first)
+                    self.explored.choose(first)
                     self.list_users()
-            if self.desk.stage is Stage.READY and self.asked_about != self.scene.question():
+            if self.app_state.stage is Stage.READY and self.asked_about != self.explored.question():
                 self.ask()
         self.refresh_state()
         self.draw()
 
     def _answered(self, ranked: Ranked) -> None:
-        self.scene.answer(ranked)
+        self.explored.answer(ranked)
         if self.replaying:
-            self.scene.trail.append(ranked)
+            self.explored.trail.append(ranked)
             self.schedule()
         self.query_one(RankingList).stale = False
         self.draw()
         self._ask_beside()
 
     def _ask_beside(self) -> None:
-        ranked = self.scene.ranked
-        if self.desk.beside_ready and ranked is not None:
-            question = {**self.scene.question(candidates=ranked.items), "push": None, "lock": None}
-            self.asked_beside = self.desk.beside.ask(Rank, question=question)
+        ranked = self.explored.ranked
+        if self.app_state.beside_ready and ranked is not None:
+            question = {**self.explored.question(candidates=ranked.items), "push": None, "lock": None}
+            self.asked_beside = self.app_state.beside.ask(Rank, question=question)
 
     # --- drawing ----------------------------------------------------------------------------------------
 
     def draw(self, cursor: int | None = None) -> None:
-        """Everything but the users, from the scene."""
-        scene, world = self.scene, self.desk.world
+        """Everything but the users, as the state has it."""
+        explored, run_data = self.explored, self.app_state.run_data
         history = self.query_one(HistoryList)
-        times = dict(zip(scene.user.items, scene.user.times, strict=False)) if scene.user else {}
-        added = frozenset(scene.history) - frozenset(scene.original) if not scene.own else frozenset()
-        history.show(world, scene.history, times, added, scene.why, cursor)
+        times = dict(zip(explored.user.items, explored.user.times, strict=False)) if explored.user else {}
+        added = (
+            frozenset(explored.history) - frozenset(explored.original) if not explored.own else frozenset()
+        )
+        history.show(run_data, explored.history, times, added, explored.why, cursor)
         self._title_history()
         gate = self.query_one(GatePanel)
-        base = scene.ranked.gate if scene.ranked else None
-        trail = [row.gate for row in scene.trail if row.gate] if self.replaying else []
-        gate.show(scene.weights(), base, world.profiles, scene.edit.pushed, trail, scene.layers())
+        base = explored.ranked.gate if explored.ranked else None
+        trail = [row.gate for row in explored.trail if row.gate] if self.replaying else []
+        gate.show(explored.weights(), base, run_data.profiles, explored.edit.pushed, trail, explored.layers())
         gate.border_title = "Experts"
-        gate.border_subtitle = titles.gate_subtitle(scene, world, self.replaying)
+        gate.border_subtitle = titles.gate_subtitle(explored, run_data, self.replaying)
         ranking = self.query_one(RankingList)
-        opened = self.desk.beside_opened
-        ranking.show(world, scene, opened.method if opened else "", None)
-        ranking.border_title = escape(titles.ranking_title(scene, world))
-        ranking.border_subtitle = escape(titles.verdict(scene, world))
+        opened = self.app_state.beside_opened
+        ranking.show(run_data, explored, opened.method if opened else "", None)
+        ranking.border_title = escape(titles.ranking_title(explored, run_data))
+        ranking.border_subtitle = escape(titles.verdict(explored, run_data))
         self.draw_life()
-        keys = (scene.edited, self.replaying, scene.user is None)
+        keys = (explored.edited, self.replaying, explored.user is None)
         if keys != self._keys:  # making the footer anew is the dearest thing here
             self._keys = keys
             self.refresh_bindings()
@@ -266,7 +268,7 @@ class ExploreScreen(PeopleKeys, ReplayKeys, ViewKeys):
         history = self.query_one(HistoryList)
         fits = history.tall == 1 and history.has_focus and bool(history.items)
         detail = history.detail(history.cursor) if fits else ""
-        found = titles.history_titles(self.scene, self.replaying, self.paused, detail)
+        found = titles.history_titles(self.explored, self.replaying, self.paused, detail)
         history.border_title, history.border_subtitle = map(escape, found)
 
     @on(Rows.Highlighted, "#history")
@@ -281,9 +283,9 @@ class ExploreScreen(PeopleKeys, ReplayKeys, ViewKeys):
         if action == "pause":
             return self.replaying
         if action == "reset":
-            return self.scene.edited
+            return self.explored.edited
         if action in ("replay", "newest"):
-            return self.scene.user is not None
+            return self.explored.user is not None
         return True
 
     async def action_leave(self) -> None:

@@ -14,7 +14,7 @@ class ViewKeys(EditKeys):
 
     def action_keep(self) -> None:
         """Asks for a name and keeps this view under it."""
-        view = views.view_of(self.scene)
+        view = views.view_of(self.explored)
         if view is None:
             self.notify("There is nothing to keep yet.")
             return
@@ -48,7 +48,7 @@ class ViewKeys(EditKeys):
 
     def show_view(self, view: views.View) -> None:
         """Puts a view on screen, or says why it does not fit."""
-        wrong = views.show(view, self.scene)
+        wrong = views.show(view, self.explored)
         if wrong:
             self.notify(wrong, title="not opened", severity="error", markup=False)
             return
@@ -62,7 +62,7 @@ class ViewKeys(EditKeys):
 
     def action_copy_command(self) -> None:
         """Copies the command that prints this ranking."""
-        view = views.view_of(self.scene)
+        view = views.view_of(self.explored)
         if view is None:
             self.notify("There is nothing to repeat yet.")
             return

@@ -1,4 +1,4 @@
-"""Manners: few keys in the footer, help everywhere, every size, no colour needed, the screen as a picture."""
+"""What every screen keeps to: few keys in the footer, help, every size, no colour needed, a picture."""
 
 from __future__ import annotations
 
@@ -184,11 +184,11 @@ async def test_the_command_palette_offers_what_the_keys_do(
 
 async def test_a_command_of_the_palette_does_what_its_key_does(drive: Drive) -> None:
     async with drive() as (app, pilot):
-        before = len(app.screen.scene.history)  # type: ignore[attr-defined]
+        before = len(app.screen.explored.history)  # type: ignore[attr-defined]
         assert await found_in_palette(app, pilot, "drop the history")
         await pilot.press("down", "enter")
         await settle(pilot)
-        assert len(app.screen.scene.history) == before - 1  # type: ignore[attr-defined]
+        assert len(app.screen.explored.history) == before - 1  # type: ignore[attr-defined]
 
 
 def test_the_screens_own_process_imports_nothing_heavy() -> None:
@@ -212,13 +212,13 @@ def test_the_app_is_small() -> None:
 @pytest.mark.parametrize("key", PLACES)
 async def test_resizing_in_the_middle_of_anything_breaks_nothing(drive: Drive, key: str) -> None:
     async with drive() as (app, pilot):
-        app.desk.main.held = app.desk.beside.held = (Rank, Estimate, Differences)
+        app.app_state.main.held = app.app_state.beside.held = (Rank, Estimate, Differences)
         await pilot.press(key)
         for size in ((40, 12), (200, 60), (20, 5), (80, 24)):
             await pilot.resize_terminal(*size)
             await pilot.press("down", "tab", "question_mark", "escape")
-        app.desk.main.release()
-        app.desk.beside.release()
+        app.app_state.main.release()
+        app.app_state.beside.release()
         await pilot.resize_terminal(120, 40)
         await settle(pilot)
         lines = text_of(app).splitlines()
