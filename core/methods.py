@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from core.config.settings import RunConfig
 
 COUNTING, ENCODER, PROMPTED, ADAPTER, REMOTE = "counting", "encoder", "prompted", "adapter", "remote"
+CONTROL = "control"
 UNKNOWN = "unknown"
 KINDS = {
     COUNTING: "computed from the training sequences in next to no time",
@@ -20,6 +21,7 @@ KINDS = {
     PROMPTED: "the language model as it comes",
     ADAPTER: "the language model with a trained adapter",
     REMOTE: "another machine's model, asked over the network, for money perhaps",
+    CONTROL: "a trained method asked in another way, to see what its answers rest on; it trains nothing",
     UNKNOWN: "a method of another version of this program",
 }
 """What a method is, in words; a kind decides how its time is estimated and how it is asked."""
@@ -61,6 +63,10 @@ class Method:
     """Where no run is named, the newest run of the method with the highest number is opened; 0: of none."""
     counterpart: str = ""
     """The method that differs from it in the gate alone."""
+    knows_user: bool = False
+    """Whether the encoder's representation of the user stands in the prompt."""
+    control_of: str = ""
+    """The method whose trained model it asks in another way; empty for every method that is none of these."""
 
     @property
     def needs_llm(self) -> bool:
@@ -83,8 +89,13 @@ class Method:
         return self.kind == REMOTE
 
     @property
+    def is_control(self) -> bool:
+        """Whether it asks another method's trained model: it stands beside that method and never competes."""
+        return bool(self.control_of)
+
+    @property
     def has_adapter(self) -> bool:
-        """Whether it trains low-rank factors on the language model."""
+        """Whether it answers with low-rank factors on the language model."""
         return "adapter" in self.reads
 
     @property
@@ -94,6 +105,16 @@ class Method:
 
 
 _ADAPTED = ("data", "model", "encoder", "adapter", "training", "answering")
+_GATED = ("data", "model", "encoder", "adapter", "gate", "training", "answering")
+CONTROLS = "controls"
+"""What stands for all controls wherever methods are listed."""
+
+
+def _control(name: str, label: str, kind: str, about: str, colours: tuple[str, str]) -> Method:
+    """A control of iLoRA: its settings are iLoRA's, to the letter, for they find the model that is asked."""
+    place = f"core.recommenders.controls:{kind}"
+    return Method(name, label, CONTROL, place, reads=_GATED, about=about, colours=colours, control_of="ilora")
+
 
 METHODS: dict[str, Method] = {
     method.name: method
@@ -219,11 +240,26 @@ METHODS: dict[str, Method] = {
             counterpart="ilora",
         ),
         Method(
+            "lora-z",
+            "LoRA with z",
+            ADAPTER,
+            "core.recommenders.adapter:LoraZ",
+            reads=_ADAPTED,
+            own_training={"objective": "listwise", "item_slots": True, "curriculum": False},
+            trains=True,
+            keeps_model=True,
+            about="A LoRA that is told what iLoRA's gate reads: the user's vector from a frozen {encoder} "
+            "stands in the prompt's question, beside the item slots. One adapter for everybody.",
+            colours=("#1e3a8a", "#93c5fd"),
+            short="LoRA z",
+            knows_user=True,
+        ),
+        Method(
             "ilora",
             "iLoRA",
             ADAPTER,
             "core.recommenders.adapter:Ilora",
-            reads=("data", "model", "encoder", "adapter", "gate", "training", "answering"),
+            reads=_GATED,
             trains=True,
             keeps_model=True,
             about="An instance-wise LoRA (arXiv 2408.10159): a gate reads the user's history through a "
@@ -234,6 +270,41 @@ METHODS: dict[str, Method] = {
             ticked=True,
             opens=3,
             counterpart="lora",
+        ),
+        _control(
+            "shuffled",
+            "Shuffled history",
+            "Shuffled",
+            "The items of every history stand in another, seeded order.",
+            ("#9f1239", "#fb7185"),
+        ),
+        _control(
+            "history-blind",
+            "No history",
+            "HistoryBlind",
+            "The candidates alone: no history in the prompt, the mean gate, no word from the encoder.",
+            ("#57534e", "#a8a29e"),
+        ),
+        _control(
+            "mean-gate",
+            "Mean gate",
+            "MeanGate",
+            "Every history gets the mean of all histories' expert weights.",
+            ("#4d7c0f", "#a3e635"),
+        ),
+        _control(
+            "swapped-gate",
+            "Swapped gate",
+            "SwappedGate",
+            "Every history gets the expert weights of another user.",
+            ("#0369a1", "#38bdf8"),
+        ),
+        _control(
+            "cluster-gate",
+            "Cluster gate",
+            "ClusterGate",
+            "Every history gets the mean expert weights of its k-means cluster; as many clusters as experts.",
+            ("#a21caf", "#f0abfc"),
         ),
     )
 }
@@ -249,8 +320,13 @@ def method_names(which: Callable[[Method], bool]) -> tuple[str, ...]:
 
 
 def local_methods() -> tuple[str, ...]:
-    """Names of the methods that need nothing but this machine."""
-    return method_names(lambda method: not method.is_remote)
+    """Names of the methods of their own that need nothing but this machine."""
+    return method_names(lambda method: not method.is_remote and not method.is_control)
+
+
+def control_methods() -> tuple[str, ...]:
+    """Names of the methods that ask another one's trained model in another way."""
+    return method_names(lambda method: method.is_control)
 
 
 def preferred_methods() -> tuple[str, ...]:
@@ -284,6 +360,9 @@ def settle(config: RunConfig, method: str) -> RunConfig:
         config = replace(config, chat=ChatConfig())
     if not record.own_training:
         return config
+    if record.own_training["objective"] == "listwise":
+        training = replace(config.training, **record.own_training)
+        return replace(config, training=training, answering=replace(config.answering, protocol="rank"))
     return replace(config, training=replace(config.training, encoder_prior=False, **record.own_training))
 
 

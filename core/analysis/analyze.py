@@ -15,12 +15,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from core.analysis.clusters import Clusters, distances, k_means
 from core.analysis.gains import Gain, gains
 from core.analysis.transfer import Transfer, gradient_similarity
 from core.config import bounds
 from core.data.types import Sample
 from core.errors import InputError, ResultError
+from core.evaluation.clusters import Clusters, distances, k_means
 from core.events import Emit, Notice, ShouldStop, never, silent
 from core.ilora.experts import Profile, one_sidedness
 from core.ilora.model import AdaptedModel

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from core.config.settings import TUNING_GRID, RunConfig
-from core.data.samples import last_positions, longest_history
+from core.data.samples import CANDIDATES, last_positions, longest_history
 from core.data.types import Samples
 from core.methods import COUNTING, METHODS, PROMPTED, settle
 from core.recommenders.zero_shot import ZeroShot
@@ -94,6 +94,8 @@ def cost(
     key = "zero-shot" if record.kind == PROMPTED else config.training.objective
     writes = config.answering.protocol != "rank"
     asked = (measured.answer if writes else measured.rank)[key] * cases
+    if config.data.whole:  # as many candidates as the encoder passes on, or all
+        asked *= (config.data.retrieve or measured.items) / CANDIDATES
     test = Stage("test", method, asked, cases, f"{'answer' if writes else 'rank'} {key}")
     if record.kind == PROMPTED:
         if writes:
@@ -101,6 +103,9 @@ def cost(
         tried = min(ZeroShot.VALIDATION_CASES, len(samples.validation))
         choice = Stage("validate", method, measured.rank[key] * tried, tried, f"rank {key}")
         return [*stages, choice, test]
+    if record.is_control:
+        opened = f"open {record.control_of} {seed}"
+        return [Stage("load", method, measured.load, pace="load", shared=opened), test]
     first = _encoder(measured, config, config.encoder.kind, samples, seed, longest)
     if key == "listwise" and measured.title:
         reading = measured.items * measured.title

@@ -1,8 +1,11 @@
-"""How sure a table may be: intervals and comparisons that treat a user, not a case, as the unit.
+"""How sure a table may be: intervals and comparisons that treat users and training seeds as samples.
 
-Several cases of one user are not independent, so everything here resamples or flips whole users. All
-draws come from `RandomState`, whose stream numpy keeps unchanged for good: anyone who recomputes an
-interval from a result file's cases gets the same digits. By hand, for scipy's bootstrap knows no clusters.
+Several cases of one user are not independent, so everything here resamples or flips whole users. Where a
+method was trained with several seeds, each draw also resamples these (a hierarchical bootstrap), S - 1 of S
+at a time: drawing all would make few seeds look more alike than they are (Rao and Wu 1988). One seed says
+nothing about others: what is told then holds for that trained model. All draws come from `RandomState`,
+whose stream numpy keeps unchanged for good: anyone who recomputes an interval from a result file's cases
+gets the same digits. By hand, for scipy's bootstrap knows no clusters.
 """
 
 from __future__ import annotations
@@ -71,8 +74,8 @@ def bootstrap(
     """Mean over cases, with the percentile interval of a bootstrap that resamples users.
 
     Users are drawn with replacement and bring all their cases along; the statistic is the mean over
-    the cases drawn. Repeated training seeds are averaged per case first, so the interval is about
-    which users were asked; `seed_std` is about which seed was trained.
+    the cases drawn. Of several training seeds each draw takes others, too, so that the interval is about
+    which users were asked and which seeds were trained; with one seed it is about users alone.
 
     Args:
         values: (n,) one value per case, or (seeds, n) for repeated runs on the same cases.
@@ -97,8 +100,7 @@ def bootstrap_all(
 ) -> dict[str, Estimate]:
     """`bootstrap` for several metrics of the same cases at once, all under the same draws."""
     runs = {name: _runs(of_metric, len(users)) for name, of_metric in values.items()}
-    sums, counts = _per_user(np.stack([run.mean(axis=0) for run in runs.values()]), users)
-    drawn = _draw(np.column_stack([sums, counts]), resamples, seed)  # (resamples, metrics + 1)
+    drawn, counts = _drawn(list(runs.values()), users, resamples, seed)  # (resamples, metrics + 1)
     estimates = {}
     for column, (name, run) in enumerate(runs.items()):
         low, high = _interval(drawn[:, column] / drawn[:, -1], level, len(counts))
@@ -139,8 +141,7 @@ def bootstrap_ratio(
     parts, wholes = _runs(part, len(users)), _runs(whole, len(users))
     if not wholes.any():
         raise ValueError("no case counts")
-    sums, counts = _per_user(np.stack([parts.mean(axis=0), wholes.mean(axis=0)]), users)
-    drawn = _draw(sums, resamples, seed)  # (resamples, 2)
+    drawn, counts = _drawn([parts, wholes], users, resamples, seed)
     low = high = math.nan
     if (drawn[:, 1] > 0).all():
         low, high = _interval(drawn[:, 0] / drawn[:, 1], level, len(counts))
@@ -166,7 +167,9 @@ def compare(
     """Paired comparison of two methods on the same cases: difference, ratio, intervals and p-value.
 
     The p-value asks how often a difference this large appears when each user's label (a or b) is
-    flipped by a coin, all the user's cases together.
+    flipped by a coin, all the user's cases together. That test knows nothing of seeds. With several seeds
+    on either side, p is the larger of it and of how often the bootstrap over users and seeds strays this far
+    from its own centre.
 
     Args:
         a: (n,) or (seeds, n) values of one method, cases in the order of `users`.
@@ -197,12 +200,18 @@ def compare_all(
     Raises:
         ValueError: no cases, shapes that do not fit, or a value that is not finite.
     """
-    case_means = np.stack([_runs(of_method, len(users)).mean(axis=0) for of_method in values])
-    sums, counts = _per_user(case_means, users)
-    drawn = _draw(np.column_stack([sums, counts]), resamples, seed)  # (resamples, methods + 1)
+    runs = [_runs(of_method, len(users)) for of_method in values]
+    sums, _ = _per_user(np.stack([run.mean(axis=0) for run in runs]), users)
+    drawn, counts = _drawn(runs, users, resamples, seed)  # (resamples, methods + 1)
     pairs = list(itertools.combinations(range(len(values)), 2))
     differences = np.column_stack([sums[:, i] - sums[:, j] for i, j in pairs]) if pairs else sums[:, :0]
     p_values = sign_flip_ps(differences, resamples=resamples, seed=seed)
+    for place, (i, j) in enumerate(pairs):
+        if max(len(runs[i]), len(runs[j])) > 1:
+            strayed = (drawn[:, i] - drawn[:, j]) / drawn[:, -1]
+            p_values[place] = max(
+                p_values[place], _shifted_p(strayed, differences[:, place].sum() / len(users))
+            )
     return {
         (i, j): _comparison(sums[:, [i, j]], counts, drawn[:, [i, j, -1]], p, len(users), level)
         for (i, j), p in zip(pairs, p_values, strict=True)
@@ -284,6 +293,45 @@ def _draw(totals: Array, resamples: int | None, seed: int) -> Array:
     """Sums of the users' totals (u, k) over bootstrap draws of users: (resamples, k)."""
     weights = _weights(len(totals), resamples or default_resamples(len(totals)), seed)
     return (weights @ totals.astype(np.float32)).astype(np.float64)
+
+
+def _drawn(runs: Sequence[Array], users: Users, resamples: int | None, seed: int) -> tuple[Array, Array]:
+    """Bootstrap sums over users and seeds, (resamples, runs + 1), and each user's number of cases, (u,).
+
+    The last column is the number of cases drawn. Values with equal numbers of seeds meet the same draws of
+    these: the same seed trained the same encoder for both.
+
+    Args:
+        runs: each (seeds, n).
+        users: (n,) whose case it is.
+        resamples: number of draws.
+        seed: of the draws.
+    """
+    sums, counts = _per_user(np.concatenate(runs), users)
+    drawn = _draw(np.column_stack([sums, counts]), resamples, seed)
+    ends = np.cumsum([len(run) for run in runs])
+    columns = [
+        (drawn[:, end - len(run) : end] * _seed_weights(len(run), len(drawn), seed)).sum(axis=1)
+        for run, end in zip(runs, ends, strict=True)
+    ]
+    return np.column_stack([*columns, drawn[:, -1]]), counts
+
+
+@lru_cache(maxsize=4)
+def _seed_weights(seeds: int, resamples: int, seed: int) -> Array:
+    """The share of each training seed in each draw, (resamples, seeds): of S seeds S - 1 are drawn."""
+    if seeds == 1:
+        return np.ones((resamples, 1))
+    chosen = np.random.RandomState([seed, seeds]).randint(0, seeds, size=(resamples, seeds - 1))
+    weights: Array = (chosen[:, :, None] == np.arange(seeds)).mean(axis=1)
+    weights.setflags(write=False)
+    return weights
+
+
+def _shifted_p(draws: Array, observed: float) -> float:
+    """How often draws stray from the observed difference as far as it lies from none, never 0."""
+    far = np.abs(draws - observed) >= abs(observed) - 1e-9
+    return float((far.sum() + 1) / (len(draws) + 1))
 
 
 @lru_cache(maxsize=2)

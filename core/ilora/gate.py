@@ -200,6 +200,18 @@ class PushedGate(Gate):
         return torch.softmax(omega.log() + push, dim=-1)
 
 
+class GivenGate(Gate):
+    """Weights that were decided beforehand: what it reads, from a `GivenInput`, is omega itself."""
+
+    def logits(self, z: Tensor) -> Tensor:
+        """Their logarithms."""
+        return z.log()
+
+    def forward(self, z: Tensor) -> Tensor:
+        """The weights as they were given."""
+        return z.view(len(z), self.sites, self.experts)
+
+
 def make_gate(config: GateConfig, width: int, experts: int, sites: int) -> Gate:
     """The configured gate, initialized from torch's generator.
 
@@ -251,6 +263,21 @@ class RandomInput:
             np.random.default_rng([*map(int, history)]).standard_normal(self.width) for history in histories
         ]
         return torch.tensor(np.stack(rows), dtype=torch.float32)
+
+
+class GivenInput:
+    """Expert weights for a `GivenGate`, as decided for each history beforehand.
+
+    Args:
+        weigh: gives omega, (batch, sites, K), for some histories.
+    """
+
+    def __init__(self, weigh: Callable[[Histories], Tensor]) -> None:
+        self.weigh = weigh
+
+    def __call__(self, histories: Histories) -> Tensor:
+        """(batch, sites * K)."""
+        return self.weigh(histories).flatten(1)
 
 
 class MeanInput:

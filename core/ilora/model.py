@@ -22,7 +22,7 @@ from core.errors import DataError, ModelError
 from core.events import Notice
 from core.ilora.attaching import attach_adapter, check_settings, recompute_in_backward
 from core.ilora.folding import Update, fold
-from core.ilora.gate import Gate, MeanInput, RandomInput, gate_penalty, make_gate
+from core.ilora.gate import Gate, GivenInput, MeanInput, RandomInput, gate_penalty, make_gate
 from core.ilora.layers import ADAPTER, ExpertWeights, adapt_layers
 from core.lm.decoder import decoder_view
 from core.lm.likelihood import AT_TEST, AnswerRanker, Wording
@@ -62,6 +62,7 @@ class AdaptedModel:
         gated: iLoRA if true, plain LoRA if false.
         seed: initializes adapter, gate, projector and head.
         watch: told when the catalogue's titles have to be read first, and how far that is.
+        knows_user: whether the encoder's representation stands in the listwise prompt's question.
     """
 
     def __init__(
@@ -74,8 +75,9 @@ class AdaptedModel:
         gated: bool,
         seed: int,
         watch: Watch = UNWATCHED,
+        knows_user: bool = False,
     ) -> None:
-        self.llm, self.config, self.gated = llm, config, gated
+        self.llm, self.config, self.gated, self.knows_user = llm, config, gated, knows_user
         self.encoder = encoder.to(llm.device).freeze()
         depth = config.adapter.layers or llm.depth
         self.lower = max(0, llm.depth - depth)
@@ -93,10 +95,11 @@ class AdaptedModel:
         """Layers that run by themselves, before item vectors are added."""
         self.ranker = self._ranker(decoder, titles, prompts, watch).to(llm.device)
         self.gate: Gate | None = None
-        self.gate_input: RandomInput | MeanInput | None = None
+        self.gate_input: RandomInput | MeanInput | GivenInput | None = None
+        """What the gate reads in place of the encoder's representation, if anything."""
         if self.weights is not None:  # last, so that everything before starts the same in LoRA and iLoRA
-            self.gate_input = self._input(titles)
-            width = self.gate_input.width if self.gate_input else encoder.config.width
+            own = self._input(titles)
+            self.gate_input, width = own, own.width if own else encoder.config.width
             gate = make_gate(config.gate, width, config.adapter.experts, self.weights.sites)
             self.gate = gate.to(llm.device)
         self._gate_sum: Tensor | None = None
@@ -119,7 +122,8 @@ class AdaptedModel:
             watch.emit(Notice(f"reading {listwise.items:,} titles through the frozen layers, once"))
         states = SegmentStates(self.llm, listwise, self.cut, store)
         states.ensure(np.arange(listwise.items), watch)
-        return ListwiseRanker(states, upper, vectors, self.config.training.encoder_prior)
+        user = self.encoder.width if self.knows_user else 0
+        return ListwiseRanker(states, upper, vectors, self.config.training.encoder_prior, user)
 
     def _input(self, titles: Sequence[str]) -> RandomInput | MeanInput | None:
         """What the gate reads in place of the encoder's representation, if anything."""
@@ -143,8 +147,7 @@ class AdaptedModel:
         """(batch, C) scores of candidates, with gradients to everything that is trained."""
         z, prior = self._read(histories, candidates)
         with self._gated(histories, z):
-            scores: Tensor = self.ranker(histories, candidates, prior)
-        return scores
+            return self._ranked(histories, candidates, prior, z)
 
     @torch.no_grad()
     def answers(self, histories: Histories, candidates: Histories, constrained: bool) -> list[str]:
@@ -177,7 +180,7 @@ class AdaptedModel:
                 answers = [row[target] for row, target in zip(candidates, targets, strict=True)]
                 loss = self.ranker.loss(histories, candidates, answers, wording)
             else:
-                scores = self.ranker(histories, candidates, prior)
+                scores = self._ranked(histories, candidates, prior, z)
                 loss = F.cross_entropy(scores, torch.tensor(targets, device=scores.device), reduction="sum")
             if omega is not None and self.config.gate.has_penalty:
                 loss = loss + len(histories) * gate_penalty(omega, self.config.gate)
@@ -188,7 +191,7 @@ class AdaptedModel:
         """omega, (batch, K), its mean over the sites where there are several; None for plain LoRA."""
         if self.gate is None:
             return None
-        omega: npt.NDArray[np.float32] = self._omega(self.gate, histories).mean(1).cpu().numpy()
+        omega: npt.NDArray[np.float32] = self.omega(self.gate, histories).mean(1).cpu().numpy()
         return omega
 
     @torch.no_grad()
@@ -199,7 +202,7 @@ class AdaptedModel:
         """
         if self.gate is None or self.weights is None or self.weights.sites == 1:
             return None
-        omega = self._omega(self.gate, histories).cpu().numpy()
+        omega = self.omega(self.gate, histories).cpu().numpy()
         layers = np.array(self.weights.layers)
         return np.stack([omega[:, layers == layer].mean(1) for layer in sorted(set(layers))], axis=1)
 
@@ -217,7 +220,12 @@ class AdaptedModel:
         ids = torch.tensor(np.asarray(candidates, dtype=np.int64), device=z.device)
         return z, self.encoder.score(z, ids)
 
-    def _omega(self, gate: Gate, histories: Histories, z: Tensor | None = None) -> Tensor:
+    def _ranked(self, histories: Histories, candidates: Histories, prior: Tensor, z: Tensor) -> Tensor:
+        told = (z,) if self.knows_user else ()
+        scores: Tensor = self.ranker(histories, candidates, prior, *told)
+        return scores
+
+    def omega(self, gate: Gate, histories: Histories, z: Tensor | None = None) -> Tensor:
         """The gate's answer, (batch, sites, K); z is the encoder's representation where it is known."""
         if self.gate_input is not None:
             z = self.gate_input(histories).to(self.llm.device)
@@ -233,7 +241,7 @@ class AdaptedModel:
         if self.gate is None or self.weights is None:
             yield None
             return
-        omega = self._omega(self.gate, histories, z)
+        omega = self.omega(self.gate, histories, z)
         if torch.is_grad_enabled():
             total = omega.detach().mean(1).sum(0)
             self._gate_sum = total if self._gate_sum is None else self._gate_sum + total

@@ -12,7 +12,16 @@ from torch import Tensor
 
 from core.errors import InputError
 from core.ilora import gate_in_numpy
-from core.ilora.gate import Gate, MeanInput, MlpGate, RandomFixedGate, SoftmaxGate, TopKGate, UniformGate
+from core.ilora.gate import (
+    Gate,
+    MeanInput,
+    MlpGate,
+    RandomFixedGate,
+    RandomInput,
+    SoftmaxGate,
+    TopKGate,
+    UniformGate,
+)
 
 if TYPE_CHECKING:
     from core.ilora.model import AdaptedModel
@@ -79,9 +88,11 @@ def standalone(model: AdaptedModel, ids: Sequence[str], max_history: int) -> Sta
     elif isinstance(source, MeanInput):
         weights |= {"sums": source.sums, "counts": source.counts}
         read = gate_in_numpy.mean
-    else:
+    elif isinstance(source, RandomInput):
         facts["width"] = source.width
         read = gate_in_numpy.random
+    else:
+        raise TypeError("weights that were decided beforehand are no gate")
     facts["places"] = {item: place for place, item in enumerate(ids)}
     arrays = {name: tensor.detach().float().cpu().contiguous().clone() for name, tensor in weights.items()}
     return StandaloneGate(arrays, facts, _code(read, weigh))

@@ -26,6 +26,8 @@ SLOT = "\n"
 LENGTH_STEP = 16
 """Rows are padded to a multiple of this: few shapes, so that freed memory fits the next batch."""
 NO_ITEM = -1
+USER = -2
+"""Marks the slot of the user's own vector, at the question's end."""
 PADDING = -1
 
 
@@ -50,7 +52,7 @@ class Packed:
     branch: Ints
     """(batch, T) 0 for the prefix, 1 .. C for branches, -1 for padding."""
     slots: Ints
-    """(batch, T) the item whose vector is added here, -1 elsewhere."""
+    """(batch, T) the item whose vector is added here, `USER` for the user's, -1 elsewhere."""
     ends: Ints
     """(batch, C) index of each branch's last token."""
 
@@ -127,7 +129,7 @@ class ListwisePrompt:
         self.ids: Ints = np.concatenate([np.asarray(segment, dtype=np.int64) for segment in segments])
         self.starts = np.concatenate([[0], np.cumsum([len(segment) for segment in segments])])
         self.items = len(titles)
-        self.preamble, self.question = self._piece(0), self._piece(1)
+        self.preamble, self.question = self._piece(0), self._piece(1, USER)
         self._items = [self._piece(2 + item, item) for item in range(self.items)]
 
     def _piece(self, segment: int, item: int = NO_ITEM) -> Piece:

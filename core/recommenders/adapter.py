@@ -155,6 +155,10 @@ def checkpoint_folder(task: Task, method: str) -> Path:
     return task.folder / "checkpoints" / f"{method}-seed{task.seed}-{key}"
 
 
+LONGEST_ROW = 100
+"""Candidates that one packed row holds at test."""
+
+
 class AdapterRecommender(Recommender):
     """What LoRA and iLoRA share: everything but the gate."""
 
@@ -162,8 +166,9 @@ class AdapterRecommender(Recommender):
         """The untrained model of a task around a trained encoder."""
         card, watch = task.dataset.card, task.watch(self.name)
         llm = load_checked(task.config.model, watch)
-        titles, gated = task.dataset.catalogue.titles, METHODS[self.name].has_gate
-        return AdaptedModel(llm, encoder, titles, card.prompts, task.config, gated, task.seed, watch)
+        titles, record = task.dataset.catalogue.titles, METHODS[self.name]
+        given = (llm, encoder, titles, card.prompts, task.config, record.has_gate, task.seed, watch)
+        return AdaptedModel(*given, knows_user=record.knows_user)
 
     def fit(self, task: Task) -> FitReport:
         """Trains adapter, projector and head; validation chooses among the checkpoints."""
@@ -218,7 +223,19 @@ class AdapterRecommender(Recommender):
     def score(self, histories: Sequence[Sequence[int]], candidates: Sequence[Sequence[int]]) -> Scores:
         """Scores from one packed forward per batch."""
         self.model.train(False)
-        return score_in_batches(self.model.scores, histories, candidates, self.batch, after=self.after_batch)
+        return score_in_batches(self._scores, histories, candidates, self.batch, after=self.after_batch)
+
+    def _scores(self, histories: Sequence[Sequence[int]], candidates: Sequence[Sequence[int]]) -> Tensor:
+        """Some at a time where candidates do not meet each other: a row of a whole catalogue is too long."""
+        if isinstance(self.model.ranker, AnswerRanker) or len(candidates[0]) <= LONGEST_ROW:
+            return self.model.scores(histories, candidates)
+        starts = range(0, len(candidates[0]), LONGEST_ROW)
+        parts = [[row[start : start + LONGEST_ROW] for row in candidates] for start in starts]
+        return torch.cat([self.model.scores(histories, part) for part in parts], dim=1)
+
+    def own_encoder(self) -> Encoder:
+        """The encoder that slots and gate read."""
+        return self.model.encoder
 
     def answers(
         self, histories: Sequence[Sequence[int]], candidates: Sequence[Sequence[int]]
@@ -269,6 +286,12 @@ class Lora(AdapterRecommender):
     """Plain LoRA: one adapter for everybody."""
 
     name = "lora"
+
+
+class LoraZ(AdapterRecommender):
+    """LoRA with the user's vector in the prompt's question: the gate's knowledge without its experts."""
+
+    name = "lora-z"
 
 
 class Ilora(AdapterRecommender):

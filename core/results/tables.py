@@ -15,10 +15,10 @@ import numpy.typing as npt
 
 from core.config.saved import older_value
 from core.errors import ResultError
-from core.evaluation.metrics import HEADLINE, METRICS, TIE_BREAK, compare_by, per_case
+from core.evaluation.metrics import HEADLINE, OF_CATALOGUE, TIE_BREAK, compare_by, metrics_for, per_case
 from core.evaluation.statistics import Comparison, Estimate, compare_all, holm
 from core.methods import METHODS, record_of
-from core.results.format import Case, Result, estimate
+from core.results.format import Case, Lateness, Result, estimate
 from core.results.pairing import cases_of, paired_ranks
 
 PRIMARY_SETS = ("spread", "last")
@@ -57,7 +57,8 @@ class Row:
     @cached_property
     def metrics(self) -> Mapping[str, Mapping[str, Estimate]]:
         """Test set -> metric -> mean over cases, seeds averaged per case first."""
-        return {test_set: estimate(self._cases[test_set]) for test_set in self.first.metrics}
+        whole = self.first.whole
+        return {test_set: estimate(self._cases[test_set], whole) for test_set in self.first.metrics}
 
     @property
     def peak_memory_bytes(self) -> int:
@@ -75,17 +76,24 @@ class Row:
         Raises:
             ResultError: the metric is not one that a single case has.
         """
-        if metric not in METRICS:
+        known = metrics_for(self.first.whole)
+        if metric not in known and metric in OF_CATALOGUE:
+            raise ResultError(
+                f"{metric} needs a ranking of the whole catalogue, and these cases have sampled candidates",
+                "ilora-app bench --candidates catalogue makes one",
+            )
+        if metric not in known:
             raise ResultError(
                 f"{metric} is not a figure of single cases, so rows cannot be compared by it",
-                f"choose from: {', '.join(METRICS)}",
+                f"choose from: {', '.join(known)}",
             )
         return np.stack([per_case(ranks, metric) for ranks in self._ranks[test_set]])
 
     def estimates(self, test_set: str, members: npt.NDArray[np.bool_]) -> dict[str, Estimate]:
         """Every metric with its interval over some of a test set's cases, (n,) in the order of `values`."""
         kept = np.flatnonzero(members)
-        return estimate([[cases[place] for place in kept] for cases in self._cases[test_set]])
+        chosen = [[cases[place] for place in kept] for cases in self._cases[test_set]]
+        return estimate(chosen, self.first.whole)
 
     def users(self, test_set: str) -> list[str]:
         """The user of each case, in the order of `values`."""
@@ -145,6 +153,24 @@ class Table:
     samples_sha256: str
     rows: tuple[Row, ...]
     """Best first: by HR@1 on the first of `PRIMARY_SETS`."""
+    controls: tuple[Row, ...] = ()
+    """Rows that ask another row's trained model in another way: they compete with nobody."""
+
+    @property
+    def everything(self) -> tuple[Row, ...]:
+        """All rows, the controls last."""
+        return (*self.rows, *self.controls)
+
+    @property
+    def whole(self) -> bool:
+        """Whether its cases were ranked against the whole catalogue."""
+        return self.rows[0].first.whole
+
+    @property
+    def lateness(self) -> Lateness | None:
+        """What its split lets training see of the time after its test cases; None where no row knows."""
+        known = (run.lateness for row in self.rows for run in row.runs)
+        return next((one for one in known if one is not None), None)
 
     @property
     def sets(self) -> dict[str, int]:
@@ -155,7 +181,7 @@ class Table:
     @property
     def created(self) -> str:
         """When its newest result was made."""
-        return max(row.created for row in self.rows)
+        return max(row.created for row in self.everything)
 
     def compare(self, a: Row, b: Row, test_set: str, metric: str = HEADLINE) -> Comparison:
         """Paired comparison of two rows on the same cases; positive numbers favour `a`."""
@@ -170,7 +196,7 @@ class Table:
         rows.sort(key=lambda row: -row.metrics[test_set][metric].value)
         found = compare_all([row.values(test_set, metric) for row in rows], rows[0].users(test_set))
         adjusted = holm([comparison.p for comparison in found.values()])
-        larger_first = METRICS[metric].higher_is_better
+        larger_first = metrics_for(self.whole)[metric].higher_is_better
         made = []
         for ((i, j), comparison), p in zip(found.items(), adjusted, strict=True):
             better, other = (rows[i], rows[j]) if larger_first else (rows[j], rows[i])
@@ -238,14 +264,17 @@ def group_tables(results: Iterable[Result]) -> list[Table]:
         key = (result.dataset, result.split, result.samples_sha256, _cases_sha256(result))
         tables.setdefault(key, []).append(result)
     made = [
-        Table(dataset, split, samples, _rows(members))
+        Table(dataset, split, samples, *_rows(members))
         for (dataset, split, samples, _), members in tables.items()
     ]
     return sorted(made, key=lambda table: table.created, reverse=True)
 
 
-def _rows(results: Sequence[Result]) -> tuple[Row, ...]:
-    """One row per (method, config), the best on the deciding test set first."""
+def _rows(results: Sequence[Result]) -> tuple[tuple[Row, ...], tuple[Row, ...]]:
+    """One row per (method, config), the best on the deciding test set first, and the controls' rows.
+
+    Controls by themselves, as where nothing else was asked for, are rows like any other.
+    """
     grouped: dict[tuple[str, str], list[Result]] = {}
     for result in results:
         grouped.setdefault((result.method, result.config_sha256), []).append(result)
@@ -254,7 +283,11 @@ def _rows(results: Sequence[Result]) -> tuple[Row, ...]:
         Row(label, group) for label, group in zip(_labels([group[0] for group in runs]), runs, strict=True)
     ]
     deciding = min(results[0].metrics, key=_weight)
-    return tuple(sorted(rows, key=lambda row: _strength(row, deciding), reverse=True))
+    rows.sort(key=lambda row: _strength(row, deciding), reverse=True)
+    own = tuple(row for row in rows if not record_of(row.method).is_control)
+    controls = [row for row in rows if record_of(row.method).is_control]
+    controls.sort(key=lambda row: [*METHODS].index(row.method))
+    return (own, tuple(controls)) if own else (tuple(controls), ())
 
 
 SHOWN_SETTINGS = 3

@@ -17,6 +17,7 @@ from core.hardware import OUT_OF_MEMORY, is_out_of_memory
 from ilora_app import __version__
 from ilora_app.cli import (
     analyze,
+    audit,
     bench,
     data,
     doctor,
@@ -24,6 +25,7 @@ from ilora_app.cli import (
     evaluate,
     export,
     models,
+    power,
     recommend,
     results,
     run_files,
@@ -60,6 +62,7 @@ def _for_all_commands(
 
 
 app.command("analyze")(analyze.analyze)
+app.command("audit")(audit.audit)
 app.command("bench")(bench.bench)
 app.add_typer(data.app, name="data")
 app.command("models")(models.models)
@@ -74,6 +77,7 @@ app.command("tui")(tui.tui)
 results.app.command("export")(run_files.export)
 results.app.command("check")(run_files.check)
 app.add_typer(results.app, name="results")
+app.command("power")(power.power)
 app.command("engine", hidden=True)(engine.engine)
 
 

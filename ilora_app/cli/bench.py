@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from core.config.bounds import MINUTES, SEEDS
-from core.methods import METHODS, any_remote, local_methods, method_names
+from core.methods import CONTROLS, any_remote, control_methods, local_methods, method_names
 from ilora_app.cli.choosing import DEFAULT_OUT
 from ilora_app.cli.options import chat_settings, choose_preset, run_config, sweep_settings, with_run_options
 from ilora_app.cli.running import kept_command, run_plans
@@ -25,7 +25,11 @@ DEFAULT_METHODS = ",".join(method_names(lambda method: method.by_default))
 @with_run_options
 def bench(
     methods: Annotated[
-        str, typer.Option(help="Comma-separated methods, or all; chat takes part where it has an address.")
+        str,
+        typer.Option(
+            help="Comma-separated methods, or all (chat where it has an address); controls asks the trained "
+            "iLoRA in five other ways."
+        ),
     ] = DEFAULT_METHODS,
     preset: Annotated[str, typer.Option(help="quick, standard, paper, or auto (by time).")] = "auto",
     seeds: Annotated[int, typer.Option(help=f"Number of training seeds, from 0 on. \\[{SEEDS}]")] = 1,
@@ -123,11 +127,15 @@ def _datasets(name: str | None) -> list[str | None]:
 
 
 def _methods(names: str, chat_url: str | None) -> tuple[str, ...]:
-    """The methods of a comma-separated list; `all` is every one, the chat model if it has an address."""
-    listed = tuple(name.strip() for name in names.split(",") if name.strip())
-    if listed == ("all",):
-        return tuple(METHODS) if chat_url else local_methods()
-    return listed
+    """The methods of a comma-separated list, in which `all` and `controls` stand for several.
+
+    `all` is every method of its own, the chat model if it has an address.
+    """
+    listed = [name.strip() for name in names.split(",") if name.strip()]
+    several = {CONTROLS: control_methods()}
+    if {*listed} - {CONTROLS} == {"all"}:  # beside it nothing else needs a name
+        several["all"] = method_names(lambda method: not method.is_control) if chat_url else local_methods()
+    return tuple(dict.fromkeys(method for name in listed for method in several.get(name, (name,))))
 
 
 def _chat(methods: tuple[str, ...], url: str | None, model: str | None, price: str | None) -> dict[str, Any]:

@@ -60,7 +60,7 @@ def results(
     if as_json and as_csv:
         raise InputError("--json and --csv exclude each other", "give one of them")
     folders = out or [DEFAULT_OUT]
-    tables, problems = _tables(folders, dataset, method, split, test_set, demo)
+    tables, problems = tables_of(folders, dataset, method, split, test_set, demo)
     folders = [*folders, DEMO_OUT] if demo else folders
     cards = {table.dataset: _card(table.dataset) for table in tables}
     if as_json:
@@ -126,7 +126,7 @@ def report_folder(out: Path) -> list[Path]:
     return write_reports(group_tables(found), problems, [out])
 
 
-def _tables(
+def tables_of(
     folders: list[Path],
     dataset: str | None,
     methods: str | None,
@@ -206,7 +206,7 @@ def _print_groups(tables: list[Table], folders: list[Path], dimension: str, metr
 
     check_choice(dimension, tuple(DIMENSIONS), "way to cut the cases")
     for table in tables:
-        _check_metric(table, metric)
+        check_metric(table, metric)
         facts = facts_for(folders, table)
         if facts is None:
             raise ResultError(
@@ -220,30 +220,42 @@ def _print_groups(tables: list[Table], folders: list[Path], dimension: str, metr
 
 def _print_pairs(tables: list[Table], names: tuple[str, str] | None, metric: str) -> None:
     from core.errors import InputError
+    from core.results.tables import Pair
     from ilora_app.render.sheets import pair_rows
     from ilora_app.render.terminal import print_sheet
 
     for table in tables:
-        _check_metric(table, metric)
-        rows = [_row(table, name) for name in names] if names else []
+        check_metric(table, metric)
+        rows = [row_named(table, name) for name in names] if names else []
         if rows and rows[0] is rows[1]:
             raise InputError(f"{rows[0].label} cannot be compared with itself", "name two methods")
         for test_set in table.sets:
             found = table.pairs(test_set, metric)
+            if rows and any(row in table.controls for row in rows):  # one question, asked by itself
+                a, b = rows
+                comparison = table.compare(a, b, test_set, metric)
+                found = [Pair(a, b, (test_set, metric), comparison, comparison.p)]
             chosen = [pair.facing(rows[0]) for pair in found if pair.joins(*rows)] if rows else found
             print_sheet(pair_rows(chosen, test_set, metric, len(found)))
 
 
-def _check_metric(table: Table, metric: str) -> None:
+def check_metric(table: Table, metric: str) -> None:
     """Raises `InputError` unless every test set has the metric."""
     from core.config.checks import check_choice
+    from core.errors import InputError
+    from core.evaluation.metrics import OF_CATALOGUE
     from ilora_app.render.columns import metric_names
 
     for test_set in table.sets:
+        if metric in OF_CATALOGUE and not table.whole:
+            raise InputError(
+                f"{metric} needs a ranking of the whole catalogue, and these cases have 20 candidates",
+                "ilora-app bench --candidates catalogue makes one",
+            )
         check_choice(metric, tuple(metric_names(table, test_set)), "metric")
 
 
-def _row(table: Table, name: str) -> Row:
+def row_named(table: Table, name: str) -> Row:
     """The row of that label, or the only row of that method.
 
     Raises:
@@ -251,11 +263,11 @@ def _row(table: Table, name: str) -> Row:
     """
     from core.errors import InputError
 
-    by_label = [row for row in table.rows if row.label.casefold() == name.casefold()]
-    found = by_label or [row for row in table.rows if row.method == name.casefold()]
+    by_label = [row for row in table.everything if row.label.casefold() == name.casefold()]
+    found = by_label or [row for row in table.everything if row.method == name.casefold()]
     if len(found) == 1:
         return found[0]
-    labels = ", ".join(f"'{row.label}'" for row in found or table.rows)
+    labels = ", ".join(f"'{row.label}'" for row in found or table.everything)
     if found:
         raise InputError(f"{name} has {len(found)} rows in {table.dataset}", f"name one of them: {labels}")
     raise InputError(f"no {name} in the table of {table.dataset}", f"its rows: {labels}")

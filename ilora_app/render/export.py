@@ -10,6 +10,7 @@ from typing import Any
 
 from core.evaluation.metrics import HEADLINE
 from core.evaluation.statistics import Comparison, Estimate
+from core.results.controls import against_base
 from core.results.tables import Row, Table
 from core.safe_text import csv_cell
 from ilora_app.render import columns
@@ -39,6 +40,7 @@ def table_record(table: Table, reported: Sequence[ReportedRow] = ()) -> dict[str
             }
             for row in table.rows
         ],
+        "controls": _control_records(table, reported),
         "ilora_over_lora": _gain_records(table),
         "reported": [
             {
@@ -58,7 +60,7 @@ def tables_csv(tables: Sequence[Table], reported: dict[str, Sequence[ReportedRow
         _flat(table, row, test_set, reported.get(table.dataset, ()))
         for table in tables
         for test_set in table.sets
-        for row in table.rows
+        for row in table.everything
     ]
     text = io.StringIO()
     names = list(dict.fromkeys(name for line in lines for name in line))  # not every row has every metric
@@ -86,6 +88,21 @@ def _row_record(table: Table, row: Row, reported: Sequence[ReportedRow]) -> dict
         "peak_memory_bytes": row.peak_memory_bytes,
         "hit_ratio_at_1_reported": published.hit_ratio_at_1 if published else None,
     }
+
+
+def _control_records(table: Table, reported: Sequence[ReportedRow]) -> list[dict[str, Any]]:
+    """Every control with its comparison against the row that it asks, per test set; null without that row."""
+    records = [_row_record(table, row, reported) for row in table.controls]
+    for test_set in table.sets:
+        pairs = against_base(table, test_set)
+        for row, record in zip(table.controls, records, strict=True):
+            pair = next((pair for pair in pairs if pair.a is row), None)
+            found = None
+            if pair is not None:
+                plain = {key: columns.plain(value) for key, value in dataclasses.asdict(pair.found).items()}
+                found = {"row": pair.b.label, **plain, "p_holm": pair.p_holm}
+            record.setdefault("against", {})[test_set] = found
+    return records
 
 
 def _estimate_record(found: Estimate) -> dict[str, Any]:

@@ -15,12 +15,16 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from core.data.cards import DatasetCard
-from core.evaluation.metrics import HEADLINE
+from core.errors import ResultError
+from core.evaluation.metrics import HEADLINE, OF_RETRIEVED, RETRIEVED
+from core.evaluation.power import POWER
 from core.methods import record_of
+from core.results.power import power_of
 from core.results.tables import Row, Table
-from ilora_app.render import columns, figures
+from ilora_app.render import columns, figures, sheets
 from ilora_app.render.console import SafeConsole
 from ilora_app.render.reported import ReportedRow, reported_for, unmatched
+from ilora_app.render.terminal import sheet_grid
 
 WIDE = 120
 """From this many columns on, costs stand in the same table as the deciding test set."""
@@ -71,7 +75,11 @@ class Leaderboard:
         for place, test_set in enumerate(self.table.sets):
             costs = self._costs() if wide and place == 0 else []
             yield from ("", self._set_heading(test_set))
-            yield self._grid([self._names(test_set), *self._scores(test_set), *costs], console, options)
+            scores = self._scores(test_set, not wide)
+            yield self._grid([self._names(test_set), *scores, *costs], console, options)
+            if reranked := columns.reranked(self.table):
+                yield from ("", Text(f"What an encoder passed on, test set {test_set}", style="bold"))
+                yield self._grid([self._names(), *self._passed(test_set)], console, options, reranked)
             if self._answering():
                 yield from ("", Text(f"Answers in words, test set {test_set}", style="bold"))
                 yield self._grid(
@@ -79,11 +87,18 @@ class Leaderboard:
                 )
             if headline := self.headline(test_set):
                 yield headline
+                if seen := self.power(test_set):
+                    yield seen
+            if (controls := sheets.controls(self.table, test_set)) is not None:
+                yield from ("", Text(controls.title, style="bold"), sheet_grid(controls))
+                yield Text(controls.note, style="dim")
             if place == 0 and (extra := self.extra()):
                 yield extra
         if not wide:
             yield from ("", Text("What it costs", style="bold"))
             yield self._grid([self._names(), *self._costs()], console, options)
+        if late := columns.lateness(self.table):
+            yield from ("", Text("Time: ", style="bold").append(f"{late}.", "not bold"))
         yield from ("", self._legend())
 
     def headline(self, test_set: str) -> Text | None:
@@ -107,6 +122,18 @@ class Leaderboard:
         ]
         return line.append(", " + ", ".join(basis), style="not bold")
 
+    def power(self, test_set: str) -> Text | None:
+        """One line: the smallest lift that the headline's test could have seen; None where none is known."""
+        pair = self.table.gated_pair()
+        if pair is None:
+            return None
+        try:
+            found = power_of(self.table, *pair, test_set)
+        except ResultError:
+            return None
+        least = figures.signed_percent(found.detectable())
+        return Text(f"A test of this size could have seen {least} or more ({100 * POWER:.0f} % power).")
+
     def extra(self) -> Text | None:
         """One line: what iLoRA's gate adds to LoRA's parameters; None without such a pair."""
         pair = self.table.gated_pair()
@@ -127,6 +154,7 @@ class Leaderboard:
             {run.protocol for run in runs} - {None, "rank"},
         ]
         shared = [str(*found) for found in settings if len(found) == 1]
+        shared[:0] = ["whole catalogue"] * self.table.whole
         heading = Text(self.title, style="bold")
         return heading.append(
             "".join(f" · {part}" for part in (f"{self.table.split} split", *shared)), "not bold"
@@ -151,7 +179,19 @@ class Leaderboard:
 
         return Column("  Method", cell, left=True, folds=True)
 
-    def _scores(self, test_set: str) -> list[Column]:
+    def _passed(self, test_set: str) -> list[Column]:
+        """How many targets each reranking row was given, and how well it did on those."""
+
+        def measured(head: str, metric: str) -> Column:
+            return Column(head, lambda row: columns.estimate(row.metrics[test_set].get(metric)), left=True)
+
+        return [
+            Column("Passed\non", lambda row: str(row.first.retrieve)),
+            measured("Targets among\nthem [95 %]", RETRIEVED),
+            measured(f"{OF_RETRIEVED}\n[95 %]", OF_RETRIEVED),
+        ]
+
+    def _scores(self, test_set: str, short: bool = False) -> list[Column]:
         """Quality on one test set."""
 
         def hits(row: Row) -> Text:
@@ -164,7 +204,7 @@ class Leaderboard:
 
         made = [
             Column(f"{HEADLINE} [95 %]", hits, left=True),
-            *(mean(metric) for metric in columns.ranking_columns()),
+            *(mean(metric) for metric in columns.ranking_columns(self.table, short)),
             Column("n", lambda row: columns.cases(row, test_set)),
             Column("Seeds", lambda row: columns.seeds(row, test_set)),
         ]
@@ -244,7 +284,7 @@ class Leaderboard:
         entries = [
             (columns.BEST, f"highest {HEADLINE}"),
             (columns.LEVEL, "cannot be told apart from it (paired sign-flip test by user, Holm, p >= .05)"),
-            ("[ ]", "95 % interval: users resampled, each with all their cases"),
+            ("[ ]", f"95 % interval: {self._resampled()}"),
             ("±", "standard deviation between training seeds"),
             ("%", "iLoRA over LoRA: relative difference in HR@1 on the same cases"),
         ]
@@ -254,10 +294,20 @@ class Leaderboard:
                 ("valid", "the answer is a candidate's title; HR@1 is over all cases, valid or not"),
                 ("substring", "the published rule: exactly one candidate's title occurs in the answer"),
             ]
+        if columns.reranked(self.table):
+            what = "a row's HR@k can be no higher: targets that its encoder did not pass on count as misses"
+            entries.append(("among them", what))
         legend = Grid.grid(padding=(0, 1))
         for sign, meaning in entries + (self._legend_of_reported() if self.reported else []):
             legend.add_row(Text(sign, style="bold"), Text(meaning, style="dim"))
         return legend
+
+    def _resampled(self) -> str:
+        """What the intervals and tests are about, and what they cannot know."""
+        users = "users resampled, each with all their cases"
+        if all(len(row.seeds) == 1 for row in self.table.everything):
+            return f"{users}; one seed: nothing is said of what another would have trained"
+        return f"{users}, and training seeds where a row has several; tests, too"
 
     def _legend_of_reported(self) -> list[tuple[str, str]]:
         sources = "; ".join(dict.fromkeys(row.source for row in self.reported))

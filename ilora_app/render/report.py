@@ -13,7 +13,7 @@ import numpy as np
 from core import safe_text
 from core.data.cards import DatasetCard
 from core.errors import DataError, ResultError
-from core.evaluation.metrics import HEADLINE, METRICS, VALID_RATIO
+from core.evaluation.metrics import HEADLINE, RETRIEVED, VALID_RATIO, metrics_for
 from core.files import atomic_write
 from core.ilora.experts import one_sidedness
 from core.records import json_of, read_text
@@ -71,7 +71,7 @@ def write_report(
     reported: dict[str, Sequence[ReportedRow]] = {name: card.reported for name, card in cards.items() if card}
     texts = {
         "results.jsonl": "".join(
-            f"{_line(run)}\n" for table in tables for row in table.rows for run in row.runs
+            f"{_line(run)}\n" for table in tables for row in table.everything for run in row.runs
         ),
         "results.csv": tables_csv(tables, reported),
         "report.md": as_markdown(content, problems),
@@ -94,6 +94,8 @@ def _blocks(table: Table, folders: Sequence[Path], reported: Sequence[ReportedRo
     for test_set in table.sets:
         if line := board.headline(test_set):
             yield Words(f"{line.plain} ({test_set})", strong=True)
+            if seen := board.power(test_set):
+                yield Words(seen.plain)
     if extra := board.extra():
         yield Words(f"{extra.plain}.")
     for test_set, n in table.sets.items():
@@ -103,6 +105,10 @@ def _blocks(table: Table, folders: Sequence[Path], reported: Sequence[ReportedRo
         yield Words(f"{figures.plural(n, 'case')} of {figures.plural(users, 'user')}{what}.")
         yield sheets.scores(table, test_set, reported)
         yield _by_method(table, test_set, reported)
+        if (asked_otherwise := sheets.controls(table, test_set)) is not None:
+            yield asked_otherwise
+    if late := columns.lateness(table):
+        yield Words(f"{late}.")
     yield from _published(table, reported)
     yield Heading("What it costs")
     yield sheets.costs(table)
@@ -120,7 +126,7 @@ def _labels(table: Table) -> list[tuple[str, str]]:
 
 
 def _by_method(table: Table, test_set: str, reported: Sequence[ReportedRow]) -> Plot:
-    drawn, panels = {*METRICS, VALID_RATIO}, []
+    drawn, panels = {*metrics_for(table.whole), VALID_RATIO, RETRIEVED}, []
     for metric in (name for name in columns.metric_names(table, test_set) if name in drawn):
         marks = []
         for row in table.rows:
@@ -303,7 +309,7 @@ def _pairs(table: Table) -> Iterator[Block]:
     rest: list[Block] = []
     deciding = next(iter(table.sets))
     for test_set in table.sets:
-        for metric in METRICS:
+        for metric in metrics_for(table.whole):
             found = table.pairs(test_set, metric)
             if not found:
                 continue
@@ -317,7 +323,7 @@ def _pairs(table: Table) -> Iterator[Block]:
 
 def _provenance(table: Table) -> Iterator[Block]:
     """What made it: commands, versions, settings."""
-    runs = [run for row in table.rows for run in row.runs]
+    runs = [run for row in table.everything for run in row.runs]
     yield Heading("What made it")
     yield Code("\n".join(dict.fromkeys(run.command for run in runs if run.command)))
     versions: dict[str, dict[str, None]] = {}
@@ -338,13 +344,13 @@ def _provenance(table: Table) -> Iterator[Block]:
             f"results/{run.key.name}.json",
             "; ".join(run.notes) or figures.NONE,
         )
-        for row in table.rows
+        for row in table.everything
         for run in row.runs
     )
     heads = ("Method", "Seed", "Finished", "Settings", "File", "Notes")
     settings = tuple(
         block
-        for row in table.rows
+        for row in table.everything
         for block in (Heading(sheets.name(row)), Code(json.dumps(dict(row.first.config), indent=1)))
     )
     yield Sheet("Runs", heads, rows, words=len(heads))

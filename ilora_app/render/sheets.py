@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from core import safe_text
-from core.evaluation.metrics import HEADLINE
+from core.evaluation.metrics import HEADLINE, TIE_BREAK
 from core.evaluation.statistics import Estimate
 from core.results.breakdown import DIMENSIONS, Group, by_group
+from core.results.controls import against_base
 from core.results.tables import Pair, Row, Table
 from ilora_app.render import columns, figures
 from ilora_app.render.reported import ReportedRow, reported_for
@@ -56,6 +57,31 @@ def scores(table: Table, test_set: str, reported: Sequence[ReportedRow] = ()) ->
         rows=tuple(rows),
         strong=frozenset(place for place, row in enumerate(table.rows) if row is best),
     )
+
+
+def controls(table: Table, test_set: str) -> Sheet | None:
+    """Every control beside the row that it asks; None where the table has no controls."""
+    if not table.controls:
+        return None
+    pairs = against_base(table, test_set)
+    rows = []
+    for row in table.controls:
+        pair = next((pair for pair in pairs if pair.a is row), None)
+        against = (figures.NONE, figures.NONE)
+        if pair is not None:
+            found = pair.found
+            against = (
+                f"{figures.points(found.difference)} {figures.ends(found.low, found.high)}".rstrip(),
+                figures.p_value(pair.p_holm).removeprefix("p ").removeprefix("= "),
+            )
+        metrics = row.metrics[test_set]
+        own = (columns.estimate(metrics.get(HEADLINE)), columns.mean(row, test_set, TIE_BREAK))
+        rows.append((name(row), *own, *against, columns.seeds(row, test_set)))
+    bases = ", ".join(dict.fromkeys(name(pair.b) for pair in pairs))
+    basis = f"Against {bases}: paired sign-flip test by user, Holm over the controls." if bases else ""
+    heads = ("Control", HEADLINE, TIE_BREAK, "Points", "p (Holm)", "Seeds")
+    told = "The same trained weights, asked otherwise; nothing is trained."
+    return Sheet(f"Controls on {test_set}", heads, tuple(rows), f"{told} {basis}".rstrip())
 
 
 def costs(table: Table) -> Sheet:

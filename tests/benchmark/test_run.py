@@ -20,7 +20,7 @@ from core.config.settings import TUNING_GRID, RunConfig
 from core.errors import InputError, Interrupted, ModelError, ResultError
 from core.evaluation.answer_matching import read_answer
 from core.events import Event, Finished, MethodFinished, Notice, PlanMade, Saved, Stopped
-from core.methods import METHODS, local_methods, method_names
+from core.methods import METHODS, control_methods, local_methods, method_names
 from core.recommenders.base import FitReport, Recommender, Task
 from core.results.case_facts import load_experts, load_facts
 from core.results.naming import RunKey
@@ -151,12 +151,18 @@ def test_a_methods_result_depends_on_its_own_settings_alone() -> None:
     def changes(other: RunConfig) -> list[str]:
         return [method for method in METHODS if method_config(config, method) != method_config(other, method)]
 
-    assert changes(more) == ["tallrec", "llara", "lora", "ilora"]
-    assert changes(experts) == ["ilora"]
+    gated = ["ilora", *control_methods()]  # what asks the trained iLoRA has its settings
+    assert changes(more) == ["tallrec", "llara", "lora", "lora-z", *gated]
+    assert changes(experts) == gated
     assert changes(smaller) == []
     assert changes(other_cases) == list(METHODS)
     assert changes(with_overrides(config, model={"quantize": "int8"})) == list(LLM_METHODS)
-    slotted = ["llara", "lora", "ilora"]  # what a prompt of text alone is asked depends on no encoder
+    slotted = [
+        "llara",
+        "lora",
+        "lora-z",
+        *gated,
+    ]  # what a prompt of text alone is asked depends on no encoder
     assert changes(with_overrides(config, encoder={"epochs": 7})) == [*ENCODER_METHODS, *slotted]
     assert changes(with_overrides(config, encoder={"kind": "caser"})) == slotted
 

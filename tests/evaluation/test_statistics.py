@@ -181,3 +181,51 @@ def test_all_pairs_at_once_are_each_pair_by_itself():
         assert comparison.p == alone.p
         for part in ("difference", "low", "high", "relative", "relative_low", "relative_high"):
             assert getattr(comparison, part) == pytest.approx(getattr(alone, part), abs=1e-5), part
+
+
+# --- seeds are a sample too --------------------------------------------------------------------------------
+
+
+def of_seeds(seeds: int, users: int, by_seed: float, stream: np.random.Generator) -> np.ndarray:
+    """(seeds, users) values around .5 that differ from seed to seed and from user to user."""
+    people, trained = stream.normal(0.5, 0.2, users), stream.normal(0, by_seed, seeds)
+    return people + trained[:, None] + stream.normal(0, 0.05, (seeds, users))
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+def test_an_interval_over_seeds_is_as_wide_as_users_and_seeds_make_it(seeds: int) -> None:
+    users, names = 100, [str(user) for user in range(100)]
+    stream = np.random.default_rng(seeds)
+    widths = []
+    for _ in range(200):
+        found = bootstrap(of_seeds(seeds, users, 0.05, stream), names, resamples=600)
+        widths.append(((found.high - found.low) / 2 / 1.96) ** 2)
+    true = 0.2**2 / users + 0.05**2 / seeds + 0.05**2 / users / seeds
+    # Two seeds give one difference, whose percentiles are no normal ones: wide or narrow, right on the whole.
+    assert np.mean(widths) == pytest.approx(true, rel=0.35 if seeds == 2 else 0.15)
+
+
+def test_seeds_that_agree_change_no_interval() -> None:
+    values, names = np.random.default_rng(0).random(60), [str(case // 3) for case in range(60)]
+    one, three = bootstrap(values, names), bootstrap(np.tile(values, (3, 1)), names)
+    assert (three.low, three.high) == pytest.approx((one.low, one.high), abs=1e-6)
+    a, b = compare(values, values[::-1], names), compare(np.tile(values, (3, 1)), values[::-1], names)
+    assert (a.low, a.high) == pytest.approx((b.low, b.high), abs=1e-6)
+
+
+def test_a_difference_that_lives_in_one_seed_is_not_significant() -> None:
+    stream, names = np.random.default_rng(0), [str(user) for user in range(200)]
+    base = stream.random((3, 200)) * 0.01
+    ours = base + np.array([0.3, 0.0, 0.0])[:, None]
+    assert compare(ours.mean(axis=0), base.mean(axis=0), names).p < 0.001  # as if there were one seed
+    assert compare(ours, base, names).p > 0.05
+    assert compare(base + 0.3, base, names).p < 0.001  # one that lives in all is
+
+
+def test_a_false_alarm_over_seeds_and_users_is_no_more_frequent_than_promised() -> None:
+    stream, names = np.random.default_rng(1), [str(user) for user in range(60)]
+    alarms = [
+        compare(of_seeds(5, 60, 0.05, stream), of_seeds(5, 60, 0.05, stream), names, resamples=300).p < 0.05
+        for _ in range(200)
+    ]
+    assert np.mean(alarms) <= 0.1  # five seeds are few for a bootstrap: the level is near, not exact

@@ -142,7 +142,7 @@ def test_every_layer_or_module_reads_the_weights_of_its_own_site(scope: str, sit
         changed = omega.clone()
         if site is not None:
             changed[:, site] = torch.tensor([1.0, 0.0, 0.0, 0.0])
-        model._omega = lambda *_, given=changed: given  # type: ignore[method-assign]
+        model.omega = lambda *_, given=changed: given  # type: ignore[method-assign]
         answers.append(scores(model))
     assert (answers[1] - answers[0]).abs().max() > 1e-4
     assert ((answers[2] - answers[1]).abs().max() > 1e-4) == (sites > 1)

@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM
 
 from core.config.settings import RunConfig
 from core.errors import InputError
-from core.methods import METHODS, check_method, local_methods
+from core.methods import METHODS, check_method, control_methods, local_methods
 from core.recommenders.registry import method_class
 from tests import tiny
 
@@ -51,7 +51,7 @@ def test_every_method_names_the_settings_that_decide_its_result() -> None:
     assert all("data" in method.reads for method in METHODS.values())
     assert all(parts.issuperset(method.reads) for method in METHODS.values())
     assert {name for name, method in METHODS.items() if method.needs_llm} == {
-        "morec", "zero-shot", "tallrec", "llara", "lora", "ilora",
+        "morec", "zero-shot", "tallrec", "llara", "lora", "lora-z", "ilora", *control_methods(),
     }  # fmt: skip
 
 

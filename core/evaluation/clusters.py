@@ -1,4 +1,4 @@
-"""Users in groups of alike representations: k-means, seeded, for the analysis of who disturbs whom.
+"""Points in groups of alike ones: k-means, seeded, for users in analyses and for their gates in controls.
 
 By hand: forty lines, where scikit-learn would be a dependency of 30 MB for one call.
 """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from core.analysis.clusters import distances, k_means
+from core.evaluation.clusters import distances, k_means
 
 STREAM = np.random.default_rng(0)
 

@@ -1,0 +1,90 @@
+"""The trained runs that a benchmark's controls ask: there before anything starts, opened once per seed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from core.benchmark.budget import Job
+from core.benchmark.out_folder import known_result
+from core.data.types import Dataset, Samples
+from core.errors import InputError
+from core.events import Emit, ShouldStop
+from core.hardware import release_memory
+from core.methods import METHODS
+from core.recommenders.base import Recommender
+from core.results.format import Result
+from core.results.naming import RunKey
+from core.runs.store import load_run, read_run, run_folder
+from core.training import parallel
+
+
+class Trained:
+    """Opens what controls ask, and keeps one at a time.
+
+    Args:
+        out: the output folder.
+        keys: what each job of the benchmark is called.
+        dataset: loaded already.
+        samples: its cases.
+        emit: receives progress.
+        should_stop: asked while a model is loaded.
+    """
+
+    def __init__(
+        self,
+        out: Path,
+        keys: Mapping[Job, RunKey],
+        dataset: Dataset,
+        samples: Samples,
+        emit: Emit,
+        should_stop: ShouldStop,
+    ) -> None:
+        self.out, self.keys, self.dataset, self.samples = out, keys, dataset, samples
+        self.emit, self.should_stop = emit, should_stop
+        self._held: tuple[Job, Recommender] | None = None
+
+    def needed(self, job: Job) -> bool:
+        """Whether a control that has no result yet asks this job's model, which must be there then."""
+        method, seed = job
+        asking = (other for other in self.keys if METHODS[other[0]].control_of == method and other[1] == seed)
+        return any(
+            known_result(self.out, self.keys[other], self.samples.sha256, False) is None for other in asking
+        )
+
+    def check(self, known: Mapping[Job, Result | None]) -> None:
+        """Raises `InputError` where a control asks what was not trained before and is not trained here."""
+        for (method, seed), result in known.items():
+            base = METHODS[method].control_of
+            if result is not None or not base or (base, seed) in known or self._folder(method, seed).is_dir():
+                continue
+            raise InputError(
+                f"{method} asks a trained {base}, and there is none with these settings (seed {seed})",
+                f"name it too: --methods {base},{method}",
+            )
+
+    def asked_by(self, job: Job, precision: str) -> Recommender | None:
+        """The trained method that a control asks; None for every other method, and then nothing is kept.
+
+        Raises:
+            ResultError, ModelError: the run is damaged or of other cases.
+            Interrupted: `should_stop` said so.
+        """
+        method, seed = job
+        base = METHODS[method].control_of
+        if self._held is not None and self._held[0] == (base, seed):
+            return self._held[1]
+        self._held = None
+        release_memory()
+        if not base:
+            return None
+        with parallel.main_first_if_whole():
+            info = read_run(self._folder(method, seed))
+            opened = load_run(info, self.dataset, self.samples, self.emit, precision, self.should_stop)
+        self._held = (base, seed), opened
+        return opened
+
+    def _folder(self, control: str, seed: int) -> Path:
+        """Where the run lies that a control asks: it is called as the control is, but for the method."""
+        key = self.keys[control, seed]._replace(method=METHODS[control].control_of)
+        return run_folder(self.out, *key)
