@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 BYTES_PER_WEIGHT = {"nf4": 0.55, "int8": 1.05}
 """Memory of a quantized linear weight with its statistics; all others take the precision's bytes."""
-LOADING = 400 * 2**20
+LOADING = 512 * 2**20
 """Bytes that loading on a CPU takes beside the weights: libraries, and weights on their way (measured)."""
 
 
