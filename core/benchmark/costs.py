@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from core.config.settings import TUNING_GRID, RunConfig
-from core.data.samples import last_positions, longest_history
+from core.data.samples import CANDIDATES, last_positions, longest_history
 from core.data.types import Samples
 from core.methods import COUNTING, METHODS, PROMPTED, settle
 from core.recommenders.zero_shot import ZeroShot
@@ -94,6 +94,8 @@ def cost(
     key = "zero-shot" if record.kind == PROMPTED else config.training.objective
     writes = config.answering.protocol != "rank"
     asked = (measured.answer if writes else measured.rank)[key] * cases
+    if config.data.whole:  # as many candidates as the encoder passes on, or all
+        asked *= (config.data.retrieve or measured.items) / CANDIDATES
     test = Stage("test", method, asked, cases, f"{'answer' if writes else 'rank'} {key}")
     if record.kind == PROMPTED:
         if writes:

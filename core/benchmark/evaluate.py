@@ -62,7 +62,7 @@ def evaluate_run(
     cases, seconds = rank_cases(run.recommender, task)
     return Evaluation(
         info=run.info,
-        metrics=measure(cases),
+        metrics=measure(cases, run.info.config.data.whole),
         stated=result.metrics,
         users={name: len({case.user for case in cases if case.set == name}) for name in run.samples.test},
         cases=len(cases),

@@ -15,6 +15,7 @@ import numpy as np
 
 from core import hardware
 from core.benchmark import budget, estimates
+from core.benchmark.catalogue import check_pool, pool_settings
 from core.benchmark.clock import Clock
 from core.benchmark.costs import total
 from core.benchmark.out_folder import (
@@ -25,7 +26,9 @@ from core.benchmark.out_folder import (
     prepare_out,
     take_turn,
 )
+from core.benchmark.reused import trained_before, twenty_of
 from core.benchmark.run_files import whole
+from core.benchmark.statements import lateness, model_of, model_version, note_on_users, notes_on_processes
 from core.benchmark.testing import CHUNK, Tested, ask_all
 from core.benchmark.trained import Trained
 from core.config.checks import check
@@ -117,7 +120,7 @@ def method_config(config: RunConfig, method: str) -> dict[str, Any]:
         del kept["training"]["checkpointing"]  # same result either way
         if not ("gate" in kept and config.gate.sees_batch):
             del kept["training"]["micro_batch_size"]
-    return kept
+    return kept | pool_settings(config, method)
 
 
 def run_benchmark(plan: Plan, emit: Emit = silent, should_stop: ShouldStop = never) -> list[Result]:
@@ -140,6 +143,7 @@ def run_benchmark(plan: Plan, emit: Emit = silent, should_stop: ShouldStop = nev
     plan = replace(plan, config=replace(plan.config, model=settle_precision(plan.config.model, tell)))
     with parallel.main_first():
         dataset, samples = load_task_data(plan.config.data, emit)
+    check_pool(plan.config, plan.ordered, dataset)
     jobs = [(method, seed) for seed in plan.seeds for method in plan.ordered]
     if plan.budget is not None:
         asked, minutes = plan, plan.budget
@@ -159,7 +163,7 @@ def run_benchmark(plan: Plan, emit: Emit = silent, should_stop: ShouldStop = nev
     emit(_plan_event(plan, samples, total(stages) / 60))
     clock = Clock(dict(zip(left, stages, strict=True)), emit)
     emit = clock
-    for note in _note_on_users(samples):
+    for note in note_on_users(samples):
         emit(Notice(note))
     if any_needs_llm(method for method, _ in left):
         from core.lm.checking import try_model
@@ -256,11 +260,10 @@ def _plan_event(plan: Plan, samples: Samples, minutes: float) -> PlanMade:
 
 def _run(plan: Plan, task: Task, method: str, clock: Clock) -> Result:
     """Fits, tests and writes one (method, seed)."""
-    recommender = method_class(method)()
     hardware.release_memory()  # what the method before it left
     try:
         with hardware.PeakMemory() as memory:
-            report = recommender.fit(task)
+            recommender, report = _fitted(plan, task, method)
             tested = ask_all(recommender, task)
     except Interrupted:
         clock.tell_stop(method, task.seed)
@@ -278,6 +281,17 @@ def _run(plan: Plan, task: Task, method: str, clock: Clock) -> Result:
         save_rankings(rankings, result_path(plan.out, *_key(plan, task.samples, method, task.seed)))
         _keep(plan, task, recommender, result)
     return result
+
+
+def _fitted(plan: Plan, task: Task, method: str) -> tuple[Recommender, FitReport]:
+    """The trained method, taken from a run of twenty candidates where there is one."""
+    if task.config.data.whole:
+        twenty = replace(plan, config=twenty_of(plan.config))
+        folder = run_folder(plan.out, *_key(twenty, task.samples, method, task.seed))
+        if found := trained_before(method, task, folder):
+            return found
+    recommender = method_class(method)()
+    return recommender, recommender.fit(task)
 
 
 def _keep(plan: Plan, task: Task, recommender: Recommender, result: Result) -> None:
@@ -318,7 +332,7 @@ def _result(
     config, has_llm = task.config, METHODS[method].needs_llm
     adapted = "training" in METHODS[method].reads
     cases, test_seconds = tested.cases, tested.seconds
-    metrics = measure(cases)
+    metrics = measure(cases, config.data.whole)
     scored = len({case.place for case in cases})
     for name, values in metrics.items():
         shown = {metric: value.value for metric, value in values.items()}
@@ -328,7 +342,7 @@ def _result(
         split=task.samples.split,
         method=method,
         objective=config.training.objective if adapted else None,
-        model=_model(config, method),
+        model=model_of(config, method),
         quantization=config.model.quantize if has_llm else None,
         preset=plan.preset,
         seed=task.seed,
@@ -351,50 +365,20 @@ def _result(
         },
         peak_memory_bytes=parallel.largest(memory.bytes),
         peak_gpu_memory_bytes=parallel.largest(memory.gpu_bytes) or None,
-        versions=hardware.versions() | _model_version(plan, method),
+        versions=hardware.versions() | model_version(plan.config, method),
         command=plan.command,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
+        lateness=lateness(task.dataset, task.samples),
         history=tuple(report.curve),
-        notes=(
-            *report.notes,
-            *remarks,
-            *plan.cuts,
-            *_note_on_users(task.samples),
-            *_notes_on_processes(has_llm),
+        notes=tuple(
+            dict.fromkeys(
+                [
+                    *report.notes,
+                    *remarks,
+                    *plan.cuts,
+                    *note_on_users(task.samples),
+                    *notes_on_processes(has_llm),
+                ]
+            )
         ),
     )
-
-
-def _note_on_users(samples: Samples) -> list[str]:
-    """What a result says where not all test users were asked."""
-    if not samples.left_out:
-        return []
-    asked = len({case.user for cases in samples.test.values() for case in cases})
-    return [f"{asked} of {asked + samples.left_out} test users were asked, always the same ones"]
-
-
-def _model(config: RunConfig, method: str) -> str | None:
-    """The language model behind a method, wherever it runs."""
-    if METHODS[method].is_remote:
-        return config.chat.model
-    return config.model.name if METHODS[method].needs_llm else None
-
-
-def _notes_on_processes(has_llm: bool) -> list[str]:
-    """What a result says about a run of several processes."""
-    if parallel.size() == 1:
-        return []
-    notes = [f"shared by {parallel.size()} processes"]
-    if has_llm and parallel.is_spread():
-        notes.append("the language model's layers were spread over the processes")
-    return notes
-
-
-def _model_version(plan: Plan, method: str) -> dict[str, str]:
-    """Of a hub model the commit that was used, which a branch's name does not tell."""
-    if not METHODS[method].needs_llm:
-        return {}
-    from core.lm.loading import resolved_commit
-
-    commit = resolved_commit(plan.config.model)
-    return {"model": commit} if commit else {}

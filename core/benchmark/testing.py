@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from core.benchmark.catalogue import Pool
 from core.data.types import Sample
 from core.errors import Interrupted
 from core.evaluation.answer_matching import Answer
@@ -67,11 +68,18 @@ def _asked(recommender: Recommender, task: Task, samples: Sequence[Sample]) -> l
     cases: list[tuple[Case, Ranking]] = []
     stage = task.watch(recommender.name).stage("test", len(samples))
     recommender.after_batch = stage.advance
+    pool = Pool(recommender, task) if task.config.data.whole else None
     try:
         for start in range(0, len(samples), CHUNK):
             if parallel.told_to_stop(task.should_stop):
                 raise Interrupted
-            cases += _ask(recommender, samples[start : start + CHUNK])
+            some = samples[start : start + CHUNK]
+            if pool is None:
+                cases += _ask(recommender, some, [case.candidates for case in some])
+            elif pool.retrieve:
+                cases += _rerank(recommender, some, pool)
+            else:
+                cases += _rank_all(recommender, some, pool)
             stage.advance(len(cases) - stage.done)  # what a method did not count itself
     except Interrupted:
         task.emit(Stopped(recommender.name, task.seed, "test", stage.done))
@@ -81,31 +89,71 @@ def _asked(recommender: Recommender, task: Task, samples: Sequence[Sample]) -> l
     return cases
 
 
-def _ask(recommender: Recommender, samples: Sequence[Sample]) -> list[tuple[Case, Ranking]]:
-    """Samples as cases of no set yet, each with its rank and, where the method gave one, its answer."""
-    histories, candidates = [case.history for case in samples], [case.candidates for case in samples]
-    columns = np.array([case.candidates.index(case.target) for case in samples])
+def _ask(
+    recommender: Recommender, samples: Sequence[Sample], candidates: Sequence[Sequence[int]]
+) -> list[tuple[Case, Ranking]]:
+    """Samples as cases of no set yet, each with its rank and, where the method gave one, its answer.
+
+    Where the target is not among the candidates, its place is one behind the last.
+    """
+    histories = [case.history for case in samples]
     answers = recommender.answers(histories, candidates)
     if answers is not None:
         return [
-            _answered(case, answer, int(column))
-            for case, answer, column in zip(samples, answers, columns, strict=True)
+            _answered(case, answer, offered)
+            for case, answer, offered in zip(samples, answers, candidates, strict=True)
         ]
     scores = recommender.score(histories, candidates)
-    ranks = ranks_from_scores(scores, columns)
-    return [_ranked(case, row, int(rank)) for case, row, rank in zip(samples, scores, ranks, strict=True)]
+    return [
+        _ranked(case, offered, row) for case, offered, row in zip(samples, candidates, scores, strict=True)
+    ]
 
 
-def _ranked(sample: Sample, scores: Scores, rank: int) -> tuple[Case, Ranking]:
+def _rank_all(recommender: Recommender, samples: Sequence[Sample], pool: Pool) -> list[tuple[Case, Ranking]]:
+    """Samples ranked against everything that their users have not had."""
+    scores = recommender.score([case.history for case in samples], [pool.everything] * len(samples))  # type: ignore[list-item]
+    found = []
+    for case, row in zip(samples, scores, strict=True):
+        items = pool.of(case)
+        found.append(_ranked(case, items.tolist(), row[items]))
+    return found
+
+
+def _rerank(recommender: Recommender, samples: Sequence[Sample], pool: Pool) -> list[tuple[Case, Ranking]]:
+    """Samples whose encoder passes its best items on; a target that is not among them is the pool's last."""
+    passed = [items.tolist() for items in pool.retrieved(samples)]
+    found: dict[int, tuple[Case, Ranking]] = {}
+    for length in sorted(set(map(len, passed))):  # rows of one call are equally long
+        rows = [row for row, items in enumerate(passed) if len(items) == length]
+        asked = _ask(recommender, [samples[row] for row in rows], [passed[row] for row in rows])
+        found |= dict(zip(rows, asked, strict=True))
+    return [_with_misses(*found[row], passed[row], len(pool.of(case))) for row, case in enumerate(samples)]
+
+
+def _with_misses(case: Case, ranked: Ranking, passed: Sequence[int], pool: int) -> tuple[Case, Ranking]:
+    """A case, with whether the encoder passed the target on; if not, its rank is that of the pool's last."""
+    if ranked.target in passed:
+        return replace(case, retrieved=True), ranked
+    ranks = np.where(ranked.items == ranked.target, pool, ranked.ranks).astype(np.int32)
+    return replace(case, rank=pool, retrieved=False), ranked._replace(ranks=ranks)
+
+
+def _ranked(sample: Sample, candidates: Sequence[int], scores: Scores) -> tuple[Case, Ranking]:
     """A sample whose candidates were scored."""
-    place = sample.place
-    return Case("", *place, rank), ranking(place, sample.candidates, scores, sample.target, rank)
+    place, target = sample.place, sample.target
+    if target not in candidates:
+        ranks_from_scores(scores[None], np.zeros(1, dtype=np.int64))  # are they numbers?
+        rank = len(candidates) + 1
+    else:
+        rank = int(ranks_from_scores(scores[None], np.array([candidates.index(target)]))[0])
+    return Case("", *place, rank), ranking(place, candidates, scores, target, rank)
 
 
-def _answered(sample: Sample, answer: Answer, column: int) -> tuple[Case, Ranking]:
+def _answered(sample: Sample, answer: Answer, candidates: Sequence[int]) -> tuple[Case, Ranking]:
     """A sample that was answered in words: the answer is all that its ranking holds beside the target."""
-    rank, kept = _judge(answer, column, len(sample.candidates))
-    chosen = [] if answer.choice is None else [sample.candidates[answer.choice]]
+    column = candidates.index(sample.target) if sample.target in candidates else -1
+    rank, kept = _judge(answer, column, len(candidates))
+    chosen = [] if answer.choice is None else [candidates[answer.choice]]
     named = ranking(sample.place, chosen, np.ones(len(chosen)), sample.target, rank)
     return Case("", *sample.place, rank, kept), named
 

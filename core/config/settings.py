@@ -15,6 +15,7 @@ QUANTIZATIONS = ("nf4", "int8", "none")
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 OBJECTIVES = ("listwise", "language-model")
 PROTOCOLS = ("rank", "generate", "constrained")
+POOLS = ("20", "catalogue")
 SPLITS = ("paper", "leave-one-out")
 GATES = {
     "softmax": "the paper's linear gate",
@@ -264,9 +265,19 @@ class DataConfig:
     """Positions per validation user."""
     test_users: int = bounded(0, 0, 10**9, "the number of test users")
     """At most this many users of the paper's split are tested, a fixed draw; 0: all of them."""
+    candidates: str = "20"
+    """20: the target and 19 drawn items; catalogue: every item that the user has not had."""
+    retrieve: int = bounded(100, 0, 10**9, "--retrieve")
+    """Of the catalogue, how many items of their encoder's language models rerank; 0: they score all of it."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether cases are ranked against the whole catalogue."""
+        return self.candidates == "catalogue"
 
     def __post_init__(self) -> None:
         check_choice(self.split, SPLITS, "split")
+        check_choice(self.candidates, POOLS, "kind of candidates")
         check(
             bool(re.fullmatch(DATASET_NAME, self.dataset)),
             f"{self.dataset[:80]!r} is no dataset's name",
@@ -293,6 +304,11 @@ class RunConfig:
             self.answering.protocol == "rank" or self.training.objective == "language-model",
             f"--protocol {self.answering.protocol} needs a model that was trained to write its answer",
             "add --objective language-model, or use --preset paper",
+        )
+        check(
+            self.answering.protocol == "rank" or not self.data.whole,
+            f"--protocol {self.answering.protocol} gives one answer, and no ranking of a catalogue",
+            "leave --protocol out, or use --candidates 20",
         )
 
     def to_dict(self) -> dict[str, Any]:

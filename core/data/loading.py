@@ -43,6 +43,7 @@ def load_task_data(config: DataConfig, emit: Emit = silent) -> tuple[Dataset, Sa
         spread_positions=config.spread_positions,
         validation_positions=config.validation_positions,
         test_users=config.test_users,
+        whole=config.whole,
     )
     return dataset, samples
 

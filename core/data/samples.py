@@ -27,6 +27,7 @@ def make_samples(
     spread_positions: int = 10,
     validation_positions: int = 3,
     test_users: int = 0,
+    whole: bool = False,
 ) -> Samples:
     """All cases of a dataset under one split.
 
@@ -39,6 +40,8 @@ def make_samples(
         validation_positions: most validation cases per user of the paper's split.
         test_users: most users tested under the paper's split, those with the smallest SHA-256 of dataset and
             id; 0 for all.
+        whole: whether test cases are ranked against the whole catalogue; their sampled candidates are drawn
+            all the same, for whoever asks about twenty, but the checksum is another.
 
     Returns:
         Training cases without candidates, validation and test cases with `CANDIDATES` of them.
@@ -61,7 +64,7 @@ def make_samples(
         train=TrainingCases(dataset, card.rules, division.train),
         validation=_cases(dataset, card.rules, division.validation, seed),
         test=test,
-        sha256=_checksum(dataset.name, split, seed, test),
+        sha256=_checksum(dataset, split, seed, test, whole),
         left_out=len(held_out) - len(asked),
     )
 
@@ -210,12 +213,16 @@ def _below(bound: int, stream: Iterator[int]) -> int:
     return word % bound
 
 
-def _checksum(dataset: str, split: str, seed: int, test: Mapping[str, tuple[Sample, ...]]) -> str:
-    """SHA-256 over the test cases as canonical JSON."""
+def _checksum(
+    dataset: Dataset, split: str, seed: int, test: Mapping[str, tuple[Sample, ...]], whole: bool
+) -> str:
+    """SHA-256 over the test cases, and the catalogue where they are ranked against it, as canonical JSON."""
     sets: dict[str, list[Any]] = {
         name: [[case.user, case.position, case.history, case.target, case.candidates] for case in cases]
         for name, cases in test.items()
     }
-    content = {"dataset": dataset, "split": split, "seed": seed, "sets": sets}
+    content: dict[str, Any] = {"dataset": dataset.name, "split": split, "seed": seed, "sets": sets}
+    if whole:
+        content["catalogue"] = dataset.catalogue.ids
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode("ascii")).hexdigest()

@@ -52,6 +52,36 @@ METRICS: dict[str, Metric] = {
 }
 """Name -> metric, in the order they are shown; everything that measures or shows asks here."""
 
+OF_CATALOGUE: dict[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        Metric("HR@10", hit_ratio(10)),
+        Metric("HR@20", hit_ratio(20)),
+        Metric("NDCG@5", discounted_gain(5)),
+        Metric("NDCG@20", discounted_gain(20)),
+    )
+}
+"""Metrics of cases that were ranked against the whole catalogue: among twenty they say little or nothing."""
+
+RETRIEVED, OF_RETRIEVED = "Retrieved", "HR@1 of retrieved"
+"""Share of the targets that an encoder passed on to be reranked, which is the most that HR@k can reach; and
+HR@1 over the cases where it did. The product of the two is HR@1: the others are misses."""
+
+
+def metrics_for(whole: bool) -> dict[str, Metric]:
+    """Name -> metric of single cases, ranked against the whole catalogue or sampled candidates, as shown."""
+    if not whole:
+        return METRICS
+    found = METRICS | OF_CATALOGUE
+    kinds = list(dict.fromkeys(name.partition("@")[0] for name in found))
+
+    def place(name: str) -> tuple[int, int]:
+        kind, _, k = name.partition("@")
+        return kinds.index(kind), int(k) if k.isdigit() else 0
+
+    return {name: found[name] for name in sorted(found, key=place)}
+
+
 VALID_RATIO = "ValidRatio"
 _OF_ANSWERS = ("HR@1 of valid", VALID_RATIO, "HR@1 of valid (substring)", "ValidRatio (substring)")
 
@@ -64,7 +94,8 @@ def answer_metrics() -> tuple[str, ...]:
 def in_order(found: Iterable[str]) -> list[str]:
     """Names of metrics, each once, in the order they are shown: those of single cases first."""
     names = set(found)
-    return [*(name for name in METRICS if name in names), *sorted(names - set(METRICS))]
+    known = metrics_for(whole=not names.isdisjoint(OF_CATALOGUE))
+    return [*(name for name in known if name in names), *sorted(names - set(known))]
 
 
 def ranks_from_scores(scores: Floats, target_index: npt.NDArray[np.integer]) -> Ranks:
@@ -111,14 +142,30 @@ def per_case(ranks: npt.NDArray[np.integer], metric: str) -> npt.NDArray[np.floa
     places = np.asarray(ranks, dtype=np.float64)
     if places.size and places.min() < 1:
         raise ValueError("ranks start at 1")
-    if metric not in METRICS:
-        raise ValueError(f"unknown metric {metric!r}; known: {', '.join(METRICS)}")
-    return np.asarray(METRICS[metric].of(places), dtype=np.float64)
+    known = metrics_for(whole=True)
+    if metric not in known:
+        raise ValueError(f"unknown metric {metric!r}; known: {', '.join(known)}")
+    return np.asarray(known[metric].of(places), dtype=np.float64)
 
 
 def compare_by(metric: str, a: npt.ArrayLike, b: npt.ArrayLike, users: Users) -> Comparison:
     """`compare` of two methods' values of a metric; positive numbers favour `a`, whatever its direction."""
-    return compare(a, b, users) if METRICS[metric].higher_is_better else compare(b, a, users)
+    better = metrics_for(whole=True)[metric].higher_is_better
+    return compare(a, b, users) if better else compare(b, a, users)
+
+
+def estimate_reranked(ranks: Ranks, passed: Floats, users: Sequence[str]) -> dict[str, Estimate]:
+    """What an encoder's choice cost the method behind it, with intervals.
+
+    Args:
+        ranks: (seeds, n) of the targets.
+        passed: (seeds, n) 1 where the encoder passed the target on.
+        users: (n,) the user of each case.
+    """
+    found = bootstrap_all({RETRIEVED: passed}, users)
+    if passed.any():
+        found[OF_RETRIEVED] = bootstrap_ratio(per_case(ranks, "HR@1") * passed, passed, users)
+    return found
 
 
 def estimate_answers(

@@ -155,6 +155,10 @@ def checkpoint_folder(task: Task, method: str) -> Path:
     return task.folder / "checkpoints" / f"{method}-seed{task.seed}-{key}"
 
 
+LONGEST_ROW = 100
+"""Candidates that one packed row holds at test."""
+
+
 class AdapterRecommender(Recommender):
     """What LoRA and iLoRA share: everything but the gate."""
 
@@ -219,7 +223,19 @@ class AdapterRecommender(Recommender):
     def score(self, histories: Sequence[Sequence[int]], candidates: Sequence[Sequence[int]]) -> Scores:
         """Scores from one packed forward per batch."""
         self.model.train(False)
-        return score_in_batches(self.model.scores, histories, candidates, self.batch, after=self.after_batch)
+        return score_in_batches(self._scores, histories, candidates, self.batch, after=self.after_batch)
+
+    def _scores(self, histories: Sequence[Sequence[int]], candidates: Sequence[Sequence[int]]) -> Tensor:
+        """Some at a time where candidates do not meet each other: a row of a whole catalogue is too long."""
+        if isinstance(self.model.ranker, AnswerRanker) or len(candidates[0]) <= LONGEST_ROW:
+            return self.model.scores(histories, candidates)
+        starts = range(0, len(candidates[0]), LONGEST_ROW)
+        parts = [[row[start : start + LONGEST_ROW] for row in candidates] for start in starts]
+        return torch.cat([self.model.scores(histories, part) for part in parts], dim=1)
+
+    def own_encoder(self) -> Encoder:
+        """The encoder that slots and gate read."""
+        return self.model.encoder
 
     def answers(
         self, histories: Sequence[Sequence[int]], candidates: Sequence[Sequence[int]]

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,9 @@ from core.evaluation.answer_matching import Answer
 from core.evaluation.metrics import Scores
 from core.events import Emit, ShouldStop, never, silent
 from core.stages import Watch
+
+if TYPE_CHECKING:
+    from core.encoders.base import Encoder
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,10 @@ class Recommender(ABC):
     def expert_weights_by_layer(self, histories: Sequence[Sequence[int]]) -> npt.NDArray[np.float32] | None:
         """omega, (n, layers, K), lowest adapted layer first; None unless layers have gates of their own."""
         del histories
+        return None
+
+    def own_encoder(self) -> Encoder | None:
+        """The encoder whose vectors the method reads, frozen; None for a method that reads none."""
         return None
 
     def save(self, folder: Path) -> None:

@@ -9,7 +9,14 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from core.errors import DataError, ResultError
-from core.evaluation.metrics import HEADLINE, METRICS, VALID_RATIO, answer_metrics
+from core.evaluation.metrics import (
+    HEADLINE,
+    OF_RETRIEVED,
+    RETRIEVED,
+    VALID_RATIO,
+    answer_metrics,
+    metrics_for,
+)
 from core.records import Upgrade, json_of, upgraded
 
 if TYPE_CHECKING:
@@ -69,11 +76,18 @@ def check_whole(result: Result, name: str) -> None:
     answered = {case.set for case in result.cases if case.answer is not None}
     if mixed := [case for case in result.cases if case.set in answered and case.answer is None]:
         raise ResultError(f"{name}: a case of {mixed[0].set} lacks its answer, others have one", RERUN)
+    passed = {case.set for case in result.cases if case.retrieved is not None}
+    if mixed := [case for case in result.cases if case.set in passed and case.retrieved is None]:
+        raise ResultError(f"{name}: a case of {mixed[0].set} lacks retrieved, others have it", RERUN)
     asked = Counter((case.set, *case.place) for case in result.cases)
     if twice := [case for case, times in asked.items() if times > 1]:
         raise ResultError(f"{name}: case {twice[0]} appears more than once", RERUN)
     for test_set, values in result.metrics.items():
-        known = answer_metrics() if VALID_RATIO in values else tuple(METRICS)
+        known = (
+            answer_metrics()
+            if VALID_RATIO in values
+            else (*metrics_for(result.whole), RETRIEVED, OF_RETRIEVED)
+        )
         if HEADLINE not in values:
             raise ResultError(f"{name}: metrics.{test_set} lacks {HEADLINE}", RERUN)
         if unknown := [metric for metric in values if metric not in known]:

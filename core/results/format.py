@@ -13,7 +13,7 @@ import numpy as np
 
 from core.config.saved import older_value
 from core.errors import ResultError
-from core.evaluation.metrics import METRICS, estimate_answers, per_case
+from core.evaluation.metrics import estimate_answers, estimate_reranked, metrics_for, per_case
 from core.evaluation.statistics import Estimate, bootstrap_all
 from core.kinds import (
     Amount,
@@ -68,6 +68,8 @@ class Case:
     target, else the number of candidates."""
     answer: CaseAnswer | None = None
     """What was written, by a method that answers in words."""
+    retrieved: bool | None = None
+    """Whether the target was among the items that an encoder passed on; None where nothing was passed on."""
 
     @property
     def place(self) -> tuple[str, int]:
@@ -99,6 +101,16 @@ class Parameters:
     """What the method adds to A and B (iLoRA's gate)."""
     total: Count
     """The whole model, frozen parts included."""
+
+
+@dataclass(frozen=True)
+class Lateness:
+    """How far a split lets training see what came after its test cases."""
+
+    interactions: Positive
+    """All that training may read, as target or in a history."""
+    later: Count
+    """Those of them that are later than the earliest target of a test case."""
 
 
 @dataclass(frozen=True)
@@ -139,12 +151,30 @@ class Result:
     """What was allocated on the GPU at most; None without one, and left out of the file then."""
     rankings_sha256: Checksum | None = None
     """Checksum of what the run file beside it says; None in files of older versions, which have none."""
+    lateness: Lateness | None = None
+    """None where the data has no times, and in files of older versions."""
 
     @property
     def protocol(self) -> str | None:
         """How the method was asked: rank, generate or constrained; None for methods without a choice."""
         answering = self.config.get("answering")
         return answering.get("protocol") if isinstance(answering, Mapping) else None
+
+    @property
+    def pool(self) -> Mapping[str, Any]:
+        """How the target was ranked against the whole catalogue; empty for sampled candidates."""
+        pool = self.config.get("pool")
+        return pool if isinstance(pool, Mapping) else {}
+
+    @property
+    def whole(self) -> bool:
+        """Whether the target was ranked against the whole catalogue."""
+        return bool(self.pool)
+
+    @property
+    def retrieve(self) -> int | None:
+        """How many items an encoder passed on to be reranked; None for a method that ranks all itself."""
+        return self.pool.get("retrieve") or None
 
     @property
     def precision(self) -> str | None:
@@ -176,12 +206,13 @@ class Result:
             record[key] = value
             if key == "config":
                 record["config_sha256"] = self.config_sha256
-        for key in ("peak_gpu_memory_bytes", "rankings_sha256"):
+        for key in ("peak_gpu_memory_bytes", "rankings_sha256", "lateness"):
             if record[key] is None:
                 del record[key]
         for case in record["cases"]:
-            if case["answer"] is None:
-                del case["answer"]
+            for key in ("answer", "retrieved"):
+                if case[key] is None:
+                    del case[key]
         lines = []
         for key, value in record.items():
             text = "[\n  " + ",\n  ".join(map(dump, value)) + "\n ]" if key == "cases" else dump(value)
@@ -212,17 +243,21 @@ class Result:
         return result
 
 
-def measure(cases: Sequence[Case]) -> dict[str, dict[str, MetricValue]]:
+def measure(cases: Sequence[Case], whole: bool = False) -> dict[str, dict[str, MetricValue]]:
     """All metrics with intervals from the cases' ranks and answers: test set -> metric -> value.
 
     A metric that is not defined is left out: whoever answers in words gives no ranking.
 
     The bootstrap is seeded, so that the same cases give the same intervals anywhere.
+
+    Args:
+        cases: of all test sets.
+        whole: whether they were ranked against the whole catalogue.
     """
     metrics = {}
     for test_set in dict.fromkeys(case.set for case in cases):
         of_set = [case for case in cases if case.set == test_set]
-        estimates = estimate([of_set])
+        estimates = estimate([of_set], whole)
         metrics[test_set] = {
             metric: MetricValue(found.value, _or_none(found.low), _or_none(found.high), found.n)
             for metric, found in estimates.items()
@@ -230,13 +265,22 @@ def measure(cases: Sequence[Case]) -> dict[str, dict[str, MetricValue]]:
     return metrics
 
 
-def estimate(runs: Sequence[Sequence[Case]]) -> dict[str, Estimate]:
-    """Every metric that is defined, with its interval, from one test set's cases, a row of them per seed."""
+def estimate(runs: Sequence[Sequence[Case]], whole: bool = False) -> dict[str, Estimate]:
+    """Every metric that is defined, with its interval, from one test set's cases, a row of them per seed.
+
+    See `measure` for `whole`.
+    """
     users = [case.user for case in runs[0]]
     ranks = np.array([[case.rank for case in run] for run in runs])  # (seeds, n)
     answers = [[case.answer for case in run if case.answer is not None] for run in runs]
     if not any(answers):
-        return bootstrap_all({metric: per_case(ranks, metric) for metric in METRICS}, users)
+        found = bootstrap_all({metric: per_case(ranks, metric) for metric in metrics_for(whole)}, users)
+        passed = [[case.retrieved for case in run if case.retrieved is not None] for run in runs]
+        return (
+            found | estimate_reranked(ranks, np.array(passed, dtype=np.float64), users)
+            if any(passed)
+            else found
+        )
     flags = {
         name: np.array([[float(getattr(answer, name)) for answer in row] for row in answers])
         for name in ("valid", "substring_valid", "substring_hit")
@@ -246,7 +290,7 @@ def estimate(runs: Sequence[Sequence[Case]]) -> dict[str, Estimate]:
 
 def recompute(result: Result) -> dict[str, dict[str, MetricValue]]:
     """The metrics as the result's cases have them; equal to `result.metrics` in an honest file."""
-    return measure(result.cases)
+    return measure(result.cases, result.whole)
 
 
 def completed(result: Result) -> Result:

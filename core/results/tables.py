@@ -15,10 +15,10 @@ import numpy.typing as npt
 
 from core.config.saved import older_value
 from core.errors import ResultError
-from core.evaluation.metrics import HEADLINE, METRICS, TIE_BREAK, compare_by, per_case
+from core.evaluation.metrics import HEADLINE, OF_CATALOGUE, TIE_BREAK, compare_by, metrics_for, per_case
 from core.evaluation.statistics import Comparison, Estimate, compare_all, holm
 from core.methods import METHODS, record_of
-from core.results.format import Case, Result, estimate
+from core.results.format import Case, Lateness, Result, estimate
 from core.results.pairing import cases_of, paired_ranks
 
 PRIMARY_SETS = ("spread", "last")
@@ -57,7 +57,8 @@ class Row:
     @cached_property
     def metrics(self) -> Mapping[str, Mapping[str, Estimate]]:
         """Test set -> metric -> mean over cases, seeds averaged per case first."""
-        return {test_set: estimate(self._cases[test_set]) for test_set in self.first.metrics}
+        whole = self.first.whole
+        return {test_set: estimate(self._cases[test_set], whole) for test_set in self.first.metrics}
 
     @property
     def peak_memory_bytes(self) -> int:
@@ -75,17 +76,24 @@ class Row:
         Raises:
             ResultError: the metric is not one that a single case has.
         """
-        if metric not in METRICS:
+        known = metrics_for(self.first.whole)
+        if metric not in known and metric in OF_CATALOGUE:
+            raise ResultError(
+                f"{metric} needs a ranking of the whole catalogue, and these cases have sampled candidates",
+                "ilora-app bench --candidates catalogue makes one",
+            )
+        if metric not in known:
             raise ResultError(
                 f"{metric} is not a figure of single cases, so rows cannot be compared by it",
-                f"choose from: {', '.join(METRICS)}",
+                f"choose from: {', '.join(known)}",
             )
         return np.stack([per_case(ranks, metric) for ranks in self._ranks[test_set]])
 
     def estimates(self, test_set: str, members: npt.NDArray[np.bool_]) -> dict[str, Estimate]:
         """Every metric with its interval over some of a test set's cases, (n,) in the order of `values`."""
         kept = np.flatnonzero(members)
-        return estimate([[cases[place] for place in kept] for cases in self._cases[test_set]])
+        chosen = [[cases[place] for place in kept] for cases in self._cases[test_set]]
+        return estimate(chosen, self.first.whole)
 
     def users(self, test_set: str) -> list[str]:
         """The user of each case, in the order of `values`."""
@@ -154,6 +162,17 @@ class Table:
         return (*self.rows, *self.controls)
 
     @property
+    def whole(self) -> bool:
+        """Whether its cases were ranked against the whole catalogue."""
+        return self.rows[0].first.whole
+
+    @property
+    def lateness(self) -> Lateness | None:
+        """What its split lets training see of the time after its test cases; None where no row knows."""
+        known = (run.lateness for row in self.rows for run in row.runs)
+        return next((one for one in known if one is not None), None)
+
+    @property
     def sets(self) -> dict[str, int]:
         """Test sets with their number of cases, the deciding one first."""
         sizes = {name: len(self.rows[0].users(name)) for name in self.rows[0].first.metrics}
@@ -177,7 +196,7 @@ class Table:
         rows.sort(key=lambda row: -row.metrics[test_set][metric].value)
         found = compare_all([row.values(test_set, metric) for row in rows], rows[0].users(test_set))
         adjusted = holm([comparison.p for comparison in found.values()])
-        larger_first = METRICS[metric].higher_is_better
+        larger_first = metrics_for(self.whole)[metric].higher_is_better
         made = []
         for ((i, j), comparison), p in zip(found.items(), adjusted, strict=True):
             better, other = (rows[i], rows[j]) if larger_first else (rows[j], rows[i])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from core.evaluation.metrics import METRICS, compare_by, per_case
+from core.evaluation.metrics import compare_by, metrics_for, per_case
 from core.evaluation.statistics import Comparison
 from core.results.format import Result
 from core.results.pairing import paired_ranks
@@ -35,6 +35,6 @@ def compare_runs(a: Result, b: Result) -> dict[str, dict[str, Comparison]]:
         users = [user for user, _ in places]
         found[test_set] = {
             metric: compare_by(metric, per_case(ours, metric)[None], per_case(theirs, metric)[None], users)
-            for metric in METRICS
+            for metric in metrics_for(a.whole)
         }
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -211,8 +212,16 @@ def remove_run(path: Path) -> None:
         raise ResultError(f"cannot remove {path}: {error.strerror}", "check its permissions") from error
 
 
+DataRead = Callable[[RunInfo, Dataset, Samples], None]
+"""Told what a run is about as soon as its data is read, before its model is."""
+
+
 def open_run(
-    path: Path, emit: Emit = silent, precision: str = "auto", should_stop: ShouldStop = never
+    path: Path,
+    emit: Emit = silent,
+    precision: str = "auto",
+    should_stop: ShouldStop = never,
+    data_read: DataRead | None = None,
 ) -> OpenRun:
     """Loads a run with its dataset and cases.
 
@@ -221,6 +230,7 @@ def open_run(
         emit: receives progress, and a notice where the precision is another one than in training.
         precision: what the language model is computed in, whatever it was trained in.
         should_stop: asked while the model is loaded, and between its layers ever after.
+        data_read: called once with the run, its dataset and its cases, before the model is loaded.
 
     Raises:
         InputError: this machine cannot compute in that precision.
@@ -231,6 +241,9 @@ def open_run(
     info = read_run(path)
     _check_files(info)  # before the data is loaded, which may take long
     dataset, samples = load_task_data(info.config.data, emit)
+    _check_cases(info, samples)
+    if data_read is not None:
+        data_read(info, dataset, samples)
     recommender = load_run(info, dataset, samples, emit, precision, should_stop)
     return OpenRun(info, dataset, samples, recommender)
 
@@ -245,14 +258,18 @@ def load_run(
 ) -> Recommender:
     """The recommender of a run whose dataset and cases are loaded already; see `open_run`."""
     _check_files(info)
-    if samples.sha256 != info.samples_sha256:
-        raise ResultError(
-            f"{info.path} was tested on other cases than this version makes", "run the benchmark again"
-        )
+    _check_cases(info, samples)
     config = _config_here(info, precision, emit)
     recommender = method_class(info.method)()
     recommender.load(info.path, Task(dataset, samples, config, info.seed, info.path, emit, should_stop))
     return recommender
+
+
+def _check_cases(info: RunInfo, samples: Samples) -> None:
+    if samples.sha256 != info.samples_sha256:
+        raise ResultError(
+            f"{info.path} was tested on other cases than this version makes", "run the benchmark again"
+        )
 
 
 def _check_files(info: RunInfo) -> None:

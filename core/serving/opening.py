@@ -11,20 +11,24 @@ from core.encoders.base import Encoder
 from core.events import Emit, ShouldStop, never, silent
 from core.recommenders.base import Task
 from core.recommenders.encoders import SASRecRecommender, fit_encoder
-from core.runs.store import open_run
+from core.runs.store import DataRead, open_run
 from core.serving.session import Session
 from core.stages import Watch
 
 
 def open_session(
-    path: Path, emit: Emit = silent, precision: str = "auto", should_stop: ShouldStop = never
+    path: Path,
+    emit: Emit = silent,
+    precision: str = "auto",
+    should_stop: ShouldStop = never,
+    data_read: DataRead | None = None,
 ) -> Session:
     """A run on disk, ready to answer in this precision.
 
     Raises:
         ResultError, AssetError, DataError, ModelError, Interrupted: what `open_run` raises.
     """
-    run = open_run(path, emit, precision, should_stop)
+    run = open_run(path, emit, precision, should_stop, data_read)
     model: Any = getattr(run.recommender, "model", None)
     encoder = model if isinstance(model, Encoder) else model.encoder
     session = Session(run.dataset, run.samples, run.recommender, encoder, run.info)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -17,7 +18,7 @@ from core.hardware import OUT_OF_MEMORY, is_out_of_memory
 from core.methods import record_of
 from core.records import plain
 from core.runs.demo import DEMO, demo_runs, is_demo, opening
-from core.runs.store import list_runs, read_run, result_of
+from core.runs.store import RunInfo, list_runs, read_run, result_of
 from core.serving.estimating import estimate
 from core.serving.protocol import (
     Asking,
@@ -48,6 +49,7 @@ from core.stages import Watch
 
 if TYPE_CHECKING:
     from core.data.cards import DatasetCard
+    from core.data.types import Dataset, Samples
     from core.serving.session import Session
 
 PIECE = 100
@@ -168,31 +170,44 @@ class WarmEngine:
         from core.serving.opening import encoder_session, open_session  # torch is imported here
 
         if request.run is not None:
-            session = open_session(Path(request.run), self.emit, self.precision)
+            introduce = partial(self._introduce, request.request, started)
+            session = open_session(Path(request.run), self.emit, self.precision, data_read=introduce)
         else:
             session = encoder_session(request.dataset, Path(request.out) / "work", self.emit)
-        if request.run is None:
             session.watch = Watch(self.emit, never, session.recommender.name)
-        self._introduce(request.request, session, started)
+            self._introduce(
+                request.request, started, None, session.dataset, session.samples, session.recommender.name
+            )
+        self._describe_gates(request.request, session)
         self.session = session
         self.emit(WarmedUp(request.request, monotonic() - started))
 
-    def _introduce(self, number: int, session: Session, started: float) -> None:
-        """Says what was opened: the run, its catalogue, its users, what the gate does with them."""
-        info, dataset = session.info, session.dataset
+    def _introduce(
+        self,
+        number: int,
+        started: float,
+        info: RunInfo | None,
+        dataset: Dataset,
+        samples: Samples,
+        method: str = "",
+    ) -> None:
+        """Says what is being opened: the run, its catalogue, its users; the model may still be loading."""
+        from core.serving.session import user_parts
+
         begin = opening() if info and info.path == DEMO else None
-        users, weights = session.gates()
+        method = info.method if info else method
+        parts = user_parts(samples)
         self.emit(
             Opened(
                 request=number,
                 run=str(info.path) if info else None,
-                method=session.recommender.name,
+                method=method,
                 dataset=dataset.name,
                 title=dataset.title,
-                split=session.samples.split,
+                split=samples.split,
                 seed=info.seed if info else 0,
                 model=info.config.model.name if info and record_of(info.method).needs_llm else None,
-                experts=0 if weights is None else weights.shape[1],
+                experts=info.config.adapter.experts if info and record_of(method).has_gate else 0,
                 min_history=dataset.rules.min_history,
                 max_history=dataset.rules.max_history,
                 items=len(dataset.catalogue),
@@ -212,7 +227,7 @@ class WarmEngine:
         records: list[UserListed] = [
             {
                 "user": user,
-                "part": session.parts.get(user, "train"),
+                "part": parts.get(user, "train"),
                 "items": sequence.items.tolist(),
                 "times": sequence.timestamps.tolist(),
             }
@@ -220,6 +235,10 @@ class WarmEngine:
         ]
         for at in range(0, len(records), PIECE):
             self.emit(UsersListed(number, at, records[at : at + PIECE]))
+
+    def _describe_gates(self, number: int, session: Session) -> None:
+        """Says what the gate makes of every user, and what wakes each expert."""
+        users, _ = session.gates()
         profiles: list[ExpertListed] = [plain(profile) for profile in session.profiles()]
         sides = [round(side, 5) for side in session.one_sided()]
         self.emit(GatesListed(number, users, sides, profiles))

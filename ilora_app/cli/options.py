@@ -7,7 +7,7 @@ import functools
 import inspect
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional, get_type_hints
 
@@ -30,6 +30,18 @@ class RunOption:
     """Where the setting lives in a run's config, such as `training.samples`."""
     kind: type
     help: str
+    words: Mapping[str, Any] = field(default_factory=dict)
+    """What may be said in place of a number, and the number that it means."""
+
+    def value(self, given: Any) -> Any:
+        """The setting's value for what was given.
+
+        Raises:
+            InputError: it is neither a number nor one of the words.
+        """
+        if not self.words or given in self.words:
+            return self.words.get(given, given)
+        return _value_of(f"--{self.name}", self.kind, given)
 
     @property
     def parameter(self) -> inspect.Parameter:
@@ -39,7 +51,8 @@ class RunOption:
         part, _, name = self.place.partition(".")
         bound = bounds_of(PARTS[part]).get(name)
         text = f"{self.help} \\[{bound}]" if bound else self.help
-        annotation: Any = Annotated[Optional[self.kind], typer.Option(flags, help=text)]  # noqa: UP045
+        kind = str if self.words else self.kind
+        annotation: Any = Annotated[Optional[kind], typer.Option(flags, help=text)]  # noqa: UP045
         keyword = inspect.Parameter.KEYWORD_ONLY
         return inspect.Parameter(self.name, keyword, default=None, annotation=annotation)
 
@@ -52,6 +65,19 @@ RUN_OPTIONS = (
         "A card's name (see `ilora-app data`), or for bench all; movielens if left out.",
     ),
     RunOption("split", "data.split", str, "paper (users are split; the default) or leave-one-out."),
+    RunOption(
+        "candidates",
+        "data.candidates",
+        str,
+        "What the target is ranked against: 20 (drawn, as in the paper) or catalogue (all new to the user).",
+    ),
+    RunOption(
+        "retrieve",
+        "data.retrieve",
+        int,
+        "How many items of the catalogue an encoder passes on to language models, or all; 100 if left out.",
+        {"all": 0},
+    ),
     RunOption("samples_seed", "data.samples_seed", int, "Seed of the candidates."),
     RunOption("model", "model.name", str, "Hub name, folder or GGUF file; the embedded model if left out."),
     RunOption("revision", "model.revision", str, "Revision of a hub model."),
@@ -151,8 +177,8 @@ def given_settings(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     parts: dict[str, dict[str, Any]] = {}
     for option in RUN_OPTIONS:
         if values[option.name] is not None:
-            part, field = option.place.split(".")
-            parts.setdefault(part, {})[field] = values[option.name]
+            part, name = option.place.split(".")
+            parts.setdefault(part, {})[name] = option.value(values[option.name])
     if values.get("serveable"):
         from core.config.serveable import with_serveable
 

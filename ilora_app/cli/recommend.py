@@ -199,6 +199,7 @@ def _answer(session: Session, info: RunInfo, asked: Asked, top: int) -> dict[str
         "part": session.parts.get(user, "train") if user is not None else None,
         "position": question.position,
         "from": asked.source,
+        "encoder": ranked.encoder,
         "history": [item(index) for index in ranked.history],
         "gate": ranked.gate,
         "omega": ranked.omega,

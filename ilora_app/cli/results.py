@@ -242,9 +242,16 @@ def _print_pairs(tables: list[Table], names: tuple[str, str] | None, metric: str
 def check_metric(table: Table, metric: str) -> None:
     """Raises `InputError` unless every test set has the metric."""
     from core.config.checks import check_choice
+    from core.errors import InputError
+    from core.evaluation.metrics import OF_CATALOGUE
     from ilora_app.render.columns import metric_names
 
     for test_set in table.sets:
+        if metric in OF_CATALOGUE and not table.whole:
+            raise InputError(
+                f"{metric} needs a ranking of the whole catalogue, and these cases have 20 candidates",
+                "ilora-app bench --candidates catalogue makes one",
+            )
         check_choice(metric, tuple(metric_names(table, test_set)), "metric")
 
 

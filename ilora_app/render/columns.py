@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from core.evaluation.metrics import HEADLINE, METRICS, in_order
+from core.evaluation.metrics import HEADLINE, in_order, metrics_for
 from core.evaluation.statistics import Estimate
 from core.results.tables import Row, Table
 from ilora_app.render import figures
@@ -104,9 +104,32 @@ def metric_names(table: Table, test_set: str) -> list[str]:
     return in_order(metric for row in table.rows for metric in row.metrics[test_set])
 
 
-def ranking_columns() -> list[str]:
+def lateness(table: Table) -> str | None:
+    """One line on how much of the training is later than the earliest test case; None where nobody knows."""
+    found = table.lateness
+    if found is None:
+        return None
+    share = f"{100 * found.later / found.interactions:.0f} %"
+    return (
+        f"{found.later:,} of {found.interactions:,} training interactions ({share}) are later than the "
+        "earliest test case"
+    )
+
+
+IN_SHORT = ("HR@10", "NDCG@10", "MRR")
+"""Metrics of a whole catalogue that stand beside the headline where there is no room for all."""
+
+
+def ranking_columns(table: Table, short: bool = False) -> list[str]:
     """Metrics of single cases that stand beside the headline, for rows with a ranking."""
-    return [name for name in METRICS if name != HEADLINE]
+    if table.whole and short:
+        return list(IN_SHORT)
+    return [name for name in metrics_for(table.whole) if name != HEADLINE]
+
+
+def reranked(table: Table) -> list[Row]:
+    """The rows that rerank what an encoder passes on."""
+    return [row for row in table.rows if row.first.retrieve is not None]
 
 
 def estimate(found: Estimate | None, counted: bool = False) -> str:
@@ -147,11 +170,12 @@ def sign(table: Table, test_set: str) -> Callable[[Row], str]:
 def described(table: Table) -> list[dict[str, Any]]:
     """The table's metrics for whoever draws it from a record."""
     names = in_order(name for test_set in table.sets for name in metric_names(table, test_set))
+    known = metrics_for(table.whole)
     return [
         {
             "name": name,
-            "higher_is_better": name not in METRICS or METRICS[name].higher_is_better,
-            "per_case": name in METRICS,
+            "higher_is_better": name not in known or known[name].higher_is_better,
+            "per_case": name in known,
         }
         for name in names
     ]

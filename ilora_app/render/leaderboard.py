@@ -16,7 +16,7 @@ from rich.text import Text
 
 from core.data.cards import DatasetCard
 from core.errors import ResultError
-from core.evaluation.metrics import HEADLINE
+from core.evaluation.metrics import HEADLINE, OF_RETRIEVED, RETRIEVED
 from core.evaluation.power import POWER
 from core.methods import record_of
 from core.results.power import power_of
@@ -75,7 +75,11 @@ class Leaderboard:
         for place, test_set in enumerate(self.table.sets):
             costs = self._costs() if wide and place == 0 else []
             yield from ("", self._set_heading(test_set))
-            yield self._grid([self._names(test_set), *self._scores(test_set), *costs], console, options)
+            scores = self._scores(test_set, not wide)
+            yield self._grid([self._names(test_set), *scores, *costs], console, options)
+            if reranked := columns.reranked(self.table):
+                yield from ("", Text(f"What an encoder passed on, test set {test_set}", style="bold"))
+                yield self._grid([self._names(), *self._passed(test_set)], console, options, reranked)
             if self._answering():
                 yield from ("", Text(f"Answers in words, test set {test_set}", style="bold"))
                 yield self._grid(
@@ -93,6 +97,8 @@ class Leaderboard:
         if not wide:
             yield from ("", Text("What it costs", style="bold"))
             yield self._grid([self._names(), *self._costs()], console, options)
+        if late := columns.lateness(self.table):
+            yield from ("", Text("Time: ", style="bold").append(f"{late}.", "not bold"))
         yield from ("", self._legend())
 
     def headline(self, test_set: str) -> Text | None:
@@ -148,6 +154,7 @@ class Leaderboard:
             {run.protocol for run in runs} - {None, "rank"},
         ]
         shared = [str(*found) for found in settings if len(found) == 1]
+        shared[:0] = ["whole catalogue"] * self.table.whole
         heading = Text(self.title, style="bold")
         return heading.append(
             "".join(f" · {part}" for part in (f"{self.table.split} split", *shared)), "not bold"
@@ -172,7 +179,19 @@ class Leaderboard:
 
         return Column("  Method", cell, left=True, folds=True)
 
-    def _scores(self, test_set: str) -> list[Column]:
+    def _passed(self, test_set: str) -> list[Column]:
+        """How many targets each reranking row was given, and how well it did on those."""
+
+        def measured(head: str, metric: str) -> Column:
+            return Column(head, lambda row: columns.estimate(row.metrics[test_set].get(metric)), left=True)
+
+        return [
+            Column("Passed\non", lambda row: str(row.first.retrieve)),
+            measured("Targets among\nthem [95 %]", RETRIEVED),
+            measured(f"{OF_RETRIEVED}\n[95 %]", OF_RETRIEVED),
+        ]
+
+    def _scores(self, test_set: str, short: bool = False) -> list[Column]:
         """Quality on one test set."""
 
         def hits(row: Row) -> Text:
@@ -185,7 +204,7 @@ class Leaderboard:
 
         made = [
             Column(f"{HEADLINE} [95 %]", hits, left=True),
-            *(mean(metric) for metric in columns.ranking_columns()),
+            *(mean(metric) for metric in columns.ranking_columns(self.table, short)),
             Column("n", lambda row: columns.cases(row, test_set)),
             Column("Seeds", lambda row: columns.seeds(row, test_set)),
         ]
@@ -275,6 +294,9 @@ class Leaderboard:
                 ("valid", "the answer is a candidate's title; HR@1 is over all cases, valid or not"),
                 ("substring", "the published rule: exactly one candidate's title occurs in the answer"),
             ]
+        if columns.reranked(self.table):
+            what = "a row's HR@k can be no higher: targets that its encoder did not pass on count as misses"
+            entries.append(("among them", what))
         legend = Grid.grid(padding=(0, 1))
         for sign, meaning in entries + (self._legend_of_reported() if self.reported else []):
             legend.add_row(Text(sign, style="bold"), Text(meaning, style="dim"))

@@ -9,6 +9,7 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from ilora_app.render.console import SafeConsole
+from ilora_app.render.figures import method_name
 
 BAR = 24
 EIGHTHS = " ▏▎▍▌▋▊▉█"
@@ -53,7 +54,8 @@ def bar(share: float, width: int = BAR) -> str:
 
 def _ranking(record: dict[str, Any]) -> Grid:
     others = list(record["ranking"][0]["other_ranks"])
-    where = "the benchmark's" if record["from"] == "benchmark" else "the catalogue's best"
+    encoder = f"{method_name(record['encoder'])}'s best"
+    where = "the benchmark's" if record["from"] == "benchmark" else encoder
     grid = Grid(
         title=f"Ranking of {where} {record['candidates']} candidates", box=box.SIMPLE, title_justify="left"
     )

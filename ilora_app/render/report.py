@@ -13,7 +13,7 @@ import numpy as np
 from core import safe_text
 from core.data.cards import DatasetCard
 from core.errors import DataError, ResultError
-from core.evaluation.metrics import HEADLINE, METRICS, VALID_RATIO
+from core.evaluation.metrics import HEADLINE, RETRIEVED, VALID_RATIO, metrics_for
 from core.files import atomic_write
 from core.ilora.experts import one_sidedness
 from core.records import json_of, read_text
@@ -107,6 +107,8 @@ def _blocks(table: Table, folders: Sequence[Path], reported: Sequence[ReportedRo
         yield _by_method(table, test_set, reported)
         if (asked_otherwise := sheets.controls(table, test_set)) is not None:
             yield asked_otherwise
+    if late := columns.lateness(table):
+        yield Words(f"{late}.")
     yield from _published(table, reported)
     yield Heading("What it costs")
     yield sheets.costs(table)
@@ -124,7 +126,7 @@ def _labels(table: Table) -> list[tuple[str, str]]:
 
 
 def _by_method(table: Table, test_set: str, reported: Sequence[ReportedRow]) -> Plot:
-    drawn, panels = {*METRICS, VALID_RATIO}, []
+    drawn, panels = {*metrics_for(table.whole), VALID_RATIO, RETRIEVED}, []
     for metric in (name for name in columns.metric_names(table, test_set) if name in drawn):
         marks = []
         for row in table.rows:
@@ -307,7 +309,7 @@ def _pairs(table: Table) -> Iterator[Block]:
     rest: list[Block] = []
     deciding = next(iter(table.sets))
     for test_set in table.sets:
-        for metric in METRICS:
+        for metric in metrics_for(table.whole):
             found = table.pairs(test_set, metric)
             if not found:
                 continue

@@ -59,7 +59,7 @@ def test_as_many_of_the_catalogue_as_asked_with_both_scores(
         assert row["encoder_score"] == pytest.approx(row["score"], abs=1e-4)  # SASRec retrieves and ranks
     code, out, _ = called(capsys, *asked)
     assert code == 0
-    assert "the catalogue's best 7 candidates" in out
+    assert "SASRec's best 7 candidates" in out
     assert "encoder" in out
 
 

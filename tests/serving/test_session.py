@@ -13,14 +13,14 @@ import torch
 
 from core.config.settings import GateConfig
 from core.data.card_files import load_card
-from core.errors import InputError, Interrupted
+from core.errors import InputError, Interrupted, ResultError
 from core.evaluation.metrics import ranks_from_scores
 from core.events import Event, Notice, StageStarted, StepLogged
 from core.ilora.experts import describe_experts, one_sidedness
 from core.ilora.model import AdaptedModel
 from core.lm.loading import load_llm
 from core.recommenders.registry import method_class
-from core.runs.store import run_folder, save_run
+from core.runs.store import read_run, run_folder, save_run
 from core.serving.opening import open_session
 from core.serving.protocol import (
     CATALOGUE,
@@ -411,6 +411,21 @@ def test_a_run_deleted_while_open_still_answers_and_says_so(run: Path) -> None:
         hidden.rename(run)
     assert isinstance(said[-1], Ranked)
     assert any(isinstance(event, Notice) and "deleted" in event.text for event in said)
+
+
+def test_users_and_catalogue_come_before_the_model_is_loaded(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[Event] = []
+
+    def refuse(*_: object) -> None:
+        raise ResultError("no model", "there is none")
+
+    monkeypatch.setattr(method_class(read_run(run).method), "load", refuse)
+    WarmEngine(said.append).answer(Open(1, str(run.parent.parent), str(run), "tiny"))
+    kinds = [type(event).__name__ for event in said]
+    assert {"Opened", "ItemsListed", "UsersListed"} <= set(kinds)
+    assert kinds[-1] == "RequestFailed"
 
 
 def test_the_demo_stays_in_the_survey_whatever_else_there_is(run: Path) -> None:

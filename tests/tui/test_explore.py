@@ -312,7 +312,7 @@ async def test_the_whole_catalogue_can_be_ranked_and_a_target_that_was_not_found
         await pilot.press("c")
         await settle(pilot)
         assert asked(app, Rank)[-1].question["source"] == "catalogue"
-        assert "catalogue's best 100" in text_of(app)
+        assert "iLoRA reranks SASRec's best 100" in text_of(app)
         assert " enc" in text_of(app)
         target = scene(app).target
         if target not in scene(app).ranked.items:
@@ -452,7 +452,7 @@ async def test_more_and_fewer_candidates_are_taken_from_the_catalogue(drive: Dri
         await pilot.press("c", "minus", "minus")
         await settle(pilot)
         assert asked(app, Rank)[-1].question["retrieve"] == 20
-        assert "catalogue's best 20" in text_of(app)
+        assert "iLoRA reranks SASRec's best 20" in text_of(app)
         assert len(scene(app).ranked.items) == 20
         await pilot.press("plus")
         await settle(pilot)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from core.results.store import save_result
+from core.runs.demo import demo_runs
 from ilora_app.tui.screens.explore.screen import ExploreScreen
 from ilora_app.tui.screens.results import Board, ResultsScreen
 from ilora_app.tui.state.leaderboard_rows import arrange
@@ -63,7 +64,8 @@ async def test_rows_sort_filter_and_hide(drive: Drive) -> None:
         everything = len(board.lines)
         await pilot.press("v")
         await settle(pilot)
-        assert len(board.lines) == len(METHODS) < everything
+        own = [line for line in board.lines if not line.shipped(app.desk.out)]
+        assert len(own) == len(METHODS) and len(board.lines) < everything
         await pilot.press("o", "o", "o", "o")
         await settle(pilot)
         assert [line.label for line in board.lines] == sorted(
@@ -83,7 +85,7 @@ async def test_enter_opens_a_run_in_explore_and_says_when_none_was_kept(drive: D
         fill(app.desk.out)
         screen = await shown(app, pilot)
         board = screen.query_one(Board)
-        line = next(line for line in board.lines if line.method == "ilora")
+        line = next(line for line in board.lines if line.method == "ilora" and not line.shipped(app.desk.out))
         board.cursor = board.lines.index(line)
         await pilot.press("enter")
         await settle(pilot)
@@ -97,10 +99,20 @@ async def test_enter_opens_a_run_in_explore_and_says_when_none_was_kept(drive: D
         assert app.desk.run == str(folder)
 
 
-async def test_nothing_on_disk_names_the_key_that_makes_some(drive: Drive) -> None:
+async def test_before_anything_is_trained_the_results_of_the_program_are_shown(drive: Drive) -> None:
     async with drive() as (app, pilot):
-        await shown(app, pilot)
-        assert "Press 3 to train" in text_of(app)
+        screen = await shown(app, pilot)
+        assert {line.label for line in screen.lines if not line.reported} == {
+            "Popularity demo",
+            "SASRec demo",
+            "LoRA demo",
+            "iLoRA demo",
+        }
+        board = screen.query_one(Board)
+        board.cursor = next(at for at, line in enumerate(board.lines) if line.method == "lora")
+        await pilot.press("enter")
+        await settle(pilot)
+        assert app.desk.run == str(demo_runs()["lora"])
 
 
 async def test_a_damaged_file_hides_no_other(drive: Drive) -> None:
@@ -108,5 +120,6 @@ async def test_a_damaged_file_hides_no_other(drive: Drive) -> None:
         fill(app.desk.out)
         (app.desk.out / "results" / "broken.json").write_text("{")
         screen = await shown(app, pilot)
-        assert len({line.method for line in screen.lines if not line.reported}) == len(METHODS)
+        own = {line.method for line in screen.lines if not line.reported and not line.shipped(app.desk.out)}
+        assert own == set(METHODS)
         assert "left out: broken.json" in text_of(app)

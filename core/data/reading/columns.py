@@ -19,6 +19,7 @@ from core.data import times
 from core.data.reading.bulk import even, unquoted, usual_dates
 from core.data.reading.codes import Coded, Ints, cell_text, code, code_column, plain_codes
 from core.data.reading.impressions import read_clicks
+from core.data.reading.json_bulk import plain_columns
 from core.data.reading.lines import (
     CONTROL,
     BrokenLine,
@@ -36,6 +37,9 @@ from core.errors import DataError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+_BLOCK = 1 << 19  # dates read together: millions of different ones take much memory
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,7 @@ def _read(content: bytes, table: InteractionsTable) -> Columns:
     if table.format == "text":
         return _fast(content, table) or _careful(content, table)
     if table.format == "jsonl":
-        return _careful(content, table)
+        return _fast_json(content, table) or _careful(content, table)
     if table.format == "impressions":
         return _clicked(content, table)
     wanted = (table.user, table.item, table.rating, table.timestamp)
@@ -230,24 +234,56 @@ def _coded(column: pd.Series[Any]) -> Coded | None:
     import pandas as pd
 
     codes, values = pd.factorize(column.to_numpy(object))
-    ids = tuple(str(value).strip() for value in values)
+    return _plain(tuple(str(value).strip() for value in values), codes.astype(np.int64))
+
+
+def _plain(ids: tuple[str, ...], codes: Ints) -> Coded | None:
+    """Coded ids, or None where one of them is odd."""
     if "" in ids or len(set(ids)) < len(ids) or CONTROL.search("".join(ids)):
         return None
     if max(map(len, ids)) > 1000:  # beyond some length the careful reader refuses a field
         return None
-    return Coded(ids, codes.astype(np.int64))
+    return Coded(ids, codes)
+
+
+def _fast_json(content: bytes, table: InteractionsTable) -> Columns | None:
+    """What the careful reader would return for JSON lines, or None where that takes a closer look."""
+    wanted = (table.user, table.item, table.rating, table.timestamp)
+    names = [str(column) for column in wanted if column is not None]
+    columns = plain_columns(trimmed(utf8(content, table)), names)
+    if columns is None or len(set(names)) < len(names):
+        return None
+    users, items = (_coded_json(columns.pop(str(name))) for name in (table.user, table.item))
+    if users is None or items is None:
+        return None
+    ratings, seconds = np.full(len(users.codes), np.nan), np.zeros(len(users.codes), np.int64)
+    if table.rating is not None:
+        found = columns.pop(str(table.rating)).to_numpy()
+        if found.dtype not in (np.int64, np.float64) or not np.isfinite(found).all():
+            return None
+        ratings = found.astype(np.float64)
+    if table.timestamp is not None:
+        moments = _times(columns.pop(str(table.timestamp)).to_pandas(), table.time_format)
+        if moments is None:
+            return None
+        seconds = moments
+    return Columns(table.file, users, items, ratings, seconds)
+
+
+def _coded_json(column: Any) -> Coded | None:
+    """The ids of a column of texts or whole numbers; a fraction may be written in several ways."""
+    if str(column.type) not in ("string", "int64"):
+        return None
+    coded = column.combine_chunks().dictionary_encode()
+    ids = tuple(str(value).strip() for value in coded.dictionary.to_pylist())
+    return _plain(ids, coded.indices.to_numpy().astype(np.int64))
 
 
 def _times(column: pd.Series[Any], form: str) -> Ints | None:
     if form not in times.UNITS:
-        dates, read = _coded(column), times.reader(form)
-        if dates is None:
-            return None
-        usual = usual_dates(dates.ids) if form == "date" else None
-        if usual is not None:
-            return usual[dates.codes]
-        seconds = [read(value) for value in dates.ids]
-        return None if None in seconds else np.array(seconds, np.int64)[dates.codes]
+        parts = [_dates(column[start : start + _BLOCK], form) for start in range(0, len(column), _BLOCK)]
+        whole = [part for part in parts if part is not None]
+        return np.concatenate(whole) if len(whole) == len(parts) else None
     values = column.to_numpy()
     if values.dtype not in ((np.int64,) if form != "decimal" else (np.int64, np.float64)):
         return None
@@ -257,6 +293,17 @@ def _times(column: pd.Series[Any], form: str) -> Ints | None:
     if not (low > 0 and high // times.UNITS[form] < times.LATEST):  # 0 may have been written as -0
         return None
     return values.astype(np.int64) // times.UNITS[form]
+
+
+def _dates(column: pd.Series[Any], form: str) -> Ints | None:
+    dates, read = _coded(column), times.reader(form)
+    if dates is None:
+        return None
+    usual = usual_dates(dates.ids) if form == "date" else None
+    if usual is not None:
+        return usual[dates.codes]
+    seconds = [read(value) for value in dates.ids]
+    return None if None in seconds else np.array(seconds, np.int64)[dates.codes]
 
 
 # --- tables that are no text -----------------------------------------------------------------------------

@@ -78,9 +78,8 @@ def read_parts(
         interactions, published = _of_windows(card, source, files, catalogue)
     else:
         assert source.interactions is not None
-        content = _read(files[source.interactions.file])
-        unlisted = card.rules.unlisted
-        interactions, published = parse_interactions(content, source.interactions, catalogue, unlisted), {}
+        columns = read_columns(_read(files[source.interactions.file]), source.interactions)
+        interactions, published = _with_catalogue(columns, catalogue, card.rules.unlisted), {}
     return build_dataset(card, catalogue, interactions, published), interactions
 
 

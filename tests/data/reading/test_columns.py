@@ -13,7 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from core.data.cards import Titles
-from core.data.reading.columns import Columns, _careful, _fast, read_columns
+from core.data.reading.columns import Columns, _careful, _fast, _fast_json, read_columns
 from core.data.reading.interactions import parse_catalogue
 from core.data.tables import InteractionsTable, ItemsTable
 from core.errors import DataError
@@ -123,6 +123,80 @@ FIELDS = st.sampled_from(
 def test_any_table_is_read_the_same_or_left_alone(table: list[list[str]], form: str) -> None:
     content = "\n".join("\t".join(row) for row in table).encode("utf-8", "surrogatepass")
     same_or_left_alone(content, dataclasses.replace(TABLE, time_format=form))
+
+
+JSON_TABLE = InteractionsTable("r.jsonl", "u", "i", "r", "t", header=True, format="jsonl")
+JSON_LINES = b"".join(
+    b'{"u": "u%d", "i": %d, "r": %d.5, "x": [1], "t": %d}\n' % (n % 3, n % 4, n % 5, 10**9 + n)
+    for n in range(9)
+)
+
+
+def json_same_or_left_alone(content: bytes, table: InteractionsTable) -> bool:
+    """Whether the fast reader read it, which it must as the careful one does."""
+    try:
+        found = _fast_json(content, table)
+    except DataError:
+        found = None
+    if found is None:
+        return False
+    assert rows(found) == rows(_careful(content, table))
+    return True
+
+
+@pytest.mark.parametrize(
+    "content, form",
+    [
+        (JSON_LINES, "seconds"),
+        (JSON_LINES.removesuffix(b"\n") + b"\n\n \n", "seconds"),
+        (JSON_LINES.replace(b'"u2"', '" \u00fc "'.encode()), "seconds"),
+        (b'{"u": 1, "i": "\\u0041", "r": 3, "t": "2014-07-01T12:30:00"}\n' * 3, "date"),
+        (b'{"u": 1, "i": 2, "r": 3, "t": 1300000000.5}\n', "decimal"),
+    ],
+)
+def test_ordinary_json_lines_are_read_at_once(content: bytes, form: str) -> None:
+    pytest.importorskip("pyarrow")
+    assert json_same_or_left_alone(content, dataclasses.replace(JSON_TABLE, time_format=form))
+
+
+@settings(deadline=None)
+@example(0, 0, b"\n")
+@example(45, 0, b"\n")
+@example(46, 0, b"\n")
+@example(1, 3, b'"u":1,"u"')
+@example(6, 4, b'"\\ud800"')
+@example(6, 4, b"null")
+@example(6, 4, b"true")
+@given(st.integers(0, len(JSON_LINES)), st.integers(0, 60), st.binary(max_size=12))
+def test_any_edited_json_is_read_the_same_or_left_to_the_careful_reader(
+    at: int, cut: int, new: bytes
+) -> None:
+    json_same_or_left_alone(JSON_LINES[:at] + new + JSON_LINES[at + cut :], JSON_TABLE)
+
+
+JSON_VALUES = st.sampled_from(
+    ['"a"', '" b "', "1", "2", "1.0", "1e3", "-0", "01", "NaN", "Infinity", "null", "true", "[]", "{}", '""',
+     '"1"', '"\\u0000"', '"2014-07-01"', "9223372036854775808", "1e400", "0.1", '"a\\nb"', "1.50"]
+)  # fmt: skip
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.lists(JSON_VALUES, min_size=4, max_size=4), min_size=1, max_size=4),
+    st.sampled_from(["seconds", "decimal", "date", "milliseconds"]),
+)
+def test_any_json_values_are_read_the_same_or_left_alone(table: list[list[str]], form: str) -> None:
+    lines = ['{"u": %s, "i": %s, "r": %s, "t": %s}' % tuple(row) for row in table]  # noqa: UP031
+    json_same_or_left_alone("\n".join(lines).encode(), dataclasses.replace(JSON_TABLE, time_format=form))
+
+
+def test_different_dates_are_read_block_by_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("core.data.reading.columns._BLOCK", 2)
+    days = [b"2014-07-01", b"2014-07-02T10:00:00", b"2014-07-01", b"2014-07-03 10:00:00 UTC", b"2014-07-05"]
+    content = b"".join(b"1\t2\t3\t%s\n" % day for day in days)
+    table = dataclasses.replace(TABLE, time_format="date")
+    found = _fast(content, table)
+    assert found is not None and rows(found) == rows(_careful(content, table))
 
 
 def test_fields_in_quotes_may_hold_separators_and_breaks_and_the_line_is_still_named() -> None:

@@ -20,6 +20,7 @@ from core.serving.protocol import (
     Rank,
     Ranked,
     RequestFailed,
+    UsersListed,
     WarmedUp,
 )
 from ilora_app.render.figures import method_name
@@ -169,6 +170,8 @@ class ExploreScreen(PeopleKeys, ReplayKeys, ViewKeys):
             self._hear_beside(event)
             return
         match event:
+            case UsersListed():
+                self.list_users()  # there is something to look at while the model is loaded
             case GatesListed() | WarmedUp():
                 self.asked_about = None  # another run may be open, or the same one in another engine
                 self.catch_up()

@@ -1,0 +1,56 @@
+"""What a result states about how it came about, beside its figures."""
+
+from __future__ import annotations
+
+from core.config.settings import RunConfig
+from core.data.samples import last_positions
+from core.data.types import Dataset, Samples
+from core.methods import METHODS
+from core.results.format import Lateness
+from core.training import parallel
+
+
+def lateness(dataset: Dataset, samples: Samples) -> Lateness | None:
+    """How many training interactions are later than the earliest test case; None without times."""
+    times = {user: sequence.timestamps for user, sequence in dataset.sequences.items()}
+    targets = [int(times[user][position]) for user, position in samples.asked]
+    trained = [times[user][: end + 1] for user, end in last_positions(samples.train).items()]
+    interactions = sum(map(len, trained))
+    if not targets or not interactions or not any(of_user.any() for of_user in times.values()):
+        return None
+    return Lateness(interactions, sum(int((of_user > min(targets)).sum()) for of_user in trained))
+
+
+def note_on_users(samples: Samples) -> list[str]:
+    """What a result says where not all test users were asked."""
+    if not samples.left_out:
+        return []
+    asked = len({case.user for cases in samples.test.values() for case in cases})
+    return [f"{asked} of {asked + samples.left_out} test users were asked, always the same ones"]
+
+
+def model_of(config: RunConfig, method: str) -> str | None:
+    """The language model behind a method, wherever it runs."""
+    if METHODS[method].is_remote:
+        return config.chat.model
+    return config.model.name if METHODS[method].needs_llm else None
+
+
+def notes_on_processes(has_llm: bool) -> list[str]:
+    """What a result says about a run of several processes."""
+    if parallel.size() == 1:
+        return []
+    notes = [f"shared by {parallel.size()} processes"]
+    if has_llm and parallel.is_spread():
+        notes.append("the language model's layers were spread over the processes")
+    return notes
+
+
+def model_version(config: RunConfig, method: str) -> dict[str, str]:
+    """Of a hub model the commit that was used, which a branch's name does not tell."""
+    if not METHODS[method].needs_llm:
+        return {}
+    from core.lm.loading import resolved_commit
+
+    commit = resolved_commit(config.model)
+    return {"model": commit} if commit else {}
