@@ -24,5 +24,5 @@ def power_of(table: Table, row: Row, base: Row, test_set: str, metric: str = HEA
     try:
         return spread_of(ours, theirs, row.users(test_set))
     except ValueError as error:
-        hint = "more test users are needed: raise --test-users, or take another metric"
+        hint = "more test users are needed, or another --metric"
         raise ResultError(f"{names} on {test_set} of {table.dataset}: {error}", hint) from error

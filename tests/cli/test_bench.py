@@ -15,9 +15,10 @@ import pytest
 import torch
 
 from core.events import Event
+from core.methods import control_methods
 from core.results.store import load_results
 from ilora_app.cli import main
-from ilora_app.cli.bench import DEFAULT_METHODS
+from ilora_app.cli.bench import DEFAULT_METHODS, _methods
 from ilora_app.cli.running import kept_command
 from tests import tiny
 
@@ -354,3 +355,16 @@ def test_results_keep_the_command_without_the_folders_of_whoever_ran_it() -> Non
     given = ["bench", "--out", "/home/me/runs", "--seeds", "2", "--tensorboard=logs", "--dataset", "my books"]
     assert kept_command(given) == "ilora-app bench --seeds 2 --dataset 'my books'"
     assert kept_command(["train", "config.toml"]) == "ilora-app train config.toml"
+
+
+@pytest.mark.parametrize("url", [None, "http://127.0.0.1:9/v1"])
+def test_all_and_controls_stand_for_methods_and_all_needs_nothing_beside_it_but_controls(
+    url: str | None,
+) -> None:
+    controls = control_methods()
+    assert _methods("lora,ilora,controls", url) == ("lora", "ilora", *controls)
+    everything = _methods("all", url)
+    assert "lora-z" in everything and not {*everything} & {*controls}
+    assert ("chat" in everything) == (url is not None)
+    assert _methods("all,controls", url) == (*everything, *controls)
+    assert _methods("all,ilora", url) == ("all", "ilora")  # and "all" is then refused as no method
