@@ -77,10 +77,11 @@ def recommend(
     if all_users:
         if out is None:
             raise InputError("--all-users needs a file to write", "such as --out recs.parquet")
-        if user is not None or history is not None or position is not None or source not in (None, CATALOGUE):
+        single = (user, history, position, push, lock)
+        if source not in (None, CATALOGUE) or any(value is not None for value in single):
             raise InputError(
                 "--all-users recommends from the catalogue what comes next for everybody",
-                "leave --user, --history, --position and --from out",
+                "leave --user, --history, --position, --push, --lock and --from out",
             )
         from core.serving.all_users import Order, check_order
         from ilora_app.cli.recommend_all import recommend_all_users

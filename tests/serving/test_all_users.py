@@ -235,6 +235,7 @@ def test_killed_at_any_part_no_user_is_lost_or_doubled(
     [
         ("--all-users",),
         ("--all-users", "--out", "recs.parquet", "--user", "3"),
+        ("--all-users", "--out", "recs.parquet", "--lock", "1"),
         ("--all-users", "--out", "recs.parquet", "--from", "benchmark"),
         ("--all-users", "--out", "recs.csv"),
         ("--user", "3", "--histories", "people.jsonl"),
