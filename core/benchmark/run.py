@@ -120,6 +120,8 @@ def method_config(config: RunConfig, method: str) -> dict[str, Any]:
         del kept["training"]["checkpointing"]  # same result either way
         if not ("gate" in kept and config.gate.sees_batch):
             del kept["training"]["micro_batch_size"]
+    for name in ("candidates", "retrieve"):
+        kept.get("data", {}).pop(name, None)  # the part `pool` says so, and only to whom it matters
     return kept | pool_settings(config, method)
 
 

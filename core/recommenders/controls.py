@@ -16,6 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from core.encoders.base import Encoder
 from core.errors import InputError
 from core.evaluation.answer_matching import Answer
 from core.evaluation.clusters import k_means
@@ -82,6 +83,10 @@ class Control(Recommender):
         self.trained.after_batch = self.after_batch
         with self.asked():
             return self.trained.answers(self.changed(histories), candidates)
+
+    def own_encoder(self) -> Encoder:
+        """The trained method's encoder."""
+        return self.model.encoder
 
     def expert_weights(self, histories: Histories) -> npt.NDArray[np.float32] | None:
         """omega as it was in force, (n, K)."""

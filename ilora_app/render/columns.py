@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from core.evaluation.metrics import HEADLINE, in_order, metrics_for
 from core.evaluation.statistics import Estimate
 from core.results.tables import Row, Table
 from ilora_app.render import figures
+from ilora_app.render.reported import ReportedRow
 
 BEST, LEVEL = "★", "≈"
 """Signs beside a row, so that colour is never the only carrier."""
@@ -97,6 +98,11 @@ def shown(columns: tuple[Column, ...]) -> tuple[Column, ...]:
 
 
 # --- quality -----------------------------------------------------------------------------------------------
+
+
+def beside(table: Table, reported: Sequence[ReportedRow]) -> Sequence[ReportedRow]:
+    """The published rows that may stand beside a table: they rank twenty candidates, never a catalogue."""
+    return () if table.whole else reported
 
 
 def metric_names(table: Table, test_set: str) -> list[str]:

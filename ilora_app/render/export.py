@@ -19,11 +19,13 @@ from ilora_app.render.reported import ReportedRow, reported_for
 
 def table_record(table: Table, reported: Sequence[ReportedRow] = ()) -> dict[str, Any]:
     """A table as plain JSON values; what is not a number is null."""
+    reported = columns.beside(table, reported)
     level = {test_set: table.level_with_best(test_set) for test_set in table.sets}
     best = {test_set: table.best(test_set) for test_set in table.sets}
     return {
         "dataset": table.dataset,
         "split": table.split,
+        "candidates": "catalogue" if table.whole else "20",
         "samples_sha256": table.samples_sha256,
         "sets": {
             test_set: {"n": n, "users": len(set(table.rows[0].users(test_set)))}
@@ -57,7 +59,7 @@ def table_record(table: Table, reported: Sequence[ReportedRow] = ()) -> dict[str
 def tables_csv(tables: Sequence[Table], reported: dict[str, Sequence[ReportedRow]]) -> str:
     """All tables as CSV: one line per table, row and test set; `reported` maps a dataset to its rows."""
     lines = [
-        _flat(table, row, test_set, reported.get(table.dataset, ()))
+        _flat(table, row, test_set, columns.beside(table, reported.get(table.dataset, ())))
         for table in tables
         for test_set in table.sets
         for row in table.everything

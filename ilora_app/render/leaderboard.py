@@ -57,7 +57,7 @@ class Leaderboard:
 
     def __init__(self, table: Table, reported: Sequence[ReportedRow] = (), title: str = "") -> None:
         self.table = table
-        self.reported = reported
+        self.reported = columns.beside(table, reported)
         self.title = title or table.dataset
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:

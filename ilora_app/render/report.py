@@ -90,6 +90,7 @@ def _line(run: Result) -> str:
 
 
 def _blocks(table: Table, folders: Sequence[Path], reported: Sequence[ReportedRow]) -> Iterator[Block]:
+    reported = columns.beside(table, reported)
     board = Leaderboard(table, reported)
     for test_set in table.sets:
         if line := board.headline(test_set):

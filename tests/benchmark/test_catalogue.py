@@ -194,6 +194,20 @@ def test_its_metrics_asked_of_twenty_candidates_are_refused(
     assert ended.value.code == 2 and "whole catalogue" in capsys.readouterr().err
 
 
+def test_published_figures_of_twenty_candidates_do_not_stand_beside_it(tmp_path: Path) -> None:
+    from core.data.cards import Reported
+    from ilora_app.render.export import table_record
+    from ilora_app.render.leaderboard import Leaderboard
+
+    published = [Reported(method="SASRec", hit_ratio_at_1=0.344, valid_ratio=None, source="a paper")]
+    config = settings()
+    twenty = dataclasses.replace(config, data=tiny.config().data)
+    (whole,) = group_tables(bench(tmp_path, config, "sasrec"))
+    (sampled,) = group_tables(bench(tmp_path, twenty, "sasrec"))
+    assert Leaderboard(sampled, published).reported and not Leaderboard(whole, published).reported
+    assert table_record(sampled, published)["reported"] and not table_record(whole, published)["reported"]
+
+
 def test_the_table_names_the_choice_and_its_ceiling(
     tmp_path: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
