@@ -31,7 +31,7 @@ def count_rows(path: Path) -> int:
     """How many users a file has.
 
     Raises:
-        InputError: it cannot be read, or pyarrow is missing.
+        InputError: it cannot be read.
         DataError: it is no Parquet file although its name says so.
     """
     if path.suffix == PARQUET:
@@ -44,7 +44,7 @@ def read_rows(path: Path) -> Iterator[Written]:
     """The rows of a file, in its order, in little memory.
 
     Raises:
-        InputError: it cannot be read, or pyarrow is missing.
+        InputError: it cannot be read.
         DataError: a row is not as it should be; the message has its number, from 1.
     """
     if path.suffix == PARQUET:
@@ -91,7 +91,6 @@ def _opened(path: Path) -> Any:
 def _parquet(path: Path) -> Any:
     with _opened(path):
         pass
-    import_parquet()
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -99,11 +98,3 @@ def _parquet(path: Path) -> Any:
         return pq.ParquetFile(path)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise DataError(f"{path}: not a parquet file", "the file is cut off or damaged") from error
-
-
-def import_parquet() -> None:
-    """Raises `InputError` unless pyarrow is there."""
-    try:
-        import pyarrow.parquet  # noqa: F401
-    except ImportError as error:
-        raise InputError("Parquet files need pyarrow", "pip install 'ilora-app[parquet]'") from error

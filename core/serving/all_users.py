@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from core.data.history_file import PARQUET, count_rows, import_parquet
+from core.data.history_file import PARQUET, count_rows
 from core.data.people import Person, people
 from core.errors import DataError, InputError, Interrupted, ResultError
 from core.files import atomic_path, atomic_write, remove_leftovers, sha256_of_file
@@ -92,7 +92,7 @@ def recommend_all(session: Session, order: Order) -> Tally:
         order: what and where to.
 
     Raises:
-        InputError: a number or path cannot be used, pyarrow is missing, or another process works on the file.
+        InputError: a number or path cannot be used, or another process works on the file.
         DataError: a row of the file of histories is not as it should be.
         ResultError: what was begun beside the file is another job.
         Interrupted: stopped; the same order goes on from there.
@@ -122,8 +122,7 @@ def recommend_all(session: Session, order: Order) -> Tally:
 
 
 def check_order(order: Order) -> None:
-    """Raises `InputError` where a number or the file's name cannot be used, or pyarrow is missing."""
-    import_parquet()
+    """Raises `InputError` where a number or the file's name cannot be used."""
     if order.histories is not None and not order.histories.is_file():
         raise InputError(
             f"no file {order.histories}", "give a file of JSON lines, or one that ends in .parquet"

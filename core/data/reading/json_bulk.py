@@ -10,18 +10,16 @@ from typing import Any
 def plain_columns(content: bytes, names: Sequence[str]) -> dict[str, Any] | None:
     """Arrow columns of texts, whole numbers or fractions; None where a closer look is due.
 
-    That is where pyarrow is not installed, a line is no object of its own, or a value is missing or of
-    another kind than that of the first line.
+    That is where a line is no object of its own, or a value is missing or of another kind than that of the
+    first line.
 
     Args:
         content: UTF-8 without blank lines at its end.
         names: the keys that are wanted.
     """
-    try:
-        import pyarrow as arrow
-        from pyarrow.json import ParseOptions, ReadOptions, read_json
-    except ImportError:
-        return None
+    import pyarrow as arrow
+    from pyarrow.json import ParseOptions, ReadOptions, read_json
+
     kinds = {str: arrow.string(), int: arrow.int64(), float: arrow.float64()}
     try:
         first = json.loads(content[: content.find(b"\n") + 1 or len(content)])

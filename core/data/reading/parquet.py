@@ -6,7 +6,7 @@ import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from core.errors import DataError, InputError
+from core.errors import DataError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,13 +28,10 @@ def read_parquet(
 
     Raises:
         DataError: it is damaged, lacks a column, or claims more rows than its bytes can hold.
-        InputError: pyarrow is not installed.
     """
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    except ImportError as error:
-        raise InputError(f"{file}: reading parquet needs pyarrow", "pip install pyarrow") from error
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     try:
         opened = pq.ParquetFile(io.BytesIO(content))
         schema = opened.schema_arrow

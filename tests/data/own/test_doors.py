@@ -128,7 +128,6 @@ CELLS = [
 @settings(QUICK, max_examples=60)
 @given(st.data(), st.sampled_from(["user_id", "item_id", "rating", "timestamp"]))
 def test_any_column_of_parquet(tmp_path: Path, data: st.DataObject, column: str) -> None:
-    pytest.importorskip("pyarrow")
     kind = data.draw(st.sampled_from(CELLS))
     cells = data.draw(st.lists(kind, min_size=1, max_size=4))
     frame = FRAME.assign(**{column: [cells[place % len(cells)] for place in range(len(FRAME))]})
@@ -144,7 +143,6 @@ def test_any_column_of_parquet(tmp_path: Path, data: st.DataObject, column: str)
 @QUICK
 @given(EDITS)
 def test_any_edited_parquet(tmp_path: Path, edits: list[tuple[int, int, bytes]]) -> None:
-    pytest.importorskip("pyarrow")
     tried(tmp_path, edited(parquet(FRAME), edits), TITLED.encode())
 
 

@@ -330,7 +330,6 @@ def test_packed_files_are_read_whatever_their_name(
 def test_parquet_is_read_as_the_same_table_in_csv(
     tmp_path: Path, changed: Callable[[pd.DataFrame], pd.DataFrame]
 ) -> None:
-    pytest.importorskip("pyarrow")
     sink, items = io.BytesIO(), io.BytesIO()
     changed(frame()).to_parquet(sink)
     pd.DataFrame(
@@ -342,7 +341,6 @@ def test_parquet_is_read_as_the_same_table_in_csv(
 
 
 def test_days_in_parquet_are_times(tmp_path: Path) -> None:
-    pytest.importorskip("pyarrow")
     sink = io.BytesIO()
     frame().assign(timestamp=pd.to_datetime(frame().timestamp, unit="s").dt.date).to_parquet(sink)
     added = add(tmp_path, sink.getvalue(), names=("i.parquet", "t.csv"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -155,7 +154,6 @@ def json_same_or_left_alone(content: bytes, table: InteractionsTable) -> bool:
     ],
 )
 def test_ordinary_json_lines_are_read_at_once(content: bytes, form: str) -> None:
-    pytest.importorskip("pyarrow")
     assert json_same_or_left_alone(content, dataclasses.replace(JSON_TABLE, time_format=form))
 
 
@@ -208,7 +206,6 @@ def test_fields_in_quotes_may_hold_separators_and_breaks_and_the_line_is_still_n
 
 
 def test_parquet_is_read_or_its_row_is_named(tmp_path: Path) -> None:
-    pytest.importorskip("pyarrow")
     table = InteractionsTable("r.parquet", "u", "i", None, "t", header=True, format="parquet")
     frame = pd.DataFrame({"u": [1, 2], "i": ["a", "b"], "t": pd.to_datetime(["2014-07-01", "2014-07-02"])})
     frame.to_parquet(tmp_path / "r.parquet")
@@ -219,17 +216,8 @@ def test_parquet_is_read_or_its_row_is_named(tmp_path: Path) -> None:
         read_columns((tmp_path / "r.parquet").read_bytes(), table)
 
 
-def test_parquet_without_its_reader_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    from core.errors import InputError
-
-    monkeypatch.setitem(sys.modules, "pyarrow", None)
-    table = InteractionsTable("r.parquet", "u", "i", header=True, format="parquet")
-    with pytest.raises(InputError, match="needs pyarrow"):
-        read_columns(b"PAR1", table)
-
-
 def test_parquet_that_unfolds_without_end_is_refused(tmp_path: Path) -> None:
-    pa = pytest.importorskip("pyarrow")
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     long = pa.DictionaryArray.from_arrays(pa.array(np.zeros(5000, np.int32)), pa.array(["x" * 100_000]))
