@@ -21,6 +21,8 @@ import torch.nn.functional as F
 from peft.tuners.lora.layer import LoraLayer, LoraVariant
 from torch import Tensor, nn
 
+from core.training import parallel
+
 ADAPTER = "default"
 KEPT = 64_000_000
 """Weights of all adapted layers up to which they are kept unpacked on a CPU: at most 256 MB in 32 bits."""
@@ -292,7 +294,7 @@ def adapt_layers(
         raise ValueError(f"{experts} experts do not divide rank {rank}")
     weights = None if experts is None else ExpertWeights(experts, rank, layers)
     layer_sizes = [int(module.in_features * module.out_features) for _, module in found]
-    keeps = sum(layer_sizes) <= KEPT
+    keeps = sum(layer_sizes) <= KEPT and not parallel.is_spread()
     for (_, module), key in zip(found, keys, strict=True):
         frozen = Frozen(module.get_base_layer(), keeps) if keeps else None
         module.lora_variant[adapter] = ExpertLora(weights, sites[key], frozen)

@@ -6,7 +6,9 @@ Format: docs.asciinema.org/manual/asciicast/v2. A line per event: a recording th
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import sys
 import threading
 import time
 from pathlib import Path
@@ -17,6 +19,14 @@ from textual.driver import Driver
 from textual.events import Resize
 
 from core.errors import InputError
+
+
+def _size() -> os.terminal_size:
+    """Of the terminal that is drawn on, which is stderr's, whatever the environment says."""
+    try:
+        return os.get_terminal_size(sys.__stderr__.fileno())  # type: ignore[union-attr]
+    except (AttributeError, OSError, ValueError):
+        return shutil.get_terminal_size()
 
 
 class Cast:
@@ -30,7 +40,7 @@ class Cast:
     """
 
     def __init__(self, path: Path) -> None:
-        size = shutil.get_terminal_size()
+        size = _size()
         try:
             self._file: TextIO = path.open("w", encoding="utf-8", buffering=1)
         except OSError as error:

@@ -327,7 +327,7 @@ def test_an_older_result_is_named_with_what_to_do(run: Any, tmp_path: Path, tiny
     out = tmp_path / "runs"
     arguments = options(tiny_model, out, "--methods", "popularity")
     assert run(*arguments)[0] == 0
-    (path,) = (out / "results").iterdir()
+    (path,) = (out / "results").glob("*.json")
     record = json.loads(path.read_text())
     record["format"] = 0
     path.write_text(json.dumps(record))

@@ -329,6 +329,7 @@ def test_without_the_guard_this_machine_would_fall_into_the_trap(
     """Shows that the guard does something here, and that the test above can fail."""
     monkeypatch.setattr("tests.tiny.disable_cpu_packing", lambda model: 0)
     monkeypatch.setattr("core.ilora.attaching.disable_cpu_packing", lambda model: 0)
+    monkeypatch.setattr("core.ilora.layers.KEPT", 0)  # weights that are kept unpacked are not repacked
     model = four_bit(tiny_model)
     guards = [getattr(m, "support_avx512bf16_for_cpu", False) for m in model.llm.model.modules()]
     if not any(guards):

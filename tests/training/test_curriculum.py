@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from core.errors import Interrupted
 from core.ilora.model import REST_FILE, AdaptedModel
 from core.lm.likelihood import Wording
+from core.recommenders.adapter import checkpoint_folder
 from core.recommenders.base import Task
 from core.recommenders.registry import method_class
 from core.training.curriculum import hybrid_chance, is_hybrid, pick_template
@@ -131,6 +132,6 @@ def test_the_projector_is_kept_when_the_last_batches_were_text_only(
     saved = load_file(tmp_path / "run" / REST_FILE)["ranker.slots.projector.weight"]
     assert torch.equal(saved, made.model.state()["ranker.slots.projector.weight"])
     assert not torch.equal(saved, untrained.state()["ranker.slots.projector.weight"])  # it did learn
-    checkpoints = sorted(made.checkpoints.glob("step-*/weights.safetensors"))
+    checkpoints = sorted(checkpoint_folder(task, "llara").glob("step-*/weights.safetensors"))
     assert checkpoints
     assert all("ranker.slots.projector.weight" in load_file(path) for path in checkpoints)
