@@ -7,15 +7,9 @@ On MovieLens-100K with the embedded model in NF4, the quick preset's settings an
 slows the machine slows both; the exception is memory, which a process of its own is asked for. Printed with
 the target beside each; run it on a quiet machine.
 
-- the bound: seconds that the frozen layers' matrix products take alone, by `linear` on unpacked weights, over
-  those of a stage; 1 cannot be passed. A forward pass is one product a weight and token; ranking, too, and a
-  training step two (below the adapted layers' inputs nothing needs a gradient), without the last layer, which
-  they read at the candidates' ends only.
 - training / forward: tokens a second of a training step (forward, loss and backward of its micro-batches,
   then clipping and AdamW) over those of the frozen layers' plain causal forward on rows of the same shape,
-  without adapter, whose 4-bit weights are unpacked as bitsandbytes does, at every pass. Bound: .5 (a backward
-  pass to the inputs of frozen layers costs another forward), and a little more where training keeps its
-  weights unpacked.
+  without adapter. Bound: .5 (a backward pass to the inputs of frozen layers costs another forward).
 - iLoRA / LoRA: seconds of a training step.
 - peak memory: of a process that loads the model and trains.
 - ranking / forward: tokens a second of a packed pass over 20 candidates a user, adapter and gate included,
@@ -38,7 +32,6 @@ from typing import Any
 import answering
 import numpy as np
 import torch
-import torch.nn.functional as F
 from training_step import (
     Batch,
     Stepper,
@@ -55,7 +48,6 @@ from core.config.settings import RunConfig
 from core.data.loading import load_task_data
 from core.data.types import Dataset, Samples
 from core.hardware import describe
-from core.ilora.layers import Frozen
 from core.ilora.model import AdaptedModel
 from core.lm.decoder import decoder_view
 from core.lm.loading import load_llm
@@ -77,24 +69,6 @@ def plain_forward(config: RunConfig, model: AdaptedModel) -> Timed:
         view(inputs_embeds=hidden, use_cache=False)
 
     return forward
-
-
-def products(model: AdaptedModel) -> Timed:
-    """The products of the adapted layers' frozen weights alone, on as many tokens."""
-    layer = model.llm.decoder.layers[-1]
-    found = [Frozen(module) for module in layer.modules() if Frozen.accepts(module)]
-    weights = [one.weight(model.llm.dtype) for one in found]
-    inputs = {weight.shape[1] for weight in weights}
-
-    @torch.no_grad()
-    def multiply(batch: Batch) -> None:
-        tokens = model.ranker.prompt.pack(batch.histories, batch.candidates).tokens.size  # type: ignore[union-attr]
-        states = {width: torch.ones(tokens, width, dtype=model.llm.dtype) for width in inputs}
-        for _ in range(model.llm.depth - model.cut):
-            for weight in weights:
-                F.linear(states[weight.shape[1]], weight)
-
-    return multiply
 
 
 def seconds(ways: Sequence[Timed], batches: Sequence[Any], warm_up: int = WARM_UP) -> np.ndarray:
@@ -176,12 +150,7 @@ def main() -> None:
     plain = plain_forward(config, ilora.model)
     batches = make_batches(dataset, samples, size, WARM_UP + given.rounds)
     steps = [micro_batches(ilora.model, batch, micro) for batch in batches]
-    alone = products(ilora.model)
-    ways: list[Timed] = [lambda parts: [plain(part) for part in parts], lora.step, ilora.step]
-    trained = seconds([*ways, lambda parts: [alone(part) for part in parts]], steps)
-    say("products / forward", trained[:, 3] / trained[:, 0], "bound 1")
-    whole = 1 - 1 / (ilora.model.llm.depth - ilora.model.cut)
-    say("products / training, iLoRA", 2 * whole * trained[:, 3] / trained[:, 2], "bound 1")
+    trained = seconds([lambda parts: [plain(part) for part in parts], lora.step, ilora.step], steps)
     say("training / forward, iLoRA", trained[:, 0] / trained[:, 2], "target .45, bound .5")
     say("training / forward, LoRA", trained[:, 0] / trained[:, 1], "target .45, bound .5")
     say("iLoRA / LoRA, training step", trained[:, 2] / trained[:, 1], "target at most 1.03")
@@ -192,8 +161,7 @@ def main() -> None:
         asking(dataset, samples, given.users, WARM_UP + given.rounds, candidates) for candidates in (20, 100)
     )
     ways = [lambda pair: plain(pair[0]), lambda pair: rank(pair[0]), lambda pair: rank(pair[1])]
-    ranked = seconds([*ways, lambda pair: alone(pair[0])], list(zip(few, many, strict=True)))
-    say("products / ranking", whole * ranked[:, 3] / ranked[:, 1], "bound 1")
+    ranked = seconds(ways, list(zip(few, many, strict=True)))
     say("ranking / forward", ranked[:, 0] / ranked[:, 1], "target at least .85")
     say("100 / 20 candidates", ranked[:, 2] / ranked[:, 1], "target at most 5")
 
