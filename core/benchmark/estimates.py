@@ -26,6 +26,8 @@ from core.lm.title_vectors import DEPTH
 from core.methods import METHODS, any_needs_llm, settle
 from core.training.optimizers import make_optimizer
 
+ROWS = 2
+"""Read at once where a few layers are timed on a CPU."""
 CHARACTERS = 3.4
 """Of a title, to a token, where the tokenizer has not been fetched."""
 ANSWER_TITLES = 2.0
@@ -97,7 +99,8 @@ class _Language:
         self.settings = model_settings(self.model)
         self.depth = int(self.settings["num_hidden_layers"])
         self.adapted = min(self.depth, self.adapter.layers or self.depth)
-        self.at_once = config.training.micro_batch_size if torch.cuda.is_available() else 1
+        most = config.training.micro_batch_size
+        self.at_once = most if torch.cuda.is_available() else min(ROWS, most)
         self.training = config.training
         with_adapter = [settle(config, method) for method in methods if METHODS[method].has_adapter]
         self.objectives = sorted({one.training.objective for one in with_adapter})
@@ -128,7 +131,7 @@ class _Language:
 
     @cached_property
     def layers(self) -> FrozenLayers:
-        """On a CPU one row costs what it costs among others, so that one is enough there."""
+        """On a CPU a row among a few costs what it costs among many; alone it costs more."""
         return FrozenLayers(self.settings, self.model, self.at_once)
 
     def _timed(self, kind: str, work: Callable[[], Times]) -> Times:
