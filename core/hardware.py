@@ -58,7 +58,7 @@ def keep_freed_memory() -> None:
     """Lets the next tensor take the memory of the last one, where the C library can (glibc).
 
     By itself it gives large buffers back to the system at once, and the next one is cleared page by page: a
-    product of two 30 MB tensors then takes three times as long (`benchmarks/ratios.py` took 144 s for 118).
+    product of two 30 MB tensors then takes three times as long.
     `release_memory` gives back what is kept.
     """
     with contextlib.suppress(OSError, AttributeError, TypeError):

@@ -13,7 +13,6 @@ from typing import Annotated, Any
 import typer
 
 from core.errors import IloraError, Interrupted
-from core.hardware import OUT_OF_MEMORY, is_out_of_memory
 from ilora_app import __version__
 from ilora_app.cli import (
     analyze,
@@ -111,6 +110,8 @@ def main(arguments: list[str] | None = None) -> None:
     except OSError as error:
         code = _cannot_write(error)
     except Exception as error:
+        from core.hardware import OUT_OF_MEMORY, is_out_of_memory  # psutil: not at every start
+
         if is_out_of_memory(error):
             _complain(*OUT_OF_MEMORY)
             sys.exit(2)
