@@ -113,6 +113,16 @@ def reduce_rank(updates: Mapping[str, Update], rank: int) -> tuple[dict[str, Upd
     return reduced, (lost / total) ** 0.5 if total else 0.0
 
 
+def plain_settings(like: Any, rank: int, base_model: str) -> Any:
+    """peft's settings of a plain LoRA with `lora_alpha = r`, for the layers that `like` is for."""
+    settings = deepcopy(like)
+    settings.r = settings.lora_alpha = rank
+    settings.lora_dropout = 0.0
+    settings.base_model_name_or_path = base_model
+    settings.inference_mode = True
+    return settings
+
+
 def save_updates(folder: Path, updates: Mapping[str, Update], like: Any, base_model: str) -> None:
     """Writes updates as a plain peft LoRA with `lora_alpha = r` into an existing folder.
 
@@ -125,12 +135,7 @@ def save_updates(folder: Path, updates: Mapping[str, Update], like: Any, base_mo
     ranks = {update.rank for update in updates.values()}
     if len(ranks) != 1:
         raise ValueError(f"updates of ranks {sorted(ranks)} do not make one LoRA")
-    settings = deepcopy(like)
-    settings.r = settings.lora_alpha = ranks.pop()
-    settings.lora_dropout = 0.0
-    settings.base_model_name_or_path = base_model
-    settings.inference_mode = True
-    settings.save_pretrained(folder)
+    plain_settings(like, ranks.pop(), base_model).save_pretrained(folder)
     tensors = {}
     for name, update in updates.items():
         tensors[f"{name}.lora_A.weight"] = update.a.contiguous()

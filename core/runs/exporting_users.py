@@ -20,10 +20,11 @@ from core.assets.known import base_model
 from core.data.history_file import count_rows
 from core.data.people import Person, people
 from core.errors import InputError, Interrupted, ResultError
-from core.files import atomic_path, atomic_write, remove_leftovers, sha256_of_file
+from core.files import atomic_path, atomic_write, remove_leftovers
+from core.ilora.folding import plain_settings
 from core.ilora.layers import ADAPTER
-from core.records import json_of, read_text
 from core.runs.exporting import check_destination
+from core.runs.parts import job_of, same_job
 from core.runs.store import MODEL_CARD, OpenRun
 from core.stages import UNWATCHED, Watch
 
@@ -36,7 +37,7 @@ SHARD_USERS = 64
 """Users in a shard; about 100 MB with the embedded model and the default adapter."""
 SAID = "ilora-app"
 """Where a shard says who its users are."""
-SHARED, INDEX, JOB = "shared.safetensors", "index.json", "job.json"
+SHARED, INDEX = "shared.safetensors", "index.json"
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def export_users(
     work = out.with_name(f"{out.name}.parts")
     work.mkdir(parents=True, exist_ok=True)
     remove_leftovers(work)
-    _same_job(work, _job(run, histories))
+    same_job(work, job_of(run.info, histories, users_per_shard=SHARD_USERS))
     _write_shared(run, model, work)
     total = len(run.dataset.sequences) if histories is None else count_rows(histories)
     done = len(_shards(work))
@@ -94,41 +95,14 @@ def export_users(
     return written
 
 
-def _job(run: OpenRun, histories: Path | None) -> dict[str, Any]:
-    info = run.info
-    return {
-        "dataset": info.dataset,
-        "trained": info.created,
-        "samples_sha256": info.samples_sha256,
-        "files": info.files,
-        "histories": "the dataset" if histories is None else sha256_of_file(histories),
-        "users_per_shard": SHARD_USERS,
-    }
-
-
-def _same_job(work: Path, job: dict[str, Any]) -> None:
-    if not (work / JOB).exists():
-        atomic_write(work / JOB, json.dumps(job, indent=1) + "\n")
-    elif json_of(read_text(work / JOB), str(work / JOB)) != job:
-        raise ResultError(
-            f"{work} holds the beginning of another job",
-            "remove the folder, or choose another --out",
-        )
-
-
 def _write_shared(run: OpenRun, model: AdaptedModel, work: Path) -> None:
     """A of every layer, and peft's settings for a folded adapter."""
-    from copy import deepcopy
-
     updates = model.folded(None)
     tensors = {f"{name}.lora_A.weight": update.a.to(model.llm.dtype) for name, update in updates.items()}
     with atomic_path(work / SHARED) as temporary:
         save_file(tensors, temporary, {"format": "pt"})
-    settings = deepcopy(model.peft.peft_config[ADAPTER])
-    settings.r = settings.lora_alpha = next(iter(updates.values())).rank
-    settings.lora_dropout, settings.inference_mode = 0.0, True
-    settings.base_model_name_or_path = base_model(run.info.config.model.name)
-    settings.save_pretrained(work)
+    rank, base = next(iter(updates.values())).rank, base_model(run.info.config.model.name)
+    plain_settings(model.peft.peft_config[ADAPTER], rank, base).save_pretrained(work)
 
 
 def _shard_name(number: int) -> str:

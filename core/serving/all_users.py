@@ -22,8 +22,9 @@ import numpy as np
 from core.data.history_file import PARQUET, count_rows
 from core.data.people import Person, people
 from core.errors import DataError, InputError, Interrupted, ResultError
-from core.files import atomic_path, atomic_write, remove_leftovers, sha256_of_file
-from core.records import build, json_of, read_text
+from core.files import atomic_path, remove_leftovers
+from core.records import build
+from core.runs.parts import job_of, same_job
 from core.serving.session import Session
 
 if TYPE_CHECKING:
@@ -105,13 +106,13 @@ def recommend_all(session: Session, order: Order) -> Tally:
         if not parts.exists():
             raise InputError(f"{order.out} exists", "choose another file with --out, or remove it")
         with _claimed(parts):  # all was written, and the parts were not yet removed
-            _same_job(parts, _job(session, order))
+            same_job(parts, _job(session, order))
             tally = _tally(order.out)
         shutil.rmtree(parts)
         return tally
     parts.mkdir(parents=True, exist_ok=True)
     with _claimed(parts):
-        _same_job(parts, _job(session, order))
+        same_job(parts, _job(session, order))
         remove_leftovers(parts)
         done = _done(parts)
         total = len(session.dataset.sequences) if order.histories is None else count_rows(order.histories)
@@ -203,35 +204,15 @@ def _job(session: Session, order: Order) -> dict[str, Any]:
     assert session.info is not None
     info, model = session.info, getattr(session.recommender, "model", None)
     llm = getattr(model, "llm", None)
-    precision = "float32" if llm is None else str(llm.dtype).removeprefix("torch.")
-    source = "the dataset" if order.histories is None else sha256_of_file(order.histories)
-    return {
-        "dataset": info.dataset,
-        "method": info.method,
-        "seed": info.seed,
-        "trained": info.created,
-        "samples_sha256": info.samples_sha256,
-        "files": info.files,
-        "precision": precision,
-        "histories": source,
-        "top": order.top,
-        "candidates": order.retrieve,
-    }
-
-
-def _same_job(parts: Path, job: dict[str, Any]) -> None:
-    """Writes down what the job is, or raises `ResultError` where another one was begun."""
-    file = parts / "job.json"
-    if not file.exists():
-        atomic_write(file, json.dumps(job, indent=1) + "\n")
-        return
-    begun = json_of(read_text(file), str(file))
-    if begun != job:
-        apart = [name for name in job if not isinstance(begun, dict) or begun.get(name) != job[name]]
-        raise ResultError(
-            f"{parts} holds the beginning of another job: {', '.join(apart)} differ",
-            "give that job's options to go on, or remove the folder to begin anew",
-        )
+    return job_of(
+        info,
+        order.histories,
+        method=info.method,
+        seed=info.seed,
+        precision="float32" if llm is None else str(llm.dtype).removeprefix("torch."),
+        top=order.top,
+        candidates=order.retrieve,
+    )
 
 
 @contextmanager

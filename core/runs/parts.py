@@ -1,0 +1,42 @@
+"""Work kept in parts beside its result: which job the parts are of, so that no other goes on with them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from core.errors import ResultError
+from core.files import atomic_write, sha256_of_file
+from core.records import json_of, read_text
+from core.runs.store import RunInfo
+
+JOB = "job.json"
+
+
+def job_of(info: RunInfo, histories: Path | None, **more: Any) -> dict[str, Any]:
+    """What decides the parts: the run, the users (the dataset's own without a file), and whatever else."""
+    return {
+        "dataset": info.dataset,
+        "trained": info.created,
+        "samples_sha256": info.samples_sha256,
+        "files": info.files,
+        "histories": "the dataset" if histories is None else sha256_of_file(histories),
+        **more,
+    }
+
+
+def same_job(parts: Path, job: Mapping[str, Any]) -> None:
+    """Writes down what the job is, or raises `ResultError` where another one was begun."""
+    file = parts / JOB
+    if not file.exists():
+        atomic_write(file, json.dumps(job, indent=1) + "\n")
+        return
+    begun = json_of(read_text(file), str(file))
+    if begun != job:
+        apart = [name for name in job if not isinstance(begun, dict) or begun.get(name) != job[name]]
+        raise ResultError(
+            f"{parts} holds the beginning of another job: {', '.join(apart)} differ",
+            "give that job's options to go on, or remove the folder to begin anew",
+        )
