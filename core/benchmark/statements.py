@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from core.config.settings import RunConfig
-from core.data.samples import last_positions
+from core.data.samples import later_than_test
 from core.data.types import Dataset, Samples
 from core.methods import METHODS
 from core.results.format import Lateness
@@ -12,13 +12,8 @@ from core.training import parallel
 
 def lateness(dataset: Dataset, samples: Samples) -> Lateness | None:
     """How many training interactions are later than the earliest test case; None without times."""
-    times = {user: sequence.timestamps for user, sequence in dataset.sequences.items()}
-    targets = [int(times[user][position]) for user, position in samples.asked]
-    trained = [times[user][: end + 1] for user, end in last_positions(samples.train).items()]
-    interactions = sum(map(len, trained))
-    if not targets or not interactions or not any(of_user.any() for of_user in times.values()):
-        return None
-    return Lateness(interactions, sum(int((of_user > min(targets)).sum()) for of_user in trained))
+    found = later_than_test(dataset, samples)
+    return None if found is None else Lateness(*found)
 
 
 def note_on_users(samples: Samples) -> list[str]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from core.data.samples import last_positions
+from core.data.samples import last_positions, later_than_test
 from core.data.types import Dataset, Samples
 from core.errors import InputError
 from core.evaluation.statistics import bootstrap
@@ -73,13 +73,13 @@ def audit_split(dataset: Dataset, samples: Samples) -> list[Finding]:
     by_user = samples.split != "leave-one-out"
     users = f"{shared:,} of {len(tested):,} test users are trained on" + ("" if by_user else ", as is meant")
     found = [Finding("users in training and test", users, by_user and shared > 0)]
-    times = [int(dataset.sequences[case.user].timestamps[case.position]) for case in samples.asked.values()]
-    trained_at = [dataset.sequences[user].timestamps[: end + 1] for user, end in trained.items()]
-    stamps = np.concatenate(trained_at) if trained_at else np.zeros(0)
-    if not stamps.any():
+    lateness = later_than_test(dataset, samples)
+    if lateness is None:
         return [*found, Finding("later items", "the data has no times")]
-    later = float((stamps > min(times)).mean())
-    said = f"{100 * later:.0f} % of training interactions are later than the earliest test case"
+    interactions, later = lateness
+    said = (
+        f"{100 * later / interactions:.0f} % of training interactions are later than the earliest test case"
+    )
     return [*found, Finding("later items", f"{said}: the split {samples.split} has no point in time")]
 
 

@@ -226,3 +226,18 @@ def _checksum(
         content["catalogue"] = dataset.catalogue.ids
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+def later_than_test(dataset: Dataset, samples: Samples) -> tuple[int, int] | None:
+    """How many interactions training may read, and how many of them are later than the earliest test case.
+
+    Returns:
+        None without times, test cases or training.
+    """
+    times = {user: sequence.timestamps for user, sequence in dataset.sequences.items()}
+    targets = [int(times[user][position]) for user, position in samples.asked]
+    trained = [times[user][: end + 1] for user, end in last_positions(samples.train).items()]
+    interactions = sum(map(len, trained))
+    if not targets or not interactions or not any(of_user.any() for of_user in times.values()):
+        return None
+    return interactions, sum(int((of_user > min(targets)).sum()) for of_user in trained)
