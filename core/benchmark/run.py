@@ -28,7 +28,14 @@ from core.benchmark.out_folder import (
 )
 from core.benchmark.reused import trained_before, twenty_of
 from core.benchmark.run_files import whole
-from core.benchmark.statements import lateness, model_of, model_version, note_on_users, notes_on_processes
+from core.benchmark.statements import (
+    lateness,
+    model_of,
+    model_version,
+    note_on_users,
+    notes_on,
+    withheld,
+)
 from core.benchmark.testing import CHUNK, Tested, ask_all
 from core.benchmark.trained import Trained
 from core.config.checks import check
@@ -55,7 +62,7 @@ from core.recommenders.base import FitReport, Recommender, Task
 from core.recommenders.chat_client import check_ready
 from core.recommenders.popularity import item_counts
 from core.recommenders.registry import method_class
-from core.results.case_facts import facts_of, facts_path, save_experts, save_facts
+from core.results.case_facts import facts_of, holds_facts, save_experts, save_facts
 from core.results.checking import config_sha256
 from core.results.format import Parameters, Result, intervals, means, measure
 from core.results.naming import RunKey
@@ -220,7 +227,7 @@ def within_budget(
 
 def _save_facts(plan: Plan, dataset: Dataset, samples: Samples) -> None:
     """Keeps what reports need to know of the cases, once for each set of them."""
-    if facts_path(plan.out, samples.dataset, samples.split, samples.sha256).exists():
+    if holds_facts(plan.out, samples):
         return
     save_facts(facts_of(dataset, samples, item_counts(dataset, samples)), samples, plan.out)
 
@@ -335,7 +342,7 @@ def _result(
     adapted = "training" in METHODS[method].reads
     cases, test_seconds = tested.cases, tested.seconds
     metrics = measure(cases, config.data.whole)
-    scored = len({case.place for case in cases})
+    scored = len(task.samples.questions)
     for name, values in metrics.items():
         shown = {metric: value.value for metric, value in values.items()}
         task.emit(Evaluated(method, task.seed, name, next(iter(values.values())).n, shown))
@@ -371,6 +378,7 @@ def _result(
         command=plan.command,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         lateness=lateness(task.dataset, task.samples),
+        withheld=withheld(task.dataset, task.samples),
         history=tuple(report.curve),
         notes=tuple(
             dict.fromkeys(
@@ -378,8 +386,7 @@ def _result(
                     *report.notes,
                     *remarks,
                     *plan.cuts,
-                    *note_on_users(task.samples),
-                    *notes_on_processes(has_llm),
+                    *notes_on(task.samples, method),
                 ]
             )
         ),

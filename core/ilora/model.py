@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +31,7 @@ from core.lm.loading import LanguageModel
 from core.lm.norms import replace_norms
 from core.lm.prompts import AnswerPrompt, ListwisePrompt, encode_titles
 from core.lm.sharding import spread_layers
+from core.lm.slots import slot_vectors
 from core.lm.states import SegmentStates, states_key
 from core.records import json_of, read_text
 from core.stages import UNWATCHED, Watch
@@ -63,6 +64,7 @@ class AdaptedModel:
         seed: initializes adapter, gate, projector and head.
         watch: told when the catalogue's titles have to be read first, and how far that is.
         knows_user: whether the encoder's representation stands in the listwise prompt's question.
+        withheld: items that the encoder never met; their slots stay empty.
     """
 
     def __init__(
@@ -76,7 +78,9 @@ class AdaptedModel:
         seed: int,
         watch: Watch = UNWATCHED,
         knows_user: bool = False,
+        withheld: Collection[int] = (),
     ) -> None:
+        self.withheld = sorted(withheld)
         self.llm, self.config, self.gated, self.knows_user = llm, config, gated, knows_user
         self.encoder = encoder.to(llm.device).freeze()
         depth = config.adapter.layers or llm.depth
@@ -110,7 +114,7 @@ class AdaptedModel:
     ) -> ListwiseRanker | AnswerRanker:
         packed = self.llm.reading.packed
         upper = decoder_view(decoder, self.cut, self.llm.depth, norm=True, packed=packed)
-        vectors = self.encoder.item_vectors()
+        vectors = slot_vectors(self.encoder.item_vectors(), self.withheld)
         if self.config.training.objective == "language-model":
             prompt = AnswerPrompt(self.llm.tokenizer, titles, prompts.answer_templates)
             lower = decoder_view(decoder, 0, self.cut, norm=False, packed=packed) if self.cut else None

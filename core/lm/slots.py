@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from core.lm.prompts import USER
+from core.lm.prompts import NO_ITEM, USER
+
+
+def slot_vectors(vectors: Tensor, withheld: Sequence[int]) -> Tensor:
+    """(items, d) the encoder's vectors, zero for items that it never met: their slots stay empty."""
+    if not withheld:
+        return vectors
+    found = vectors.detach().clone()
+    found[list(withheld)] = 0
+    return found
 
 
 class ItemSlots(nn.Module):
     """Adds the encoder's item vectors, through a small projector, at the slots of a prompt (paper §3.1).
 
     Args:
-        item_vectors: (items, d), frozen.
+        item_vectors: (items, d), frozen; nothing is added for an item whose vector is all zero.
         width: of the language model's states.
         scale: typical size of the states that the vectors are added to.
     """
@@ -23,7 +34,10 @@ class ItemSlots(nn.Module):
     def __init__(self, item_vectors: Tensor, width: int, scale: float) -> None:
         super().__init__()
         vectors = item_vectors.detach().float()
-        self.register_buffer("item_vectors", vectors / vectors.square().mean().sqrt(), persistent=False)
+        known = vectors.any(dim=1)
+        self.known = None if known.all() else known.cpu().numpy()
+        typical = vectors[known].square().mean().sqrt()
+        self.register_buffer("item_vectors", vectors / typical, persistent=False)
         self.scale = scale
         self.projector = nn.Linear(vectors.shape[1], width)
         nn.init.normal_(self.projector.weight, std=vectors.shape[1] ** -0.5)
@@ -31,6 +45,8 @@ class ItemSlots(nn.Module):
 
     def forward(self, hidden: Tensor, slots: np.ndarray) -> Tensor:
         """`hidden`, (batch, T, width), with the vectors of `slots`, (batch, T), where these are items."""
+        if self.known is not None:
+            slots = np.where((slots >= 0) & self.known[slots], slots, NO_ITEM)
         items = torch.from_numpy(slots).to(hidden.device)
         at = items >= 0
         added = torch.zeros_like(hidden)

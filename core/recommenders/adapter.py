@@ -16,7 +16,7 @@ from torch import Tensor
 
 from core.config.checks import sha256_of
 from core.config.saved import lasting
-from core.data.samples import draw_candidates
+from core.data.samples import training_candidates
 from core.encoders.base import Encoder
 from core.encoders.job import score_samples, target_columns
 from core.evaluation.answer_matching import Answer
@@ -88,17 +88,9 @@ class AdapterJob:
 
     def candidates(self, sample: int, epoch: int) -> tuple[int, ...]:
         """The target among fresh negatives, drawn anew every epoch, the same for LoRA and iLoRA."""
-        case, task = self.samples[sample], self.task
-        return draw_candidates(
-            task.dataset.name,
-            task.dataset.sequences[case.user],
-            case.position,
-            case.target,
-            len(task.dataset.catalogue),
-            count=self.settings.candidates,
-            seed=task.seed,
-            salt=f"train-{epoch}",
-        )
+        case, task, count = self.samples[sample], self.task, self.settings.candidates
+        given = (task.dataset, task.samples, case, count, task.seed)
+        return training_candidates(*given, salt=f"train-{epoch}")
 
     @contextmanager
     def loss(self, samples: Sequence[int], epoch: int) -> Iterator[tuple[Tensor, int]]:
@@ -168,7 +160,8 @@ class AdapterRecommender(Recommender):
         llm = load_checked(task.config.model, watch)
         titles, record = task.dataset.catalogue.titles, METHODS[self.name]
         given = (llm, encoder, titles, card.prompts, task.config, record.has_gate, task.seed, watch)
-        return AdaptedModel(*given, knows_user=record.knows_user)
+        withheld = task.samples.withheld
+        return AdaptedModel(*given, knows_user=record.knows_user, withheld=withheld)
 
     def fit(self, task: Task) -> FitReport:
         """Trains adapter, projector and head; validation chooses among the checkpoints."""

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from core.data.samples import last_positions
 from core.data.types import Catalogue, Dataset, Samples
 from core.errors import DataError, ResultError
 from core.files import LARGEST_RESULT, atomic_write
@@ -38,6 +39,8 @@ class CaseFacts:
     """Items in the history that methods read."""
     shared_title: bool
     """Whether another item of the catalogue has the target's title."""
+    known_user: bool | None = None
+    """Whether training knows the user; None in files of older versions."""
 
 
 def facts_of(dataset: Dataset, samples: Samples, counts: npt.NDArray[np.floating]) -> dict[Place, CaseFacts]:
@@ -48,9 +51,11 @@ def facts_of(dataset: Dataset, samples: Samples, counts: npt.NDArray[np.floating
         samples: the cases.
         counts: (items,) training interactions of each item.
     """
-    shared = shared_titles(dataset.catalogue)
+    shared, trained = shared_titles(dataset.catalogue), last_positions(samples.train)
     return {
-        place: CaseFacts(int(counts[case.target]), len(case.history), bool(shared[case.target]))
+        place: CaseFacts(
+            int(counts[case.target]), len(case.history), bool(shared[case.target]), case.user in trained
+        )
         for place, case in samples.asked.items()
     }
 
@@ -72,9 +77,12 @@ def save_facts(facts: Mapping[Place, CaseFacts], samples: Samples, out: Path) ->
     record = {
         "format": FORMAT,
         "samples_sha256": samples.sha256,
-        "columns": ["user", "position", "popularity", "history", "shared_title"],
+        "columns": ["user", "position", "popularity", "history", "shared_title", "known_user"],
     }
-    rows = [[*place, fact.popularity, fact.history, fact.shared_title] for place, fact in facts.items()]
+    rows = [
+        [*place, fact.popularity, fact.history, fact.shared_title, fact.known_user]
+        for place, fact in facts.items()
+    ]
     path = facts_path(out, samples.dataset, samples.split, samples.sha256)
     return atomic_write(path, _with_rows(record, rows))
 
@@ -93,11 +101,20 @@ def load_facts(out: Path, dataset: str, split: str, samples_sha256: str) -> dict
         raise ResultError(f"{path.name} is about other cases", _AGAIN)
     try:
         return {
-            (str(user), int(position)): CaseFacts(_small(popularity), _small(history), bool(shared))
-            for user, position, popularity, history, shared in record["rows"]
+            (str(user), int(position)): CaseFacts(_small(popularity), _small(history), bool(shared), *known)
+            for user, position, popularity, history, shared, *known in record["rows"]
         }
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ResultError(f"{path.name} is damaged: {error}", _AGAIN) from error
+
+
+def holds_facts(out: Path, samples: Samples) -> bool:
+    """Whether the folder knows all that this version says of these cases."""
+    try:
+        found = load_facts(out, samples.dataset, samples.split, samples.sha256)
+    except ResultError:
+        return False
+    return found is not None and all(fact.known_user is not None for fact in found.values())
 
 
 def _small(value: Any) -> int:
