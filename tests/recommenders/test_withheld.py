@@ -77,7 +77,7 @@ def test_what_such_items_start_as_changes_no_other_weight(tmp_path: Path) -> Non
             loss.backward()
         grad = model.items.weight.grad
         assert grad is not None and not grad[1:][sorted(samples.withheld)].any()
-        found.append((float(loss), job.validate(lambda: False)["MRR"]))
+        found.append((float(loss.detach()), job.validate(lambda: False)["MRR"]))
     assert found[0] == found[1]
 
 
