@@ -43,7 +43,7 @@ class ZeroShot(Recommender):
         self.llm = load_checked(task.config.model, task.watch(self.name))
         prompt = AnswerPrompt(
             self.llm.tokenizer,
-            task.dataset.catalogue.titles,
+            task.texts,
             task.dataset.card.prompts.answer_templates,
         )
         spread_layers(self.llm)
