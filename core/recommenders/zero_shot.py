@@ -22,7 +22,7 @@ from core.recommenders.batching import (
     notes_on_answers,
     score_in_batches,
     shared_ranks,
-    spaced,
+    validation_cases,
 )
 
 
@@ -55,7 +55,7 @@ class ZeroShot(Recommender):
         if self.protocol != "rank":
             return self._report(loading, notes_on_answers(task)[:1])
         self.mean = False
-        cases = spaced(task.samples.validation, self.VALIDATION_CASES)
+        cases = validation_cases(task, self.VALIDATION_CASES)
         ranks = shared_ranks(self._both, cases, self.BATCH, task.watch(self.name), countings=2)
         of_sum, of_mean = (summarize(counted)["MRR"] for counted in ranks.T)
         self.mean = of_mean > of_sum

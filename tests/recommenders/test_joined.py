@@ -18,6 +18,7 @@ from core.ilora.gate import DatasetGate
 from core.ilora.standalone_gate import standalone
 from core.recommenders.adapter import Ilora
 from core.recommenders.base import Task
+from core.recommenders.batching import validation_cases
 from core.recommenders.encoders import MoRecRecommender, SASRecRecommender
 from tests import tiny
 
@@ -112,6 +113,13 @@ def test_one_adapter_serves_all_and_comes_back_from_its_folder(tmp_path: Path, t
     np.testing.assert_allclose(again.score(*asked), scores, rtol=1e-4, atol=1e-5)
     with pytest.raises(InputError, match="several datasets cannot be exported"):
         standalone(made.model, task.dataset.catalogue.ids, 10)
+
+
+def test_validation_asks_each_dataset_alike_often(tmp_path: Path) -> None:
+    task = tiny.task(settings(), tmp_path)
+    asked = validation_cases(task, 7)
+    assert len(asked) == 6 and {*asked} <= {*task.samples.validation}
+    assert [case.user.split(":")[0] for case in asked] == ["tiny"] * 3 + ["other"] * 3
 
 
 def test_the_gate_by_dataset_makes_an_adapter_for_each_that_share_no_factor(
