@@ -8,7 +8,7 @@ from core.errors import ResultError
 from core.results.format import Result
 from core.results.sweeps import sweep_over, sweeps
 from core.results.tables import Table, group_tables
-from ilora_app.render import sheets
+from ilora_app.render import text_tables
 from ilora_app.render.report import sections
 from tests.made_up import result
 
@@ -63,15 +63,15 @@ def test_a_method_that_does_not_read_the_setting_has_one_row_for_all() -> None:
     (found,) = sweeps(table)
     assert (found.place, found.values) == (("adapter", "rank"), (2, 4, 8))
     assert len({id(row) for row in found.rows["popularity"]}) == 1
-    sheet = sheets.sweep(found, table, "spread", "HR@1")
-    assert len(sheet.rows) == 3 and all(len(row) == len(sheet.columns) for row in sheet.rows)
-    assert sheet.columns[0] == "Rank" and sheet.columns[-2] == "iLoRA over LoRA"
+    shown = text_tables.sweep(found, table, "spread", "HR@1")
+    assert len(shown.rows) == 3 and all(len(row) == len(shown.columns) for row in shown.rows)
+    assert shown.columns[0] == "Rank" and shown.columns[-2] == "iLoRA over LoRA"
 
 
 def test_without_the_counterpart_nothing_is_said_of_a_gain() -> None:
     table = table_of(*(made("ilora", users) for users in (25, 50)))
-    sheet = sheets.sweep(sweep_over(table, USERS), table, "spread", "HR@1")
-    assert sheet.columns == ("Users", "iLoRA") and [row[0] for row in sheet.rows] == ["25", "50"]
+    shown = text_tables.sweep(sweep_over(table, USERS), table, "spread", "HR@1")
+    assert shown.columns == ("Users", "iLoRA") and [row[0] for row in shown.rows] == ["25", "50"]
 
 
 def test_a_report_shows_the_sweep_as_a_table_and_a_curve(users: Table) -> None:
