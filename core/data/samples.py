@@ -13,7 +13,7 @@ from typing import Any, overload
 from core.data.cards import DatasetCard, Rules
 from core.data.splits import Place, Places, Stretches, divide
 from core.data.types import Dataset, Sample, Samples, UserSequence
-from core.errors import DataError
+from core.errors import DataError, InputError
 
 CANDIDATES = 20
 """Candidates per case, the target among them (paper §4.1)."""
@@ -54,6 +54,8 @@ def make_samples(
         InputError: the split is unknown, or not possible with this card.
         DataError: a user of the split is not in the data, or has seen too much to draw candidates.
     """
+    if dataset.parts:
+        raise InputError(f"{dataset.name} is several datasets, divided each by itself", "name one of them")
     division = divide(dataset, card, split, spread_positions, validation_positions)
     held_out = {user for places in division.test.values() for user, _ in places}
     asked = _few(dataset.name, "test", held_out, test_users if split == "paper" else 0)
