@@ -160,10 +160,11 @@ def sweep(found: Sweep, table: Table, test_set: str, metric: str) -> TextTable:
         rows.append((value, *cells, *_gain(gains[at])))
     setting = found.place[1].replace("_", " ")
     known = next((pair for pair in gains if pair is not None), None)
-    heads = (f"{figures.method_name(known.a.method)} over {figures.method_name(known.b.method)}", "p (Holm)")
+    names = [figures.method_name(row.method) for row in (known.a, known.b)] if known else []
+    heads = (" over ".join(names), "p (Holm)") if known else ()
     return TextTable(
         f"{metric} on {test_set} by {setting}",
-        (setting.capitalize(), *map(figures.method_name, found.rows), *(heads if known else ())),
+        (setting.capitalize(), *map(figures.method_name, found.rows), *heads),
         tuple(row if known else row[:-2] for row in rows),
         "[ ] 95 % interval" + "; paired sign-flip test by user, Holm over the values" * (known is not None),
     )
