@@ -141,8 +141,8 @@ class AdapterConfig:
         check(
             self.rank % self.experts == 0,
             f"{self.experts} experts do not divide rank {self.rank}",
-            f"each expert has a whole rank: give a rank of {self.experts}, {2 * self.experts} and so on, "
-            f"or --experts {math.gcd(self.rank, self.experts)}",
+            f"choose experts that divide the rank, such as --experts {math.gcd(self.rank, self.experts)}, "
+            f"or a rank of {self.experts}, {2 * self.experts} and so on",
         )
         check(bool(self.targets), "the adapter has no targets", "name linear layers, such as q_proj")
 

@@ -65,7 +65,11 @@ class JoinedEncoder(Encoder):
     def item_vectors(self) -> Tensor:
         """(items, width), the vectors of each dataset of one typical size, in their encoder's place."""
         vectors = [part.item_vectors().float() for part in self.encoders]
-        return torch.block_diag(*(own / own.square().mean().sqrt().clamp_min(1e-6) for own in vectors))
+        found = torch.zeros(self.starts[-1], self.width, device=self.device)
+        for number, (own, place) in enumerate(zip(vectors, self._places(), strict=True)):
+            size = own.square().mean().sqrt().clamp_min(1e-6)
+            found[self.starts[number] : self.starts[number + 1], place] = own / size
+        return found
 
     def score(self, z: Tensor, candidates: Tensor) -> Tensor:
         """What the history's own encoder says of candidates: (batch, c) for ids (batch, c)."""

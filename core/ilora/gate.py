@@ -180,8 +180,7 @@ class DatasetGate(Gate):
 
     def logits(self, z: Tensor) -> Tensor:
         """How much there is in each dataset's place, for all sites alike."""
-        found: Tensor = z.unflatten(-1, (self.experts, -1)).abs().sum(-1).repeat(1, self.sites)
-        return found
+        return z.view(len(z), self.experts, -1).abs().sum(-1).repeat(1, self.sites)
 
     def weigh(self, logits: Tensor) -> Tensor:
         """Everything to the place that holds something."""

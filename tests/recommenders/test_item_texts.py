@@ -60,7 +60,8 @@ def test_morec_reads_the_texts(tmp_path: Path, tiny_model: Path) -> None:
 
 
 def test_longer_texts_are_expected_to_take_longer(tiny_model: Path) -> None:
-    lengths = [row_lengths(config, *tiny.load(config)) for config in (settings(tiny_model, kind) for kind in KINDS)]
+    configs = [settings(tiny_model, kind) for kind in KINDS]
+    lengths = [row_lengths(config, *tiny.load(config)) for config in configs]
     assert lengths[1].title > lengths[0].title
 
 
