@@ -57,11 +57,15 @@ def notes_on(samples: Samples, method: str) -> list[str]:
 
 
 def note_on_users(samples: Samples) -> list[str]:
-    """What a result says where not all test users were asked."""
-    if not samples.left_out:
-        return []
-    asked = len({case.user for cases in samples.test.values() for case in cases})
-    return [f"{asked} of {asked + samples.left_out} test users were asked, always the same ones"]
+    """What a result says where not all test users were asked, or not all training users trained."""
+    notes = []
+    if samples.left_out:
+        asked = len({case.user for cases in samples.test.values() for case in cases})
+        notes.append(f"{asked} of {asked + samples.left_out} test users were asked, always the same ones")
+    if samples.untrained:
+        trained = len(last_positions(samples.train))
+        notes.append(f"{trained} of {trained + samples.untrained} training users trained, a fixed draw")
+    return notes
 
 
 def model_of(config: RunConfig, method: str) -> str | None:

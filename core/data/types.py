@@ -60,6 +60,8 @@ class Dataset:
     """User id -> sequence, in the order of the users' first appearance in a sorted list of ids."""
     published: Mapping[str, str] = field(default_factory=dict)
     """User id -> `validation` or `test`, where the source publishes its own division."""
+    parts: tuple[Dataset, ...] = ()
+    """Of several datasets as one: these, in the order of their items; see `core.data.joined`."""
 
     @property
     def name(self) -> str:
@@ -130,6 +132,10 @@ class Samples:
     """Items that training must not meet in any way: the cold ones, and under a split by time later ones."""
     moments: Moments | None = None
     """Where a split by time cuts."""
+    untrained: int = 0
+    """Training users of the split who do not train."""
+    parts: tuple[Samples, ...] = ()
+    """Of several datasets as one: the cases of each, called as they are there."""
 
     @property
     def asked(self) -> dict[tuple[str, int], Sample]:

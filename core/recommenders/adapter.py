@@ -33,7 +33,7 @@ from core.recommenders.batching import (
     notes_on_answers,
     score_in_batches,
     shared_ranks,
-    spaced,
+    validation_cases,
 )
 from core.recommenders.encoders import fit_encoder, load_encoder, save_encoder
 from core.stages import Watch
@@ -51,7 +51,7 @@ class AdapterJob:
         self.model, self.task, self.method = model, task, method
         self.samples = task.samples.train
         self.settings = task.config.training
-        self.validation = spaced(task.samples.validation, self.settings.validation_cases)
+        self.validation = validation_cases(task, self.settings.validation_cases)
         self.steps = -(-self.settings.samples // self.settings.batch_size)
         self.hybrid = True
         model.train()
@@ -158,8 +158,8 @@ class AdapterRecommender(Recommender):
         """The untrained model of a task around a trained encoder."""
         card, watch = task.dataset.card, task.watch(self.name)
         llm = load_checked(task.config.model, watch)
-        titles, record = task.dataset.catalogue.titles, METHODS[self.name]
-        given = (llm, encoder, titles, card.prompts, task.config, record.has_gate, task.seed, watch)
+        record = METHODS[self.name]
+        given = (llm, encoder, task.texts, card.prompts, task.config, record.has_gate, task.seed, watch)
         withheld = task.samples.withheld
         return AdaptedModel(*given, knows_user=record.knows_user, withheld=withheld)
 
