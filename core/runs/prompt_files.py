@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from core.data.types import Dataset
 from core.lm.likelihood import AnswerRanker
-from core.lm.prompts import AnswerPrompt, Piece
+from core.lm.prompts import AnswerPrompt, TokenRun
 from core.runs import llama_client
 
 if TYPE_CHECKING:
@@ -67,5 +67,5 @@ def parts_of(prompt: AnswerPrompt) -> list[Any]:
     ]
 
 
-def _plain(part: Piece | str) -> list[int] | str:
+def _plain(part: TokenRun | str) -> list[int] | str:
     return part if isinstance(part, str) else part.tokens.tolist()
