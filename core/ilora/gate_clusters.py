@@ -76,7 +76,8 @@ class GateClusters:
     def labels(self, omega: Omega) -> npt.NDArray[np.int64]:
         """(n,) the nearest centre of each history's own weights."""
         away = distances(omega.reshape(len(omega), -1), self._flat())
-        return away.argmin(axis=1).astype(np.int64)
+        found: npt.NDArray[np.int64] = away.argmin(axis=1).astype(np.int64)
+        return found
 
     def nearest(self, omega: Omega) -> Omega:
         """The centre nearest to each history's own weights, in their place."""
