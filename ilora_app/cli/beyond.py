@@ -23,8 +23,8 @@ def print_beyond(
         InputError: no table is, or lists are longer than what run files keep.
         ResultError: a file is missing or damaged.
     """
-    from ilora_app.render.beyond import beyond_csv, meanings, record, sheets
-    from ilora_app.render.terminal import print_sheet
+    from ilora_app.render.beyond import beyond_csv, meanings, record, text_tables
+    from ilora_app.render.terminal import print_text_table
 
     found = _measured(tables, folders, top)
     if as_json:
@@ -37,8 +37,8 @@ def print_beyond(
         say(f"{table.dataset} · {table.split} split · whole catalogue of {one.items:,} items\n")
         for problem in one.problems:
             say(f"left out: {problem}", err=True)
-        for sheet in sheets(table, one):
-            print_sheet(sheet)
+        for text_table in text_tables(table, one):
+            print_text_table(text_table)
             say("")
         for line in meanings(one):
             say(line)

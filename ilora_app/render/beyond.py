@@ -1,4 +1,4 @@
-"""What methods recommend beside hits, as sheets, records and CSV."""
+"""What methods recommend beside hits, as text tables, records and CSV."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from core.results.tables import Table
 from core.safe_text import csv_cell
 from ilora_app.render import columns, figures
 from ilora_app.render.blocks import Block, Heading, More, Words
-from ilora_app.render.sheets import Sheet, name
+from ilora_app.render.text_tables import TextTable, name
 
 HISTORIES = "Histories"
 """The row of what the users had before."""
@@ -59,7 +59,7 @@ _TEXTS: dict[str, Callable[[Estimate], str]] = {
     MISCALIBRATION: lambda found: _amount(found, 2),
 }
 """How figures are written that are no shares."""
-SHEETS = {
+GROUPS = {
     "Catalogue and popularity": (COVERAGE, GINI, RANK, LIFT),
     "Novelty and genres": (NOVELTY, SIMILARITY, MISCALIBRATION),
 }
@@ -73,10 +73,10 @@ def text(key: str, found: Estimate | None) -> str:
     return _TEXTS.get(key, columns.estimate)(found)
 
 
-def sheets(table: Table, found: Beyond) -> Iterator[Sheet]:
+def text_tables(table: Table, found: Beyond) -> Iterator[TextTable]:
     """What the rows recommend, for each test set: catalogue, genres, agreement."""
     for of_set in found.sets:
-        for title, keys in SHEETS.items():
+        for title, keys in GROUPS.items():
             known = [key for key in keys if any(key in measured for _, measured in of_set.rows)]
             if known:
                 yield _measured(table, found, of_set, title, known)
@@ -84,7 +84,7 @@ def sheets(table: Table, found: Beyond) -> Iterator[Sheet]:
             yield _agreement(found, of_set)
 
 
-def _measured(table: Table, found: Beyond, of_set: SetBeyond, title: str, keys: Sequence[str]) -> Sheet:
+def _measured(table: Table, found: Beyond, of_set: SetBeyond, title: str, keys: Sequence[str]) -> TextTable:
     def line(label: str, measured: Found) -> tuple[str, ...]:
         return (label, *(text(key, measured.get(key)) for key in keys))
 
@@ -94,14 +94,14 @@ def _measured(table: Table, found: Beyond, of_set: SetBeyond, title: str, keys: 
     heads = (MEASURES[key].label.replace(" ", "\n", 1) for key in keys)
     cases = figures.plural(table.sets[of_set.test_set], "case")
     note = f"The first {found.top} of {found.items:,} items, {cases}; [ ] 95 % interval, users resampled."
-    return Sheet(f"{title} on {of_set.test_set}", ("Method", *heads), tuple(rows), note)
+    return TextTable(f"{title} on {of_set.test_set}", ("Method", *heads), tuple(rows), note)
 
 
-def _agreement(found: Beyond, of_set: SetBeyond) -> Sheet:
+def _agreement(found: Beyond, of_set: SetBeyond) -> TextTable:
     rows = tuple((name(pair.a), name(pair.b), columns.estimate(pair.found)) for pair in of_set.agreement)
     note = f"{AGREEMENT.label}: {AGREEMENT.about}. First {found.top} places; [ ] 95 % interval."
     title = f"How alike two methods recommend on {of_set.test_set}"
-    return Sheet(title, ("A", "B", f"{AGREEMENT.label}@{found.top}"), rows, note, words=2)
+    return TextTable(title, ("A", "B", f"{AGREEMENT.label}@{found.top}"), rows, note, words=2)
 
 
 def meanings(found: Beyond) -> list[str]:
@@ -122,7 +122,7 @@ def blocks(table: Table, folders: Sequence[Path]) -> Iterator[Block]:
     except ResultError as error:
         yield Words(f"Not shown: {error.title}.")
         return
-    yield from sheets(table, found)
+    yield from text_tables(table, found)
     yield More("What these figures are", tuple(map(Words, (*meanings(found), *found.problems))))
 
 
