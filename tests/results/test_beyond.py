@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from core.benchmark.run import Plan, run_benchmark
 from core.data.loading import load_task_data
 from core.errors import InputError, ResultError
 from core.evaluation.lists import mean_over, popularity_ranks
 from core.recommenders.popularity import item_counts
 from core.results.beyond import MEASURES, POPULARITY, RANK, beyond
-from core.results.item_facts import item_facts_of, item_facts_path, load_item_facts
+from core.results.item_facts import item_facts_of, item_facts_path, load_item_facts, save_item_facts
 from core.results.merging import merge
 from core.results.rankings import load_rankings, rankings_path
 from core.results.store import load_results, result_path
@@ -23,8 +27,14 @@ from core.results.tables import Table, group_tables
 from ilora_app.cli import main
 from tests import tiny
 
-METHODS = "popularity,sasrec,gru4rec"
-SETTINGS = ("--dataset", "tiny", "--preset", "quick", "--methods", METHODS)
+METHODS = ("popularity", "gru4rec", "sasrec")
+
+
+def bench(out: Path, candidates: str, methods: tuple[str, ...] = METHODS) -> None:
+    config = tiny.config("unused")
+    data = dataclasses.replace(config.data, candidates=candidates, retrieve=10)
+    plan = Plan(dataclasses.replace(config, data=data), methods, (0, 1), out, "quick", "ilora-app bench")
+    run_benchmark(plan)
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: object, code: int = 0) -> tuple[str, str]:
@@ -35,12 +45,21 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: object, code: int = 0) -
     return said.out, said.err
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder of a small benchmark against the whole catalogue, which nobody writes into."""
+    folder = tmp_path_factory.mktemp("beyond")
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in tiny.install(folder / "home", folder / "mirror").items():
+            patch.setenv(name, value)
+        bench(folder / "runs", "catalogue")
+        yield folder / "runs"
+
+
 @pytest.fixture
-def out(tiny_home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
-    """The folder of a small benchmark against the whole catalogue."""
-    folder = tmp_path / "runs"
-    run(capsys, "bench", *SETTINGS, "--candidates", "catalogue", "--seeds", 2, "--out", folder)
-    return folder
+def out(made: Path, tmp_path: Path) -> Path:
+    """A copy of it."""
+    return Path(shutil.copytree(made, tmp_path / "runs"))
 
 
 def table_of(out: Path) -> Table:
@@ -103,14 +122,15 @@ def test_the_command_shows_prints_and_reports_them(out: Path, capsys: pytest.Cap
 def test_of_twenty_candidates_it_is_refused_in_one_line(
     out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run(capsys, "bench", *SETTINGS, "--out", out)
+    bench(out, "20", METHODS[:1])
     text, told = run(capsys, "results", "--beyond", "--out", out)
     assert "20 candidates" in told and "whole catalogue" in text
     twenty = next(table for table in group_tables(load_results(out)[0]) if not table.whole)
     with pytest.raises(InputError, match="20 candidates"):
         beyond(twenty, [out])
     alone = out.parent / "twenty"
-    run(capsys, "bench", *SETTINGS, "--out", alone)
+    bench(alone, "20", METHODS[:1])
+    run(capsys, "results", "--report", "--out", alone)
     _, told = run(capsys, "results", "--beyond", "--out", alone, code=2)
     assert told.count("\n") == 2 and "error:" in told and "--candidates catalogue" in told
     assert "19 are drawn at random" in (alone / "report.md").read_text()
@@ -136,11 +156,10 @@ def test_facts_that_are_gone_or_damaged_are_made_anew_and_merged(
     table = table_of(out)
     path = item_facts_path(out, table.dataset, table.split, table.samples_sha256)
     whole = path.read_text()
-    asked = ("bench", *SETTINGS, "--candidates", "catalogue", "--seeds", 2, "--out", out)
     for damage in (None, whole[:-100], whole.replace('"genres"', '"g"', 1).replace("[", "{", 1)):
         path.unlink() if damage is None else path.write_text(damage)
         assert "run the benchmark again" in run(capsys, "results", "--beyond", "--out", out, code=2)[1]
-        run(capsys, *asked)
+        bench(out, "catalogue")
         assert path.read_text() == whole
     merge([out], out.parent / "all")
     assert beyond(table_of(out.parent / "all"), [out.parent / "all"]) == beyond(table, [out])
@@ -157,14 +176,8 @@ def test_a_damaged_run_file_is_named(out: Path, capsys: pytest.CaptureFixture[st
 
 
 def test_an_item_without_genres_leaves_the_others_measures(out: Path, tmp_path: Path) -> None:
-    import dataclasses
-
-    from core.results.item_facts import save_item_facts
-
     table = table_of(out)
-    dataset, samples = load_task_data(
-        dataclasses.replace(tiny.config("unused").data, spread_positions=3, candidates="catalogue")
-    )
+    dataset, samples = load_task_data(tiny.config("unused").data)
     facts = item_facts_of(dataset, samples, item_counts(dataset, samples))
     bare = dataclasses.replace(facts, genres=((),) * len(facts.ids))
     save_item_facts(bare, dataclasses.replace(samples, sha256=table.samples_sha256), out)
