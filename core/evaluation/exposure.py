@@ -41,7 +41,7 @@ def coverage(exposures: Array, items: int) -> Array:
 
 
 def gini(exposures: Array, items: int) -> Array:
-    """(draws,) Gini coefficient of the items' exposure, 0 = all alike (LensKit 2026.4.0: ExposureGini).
+    """(draws,) Gini coefficient of the items' exposure, 0 = all alike (LensKit 2025.8.1: ExposureGini).
 
     Args:
         exposures: (draws, m) of items that stand in some list; the catalogue's others have none.

@@ -1,8 +1,8 @@
 """What else a list of recommendations is, beside right or wrong: popular, new, alike, like the history.
 
-Definitions are those of LensKit 2026.4.0 (popularity rank, similarity, overlap), Elliot 0.3.1 (popularity,
-self-information) and Steck 2018 (calibration). Lists are (n, k) items, best first; `NOTHING` fills the rows
-of shorter ones.
+Definitions are those of LensKit (2025.8.1: popularity rank, overlap; 2026.4.0: similarity), Elliot 0.3.1
+(popularity, self-information) and Steck 2018 (calibration). Lists are (n, k) items, best first; `NOTHING`
+fills the rows of shorter ones.
 """
 
 from __future__ import annotations

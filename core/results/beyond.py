@@ -69,13 +69,13 @@ MEASURES: dict[str, Measure] = {
             GINI,
             "Exposure Gini",
             "how unevenly attention falls on the catalogue's items: 0 on all alike, 1 on one alone",
-            "LensKit 2026.4.0, ExposureGini",
+            "LensKit 2025.8.1, ExposureGini",
         ),
         Measure(
             RANK,
             "Popularity rank",
             "mean share of the trained items that are no more popular than a listed one: 1 the most popular",
-            "LensKit 2026.4.0, MeanPopRank by interactions",
+            "LensKit 2025.8.1, MeanPopRank by interactions",
         ),
         Measure(
             POPULARITY,
@@ -85,8 +85,8 @@ MEASURES: dict[str, Measure] = {
         ),
         Measure(
             LIFT,
-            "Popularity lift",
-            "by how much listed items are more popular than those of the histories, in %",
+            "Popularity lift, %",
+            "by how much listed items are more popular than those of the histories",
             "Abdollahpouri et al. 2020, of ARP",
         ),
         Measure(
@@ -115,7 +115,7 @@ AGREEMENT = Measure(
     "rbo",
     "RBO",
     "rank-biased overlap of two methods' lists of the same cases: 1 the same items in the same order",
-    "LensKit 2026.4.0, rank_biased_overlap, p .85",
+    "LensKit 2025.8.1, rank_biased_overlap, p .85",
 )
 
 Found = Mapping[str, Estimate]

@@ -49,7 +49,7 @@ def _amount(found: Estimate, digits: int) -> str:
 
 
 def _lift(found: Estimate) -> str:
-    return f"{100 * found.value:+.0f} % [{100 * found.low:+.0f}, {100 * found.high:+.0f}]"
+    return f"{100 * found.value:+.0f} [{100 * found.low:+.0f}, {100 * found.high:+.0f}]"
 
 
 _TEXTS: dict[str, Callable[[Estimate], str]] = {

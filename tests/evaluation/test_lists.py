@@ -51,6 +51,13 @@ def test_figures_are_those_of_the_lenskit_that_is_installed() -> None:
     check(run.found_by_lenskit())
 
 
+def test_similarity_is_the_mean_cosine_of_every_two_items() -> None:
+    table, lists = genre_table(run.genres()), run.lists(3)
+    unit = table / np.maximum(1e-12, np.linalg.norm(table, axis=1, keepdims=True))
+    pairs = [np.triu(unit[row] @ unit[row].T, 1).sum() / (run.TOP * (run.TOP - 1) / 2) for row in lists]
+    assert similarity(lists, table) == pytest.approx(np.array(pairs))
+
+
 def test_popular_items_have_high_ranks_and_untrained_ones_none() -> None:
     assert popularity_ranks(np.array([0.0, 5, 2, 5, 1])).tolist() == [0, 3.5 / 4, 2 / 4, 3.5 / 4, 1 / 4]
     assert popularity_ranks(np.zeros(3)).tolist() == [0, 0, 0]
