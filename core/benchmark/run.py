@@ -36,6 +36,7 @@ from core.config.checks import check
 from core.config.saved import lasting
 from core.config.settings import RunConfig
 from core.data.card_files import load_card
+from core.data.item_texts import item_texts
 from core.data.loading import load_task_data
 from core.data.types import Dataset, Samples
 from core.errors import InputError, Interrupted
@@ -146,6 +147,8 @@ def run_benchmark(plan: Plan, emit: Emit = silent, should_stop: ShouldStop = nev
     with parallel.main_first():
         dataset, samples = load_task_data(plan.config.data, emit)
     check_pool(plan.config, plan.ordered, dataset)
+    if any_needs_llm(plan.methods):
+        item_texts(dataset.catalogue, plan.config.model.item_text)  # refused before anything is trained
     jobs = [(method, seed) for seed in plan.seeds for method in plan.ordered]
     if plan.budget is not None:
         asked, minutes = plan, plan.budget
@@ -175,7 +178,7 @@ def run_benchmark(plan: Plan, emit: Emit = silent, should_stop: ShouldStop = nev
         with parallel.main_first_if_whole():
             try_model(plan.config.model, Watch(emit, should_stop))  # before other methods are trained
     if parallel.is_main():
-        keep_facts(dataset, samples, plan.config.data.whole, plan.out)
+        keep_facts(dataset, samples, plan.config.data, plan.out)
     results = []
     for job in jobs:
         method, seed = job
