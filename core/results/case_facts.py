@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,14 +16,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from core.data.samples import last_positions
 from core.data.types import Catalogue, Dataset, Samples
 from core.errors import DataError, ResultError
 from core.files import LARGEST_RESULT, atomic_write
 from core.records import json_of, read_text
 
 FORMAT = 1
-_AGAIN = "run the benchmark again: finished results are reused, this file is made anew"
+AGAIN = "run the benchmark again: finished results are reused, this file is made anew"
+"""Hint beside a damaged file of facts."""
 
 Place = tuple[str, int]
 """A case's user and position, its name in every result file."""
@@ -43,15 +43,18 @@ class CaseFacts:
     """Whether training knows the user; None in files of older versions."""
 
 
-def facts_of(dataset: Dataset, samples: Samples, counts: npt.NDArray[np.floating]) -> dict[Place, CaseFacts]:
+def facts_of(
+    dataset: Dataset, samples: Samples, counts: npt.NDArray[np.floating], trained: Collection[str]
+) -> dict[Place, CaseFacts]:
     """The facts of every test case.
 
     Args:
         dataset: for its catalogue's titles.
         samples: the cases.
         counts: (items,) training interactions of each item.
+        trained: the users whom training knows.
     """
-    shared, trained = shared_titles(dataset.catalogue), last_positions(samples.train)
+    shared = shared_titles(dataset.catalogue)
     return {
         place: CaseFacts(
             int(counts[case.target]), len(case.history), bool(shared[case.target]), case.user in trained
@@ -94,18 +97,18 @@ def load_facts(out: Path, dataset: str, split: str, samples_sha256: str) -> dict
         ResultError: the file is damaged, or of other cases.
     """
     path = facts_path(out, dataset, split, samples_sha256)
-    record = _read(path)
+    record = read_facts(path)
     if record is None:
         return None
     if record.get("samples_sha256") != samples_sha256:
-        raise ResultError(f"{path.name} is about other cases", _AGAIN)
+        raise ResultError(f"{path.name} is about other cases", AGAIN)
     try:
         return {
             (str(user), int(position)): CaseFacts(_small(popularity), _small(history), bool(shared), *known)
             for user, position, popularity, history, shared, *known in record["rows"]
         }
     except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise ResultError(f"{path.name} is damaged: {error}", _AGAIN) from error
+        raise ResultError(f"{path.name} is damaged: {error}", AGAIN) from error
 
 
 def holds_facts(out: Path, samples: Samples) -> bool:
@@ -163,28 +166,33 @@ def load_experts(out: Path, result_file: Path) -> ExpertUse | None:
         ResultError: the file is damaged.
     """
     path = experts_path(out, result_file)
-    record = _read(path)
+    record = read_facts(path)
     if record is None:
         return None
     try:
         places = tuple((str(user), int(position)) for user, position, _ in record["rows"])
         omega = np.array([weights for *_, weights in record["rows"]], dtype=np.float64)
     except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise ResultError(f"{path.name} is damaged: {error}", _AGAIN) from error
+        raise ResultError(f"{path.name} is damaged: {error}", AGAIN) from error
     if omega.ndim != 2 or 0 in omega.shape or not np.isfinite(omega).all() or omega.min() < 0:
-        raise ResultError(f"{path.name} is damaged: no weights", _AGAIN)
+        raise ResultError(f"{path.name} is damaged: no weights", AGAIN)
     return ExpertUse(places, omega)
 
 
-def _read(path: Path) -> dict[str, Any] | None:
+def read_facts(path: Path) -> dict[str, Any] | None:
+    """The record in a file of facts; None where there is no such file.
+
+    Raises:
+        ResultError: it is damaged, or of another version.
+    """
     if not path.exists():
         return None
     try:
         record = json_of(read_text(path, LARGEST_RESULT), path.name)
     except DataError as error:
-        raise ResultError(f"{path.name} cannot be read: {error}", _AGAIN) from error
+        raise ResultError(f"{path.name} cannot be read: {error}", AGAIN) from error
     if not isinstance(record, dict) or record.get("format") != FORMAT:
-        raise ResultError(f"{path.name} was made by another version of this program", _AGAIN)
+        raise ResultError(f"{path.name} was made by another version of this program", AGAIN)
     return record
 
 

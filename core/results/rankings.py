@@ -172,7 +172,7 @@ def save_rankings(found: RunFile, result_file: Path) -> Path:
 
 
 def load_rankings(result: Result, result_file: Path) -> RunFile:
-    """A result's run file, which says what the result says.
+    """A result's run file, which says what the result says, also where the result is but a part of its cases.
 
     Raises:
         ResultError: the result has none, or it is missing, damaged or of other cases.
@@ -189,8 +189,8 @@ def load_rankings(result: Result, result_file: Path) -> RunFile:
     except (DataError, OSError, ValueError, TypeError, OverflowError) as error:
         reason = " ".join(str(error).split())[:100]
         raise ResultError(f"the run file {path.name} is damaged ({reason})", _again(result)) from error
-    pools = {pool_of(test_set) for test_set in result.metrics} | {*found.pool}
-    if any(found.ranks(pool) != _stated(result, pool) for pool in pools):
+    pools = {pool_of(test_set) for test_set in result.metrics}
+    if any(not _stated(result, pool).items() <= found.ranks(pool).items() for pool in pools):
         raise ResultError(
             f"the run file {path.name} is of other cases or ranks than its result", _again(result)
         )
