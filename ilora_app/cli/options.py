@@ -103,6 +103,12 @@ RUN_OPTIONS = (
         "Make each item a token of the model's vocabulary; the next token's likelihood ranks.",
     ),
     RunOption("samples", "training.samples", int, "Training samples for LoRA and iLoRA."),
+    RunOption(
+        "train_candidates",
+        "training.candidates",
+        int,
+        "Candidates of a training sample, the target among them; fewer are quicker.",
+    ),
     RunOption("learning_rate", "training.learning_rate", float, "Peak learning rate of LoRA and iLoRA."),
     RunOption("micro_batch", "training.micro_batch_size", int, "Samples in one forward pass."),
     RunOption(
