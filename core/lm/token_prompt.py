@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from core.errors import ModelError
-from core.lm.prompts import MAX_TITLE_TOKENS, Ints, Packed, Piece, encode_titles, one_line, pack
+from core.lm.prompts import MAX_TITLE_TOKENS, Ints, Packed, TokenRun, encode_titles, one_line, pack
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -63,7 +63,7 @@ class TokenPrompt:
     def pack(self, histories: Sequence[Sequence[int]]) -> Packed:
         """A row for each history, whose one branch is the prompt's last token."""
         rows = [np.asarray(row, dtype=np.int64) for row in self.tokens(histories)]
-        return pack([[Piece(row[:-1])] for row in rows], [[Piece(row[-1:])] for row in rows])
+        return pack([[TokenRun(row[:-1])] for row in rows], [[TokenRun(row[-1:])] for row in rows])
 
     def pack_answers(self, histories: Sequence[Sequence[int]]) -> tuple[Packed, Ints]:
         """The same rows to be read before every item of the history but the first, and at the prompt's end.
@@ -98,10 +98,11 @@ def _add_tokens(tokenizer: PreTrainedTokenizerBase, count: int) -> int:
             f"the model has a token {taken} already", "train on the model that it was made from instead"
         )
     tokenizer.add_tokens([AddedToken(name, normalized=False, special=False) for name in names])
-    ids = tokenizer.convert_tokens_to_ids(names)
+    own = tokenizer.get_added_vocab()
+    ids = [own[name] for name in names]
     if ids != list(range(ids[0], ids[0] + count)):
         raise ModelError("the model's tokenizer takes no tokens in a row", "train without --item-tokens")
-    return int(ids[0])
+    return ids[0]
 
 
 def _plain_titles(tokenizer: PreTrainedTokenizerBase, titles: Sequence[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -19,6 +20,8 @@ PROBES = 8
 """Random states and tokens that tell whether a model's tables are read as they stand."""
 LOUD = 100.0
 """Deviation of the probes' logits: more than any family that caps its logits lets through."""
+SOME, LIKELIER = 5, 8.0
+"""Items of a made-up history, and how much likelier than text an item is after it when training starts."""
 CLOSE = 0.05
 """A relative difference that rounding in 16 bit explains."""
 
@@ -27,7 +30,7 @@ class ItemTokens(nn.Module):
     """The items' rows in the table of embeddings and in the output table, made of the encoder's vectors.
 
     Two projectors of the frozen item vectors: one for what the model reads, one for what it answers. The
-    second starts at zero, so that training starts with all items equal.
+    second starts at zero but for its bias, so that training starts with all items equal.
 
     Args:
         item_vectors: (items, d), frozen.
@@ -49,6 +52,12 @@ class ItemTokens(nn.Module):
         nn.init.zeros_(self.projector["said"].weight)  # type: ignore[arg-type]
         for projector in self.projector.values():
             nn.init.zeros_(projector.bias)  # type: ignore[arg-type]
+
+    @torch.no_grad()
+    def start_at(self, state: Tensor, logit: float) -> None:
+        """Lets every item have this logit after the state (width,)."""
+        bias = self.projector["said"].bias
+        bias.copy_(state * logit / (state.square().sum() * self.scales[1]))  # type: ignore[operator, union-attr]
 
     def read(self, items: Tensor) -> Tensor:
         """(n, width) rows of the table of embeddings."""
@@ -81,11 +90,22 @@ class TokenRanker(nn.Module):
         check_tables(llm)
         self._parts = (llm, prompt, EndReader(decoder))  # a tuple: none of them is trained here
         self.items = ItemTokens(item_vectors, llm.width, *_typical_sizes(llm, prompt, decoder))
+        self._start_beside_text()
 
     @property
     def prompt(self) -> TokenPrompt:
         """How histories become text and tokens."""
         return self._parts[1]
+
+    @torch.no_grad()
+    def _start_beside_text(self) -> None:
+        """Gives the items together `LIKELIER` times the chance of all text after a made-up history."""
+        llm, prompt, _ = self._parts
+        self.items.to(llm.device)
+        some = list(range(min(SOME, prompt.items)))
+        state = self._read(prompt.pack([some]))[0, 0].float()
+        text = float(torch.logsumexp(llm.logits(state[None].to(llm.dtype))[0].float(), dim=0))
+        self.items.start_at(state, text + math.log(LIKELIER / prompt.items))
 
     def forward(
         self,
@@ -98,7 +118,8 @@ class TokenRanker(nn.Module):
         states = self._read(self.prompt.pack(histories))[:, 0]
         ids = torch.as_tensor(np.asarray(candidates, dtype=np.int64), device=states.device)
         asked, places = torch.unique(ids, return_inverse=True)
-        return (states.float() @ self.items.said(asked).T).gather(1, places)
+        scores: Tensor = (states.float() @ self.items.said(asked).T).gather(1, places)
+        return scores
 
     def loss(
         self,
@@ -181,7 +202,7 @@ def check_tables(llm: LanguageModel) -> None:
 
     Some families scale embeddings or logits, cap them or add a bias: added rows would mean something else.
     """
-    embedding, head = llm.model.get_input_embeddings(), llm.model.get_output_embeddings()
+    embedding, head = llm.model.get_input_embeddings(), llm.model.get_output_embeddings()  # type: ignore[no-untyped-call]
     read, said = (table.get_parameter("weight").detach() for table in (embedding, head))
     tokens = torch.arange(min(PROBES, len(read)), device=read.device)
     states = torch.randn(PROBES, llm.width, generator=torch.Generator().manual_seed(0)).to(said)

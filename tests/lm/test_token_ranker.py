@@ -12,7 +12,7 @@ from core.errors import ModelError
 from core.lm.decoder import decoder_view
 from core.lm.loading import LanguageModel
 from core.lm.token_prompt import TokenPrompt, token_name
-from core.lm.token_ranker import TokenRanker, check_tables, with_items
+from core.lm.token_ranker import LIKELIER, SOME, TokenRanker, check_tables, with_items
 from tests import families, tiny
 
 HISTORIES = [*tiny.histories(4), [7]]
@@ -99,7 +99,11 @@ def test_training_starts_with_all_items_equal(llm: LanguageModel) -> None:
     prompt = TokenPrompt(llm.tokenizer, tiny.TITLES, "Seen:")
     view = decoder_view(llm.decoder, 0, llm.depth, norm=True)
     made = TokenRanker(llm, prompt, view, torch.randn(tiny.ITEMS, 16))
-    assert not made(HISTORIES, CANDIDATES).any()
+    found = made(HISTORIES, CANDIDATES)
+    torch.testing.assert_close(found, found[:, :1].expand_as(found), rtol=1e-4, atol=1e-4)
+    chances = by_hand(llm, made, list(range(SOME)))[-1].softmax(-1)
+    share = float(chances[prompt.first :].sum())
+    assert share == pytest.approx(LIKELIER / (LIKELIER + 1), abs=0.02)  # beside text, from the first step
 
 
 def test_a_prompt_without_a_history_is_read(llm: LanguageModel) -> None:
