@@ -102,7 +102,7 @@ def _add_tokens(tokenizer: PreTrainedTokenizerBase, count: int) -> int:
     ids = [own[name] for name in names]
     if ids != list(range(ids[0], ids[0] + count)):
         raise ModelError("the model's tokenizer takes no tokens in a row", "train without --item-tokens")
-    return ids[0]
+    return int(ids[0])
 
 
 def _plain_titles(tokenizer: PreTrainedTokenizerBase, titles: Sequence[str]) -> list[str]:

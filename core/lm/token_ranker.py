@@ -57,7 +57,7 @@ class ItemTokens(nn.Module):
     def start_at(self, state: Tensor, logit: float) -> None:
         """Lets every item have this logit after the state (width,)."""
         bias = self.projector["said"].bias
-        bias.copy_(state * logit / (state.square().sum() * self.scales[1]))  # type: ignore[operator, union-attr]
+        bias.copy_(state * logit / (state.square().sum() * self.scales[1]))  # type: ignore[operator]
 
     def read(self, items: Tensor) -> Tensor:
         """(n, width) rows of the table of embeddings."""
@@ -170,7 +170,8 @@ class TokenRanker(nn.Module):
         items = flat.float() @ self.items.said(everything).T
         logits = with_items(llm.logits(flat).float(), items, prompt.first)
         losses = F.cross_entropy(logits, answers.flatten() + prompt.first, reduction="none")
-        return losses.view(answers.shape)
+        by_row: Tensor = losses.view(answers.shape)
+        return by_row
 
     def _read(self, packed: Packed) -> Tensor:
         """(batch, P, width) states at the rows' ends."""
