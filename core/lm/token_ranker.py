@@ -185,7 +185,7 @@ class TokenRanker(nn.Module):
         tokens = torch.from_numpy(packed.tokens).to(llm.device)
         own = (tokens >= prompt.first) & (tokens < prompt.first + prompt.items)
         with torch.no_grad():
-            hidden = llm.model.get_input_embeddings()(tokens.masked_fill(own, 0))
+            hidden: Tensor = llm.model.get_input_embeddings()(tokens.masked_fill(own, 0))
         return hidden.index_put((own,), self.items.read(tokens[own] - prompt.first).to(hidden.dtype))
 
 
