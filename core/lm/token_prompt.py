@@ -55,10 +55,16 @@ class TokenPrompt:
 
     def tokens(self, histories: Sequence[Sequence[int]]) -> list[list[int]]:
         """Token ids of each history's prompt."""
-        found: list[list[int]] = self.tokenizer(
-            [self.text(history) for history in histories], add_special_tokens=False
-        )["input_ids"]
+        return self.cut([self.text(history) for history in histories])
+
+    def cut(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each text; those of a prompt are those of its beginning and of its lines in a row."""
+        found: list[list[int]] = self.tokenizer(list(texts), add_special_tokens=False)["input_ids"]
         return found
+
+    def vocabulary(self, own: int) -> int:
+        """How many tokens a model of `own` tokens has with the items'."""
+        return max(own, self.first + self.items)
 
     def pack(self, histories: Sequence[Sequence[int]]) -> Packed:
         """A row for each history, whose one branch is the prompt's last token."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,11 +14,11 @@ from core.ilora.gguf_base import write_base_gguf
 from core.ilora.plain_base import plain_weights, save_plain
 from core.lm.token_prompt import token_name
 from core.lm.token_ranker import TokenRanker
+from core.runs.prompt_files import PROMPT
 
 if TYPE_CHECKING:
     from core.ilora.model import AdaptedModel
 
-PROMPT = "prompt.json"
 BASE = "base"
 """The folder of the base model, or with `.gguf` the file."""
 
@@ -39,40 +37,27 @@ class TokenBase:
         """The file or folder, below the export's."""
         return BASE if self.source is None else f"{BASE}.gguf"
 
-    def write(self, folder: Path, ids: Sequence[str]) -> None:
-        """Writes the base and `prompt.json` into an existing folder.
-
-        Args:
-            folder: where to.
-            ids: the catalogue's.
-        """
+    def write(self, folder: Path) -> None:
+        """Writes the base into an existing folder."""
         prompt = self.ranker.prompt
         weights = plain_weights(self.model, prompt, self.ranker.items)
         if self.source is None:
             (folder / self.name).mkdir()
-            rows = max(prompt.first + prompt.items, self.model.llm.model.config.get_text_config().vocab_size)
-            save_plain(folder / self.name, self.model, prompt, weights, rows)
+            own = int(self.model.llm.model.config.get_text_config().vocab_size)
+            save_plain(folder / self.name, self.model, prompt, weights, prompt.vocabulary(own))
         else:
             names = [token_name(item) for item in range(prompt.items)]
             config = self.model.llm.model.config
             write_base_gguf(folder / self.name, self.source, weights, config, names, prompt.first)
-        said = {
-            "before": prompt.before,
-            "items": dict(zip(ids, prompt.lines, strict=True)),
-            "first_token": prompt.first,
-        }
-        text = json.dumps(said, ensure_ascii=False, indent=1)
-        (folder / PROMPT).write_text(f"{text}\n", encoding="utf-8")
 
     @property
     def lines(self) -> tuple[str, ...]:
         """What a server's owner has to know of it."""
         return (
             f"`{self.name}` is the base model with a token for each item, weights as the run computed them.",
-            f"The prompt is text: `before` of `{PROMPT}`, then each item's line in `items`, oldest first. "
-            "Put nothing before it, not even the start of text: it is there where the model has one.",
-            'The likelihood of token `first_token` + `facts["places"][id]` as the next one is the score of '
-            "an item, so that one request ranks the whole catalogue.",
+            f"`{PROMPT}` has the prompt as text and as token ids: its beginning, then a line for each item, "
+            "oldest first. Put nothing before it, not even a start of text: it has one where the model has. The "
+            "likelihood of an item's token, in `answers`, as the next one is its score.",
         )
 
 

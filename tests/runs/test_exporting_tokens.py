@@ -22,12 +22,14 @@ from core.ilora.gguf_base import OWN, TOKENS, TYPES, UNUSED
 from core.lm.token_ranker import TokenRanker
 from core.recommenders.registry import method_class
 from core.runs.exporting_experts import FACTS, export_experts
-from core.runs.exporting_tokens import PROMPT
+from core.runs.llama_client import prompt_tokens
+from core.runs.prompt_files import PROMPT
 from core.runs.store import OpenRun, open_run, run_folder, save_run
 from ilora_app.cli import main
-from tests import made_up, tiny
+from tests import llama_stand_in, made_up, tiny
 from tests.ilora.test_model import adapted, stirred
 from tests.runs.test_experts import command, opened
+from tests.runs.test_llama_client import Client
 
 pytestmark = pytest.mark.usefixtures("tiny_home")
 
@@ -60,11 +62,13 @@ def served(run: OpenRun, out: Path) -> list[Tensor]:
             if isinstance(layer, LoraLayer):
                 for name, weight in zip(names, omega[0], strict=True):
                     layer.set_scale(name, facts["scale"] * float(weight))
-        text = prompt["before"] + "".join(prompt["items"][ids[item]] for item in history)
-        tokens = tokenizer(text, add_special_tokens=False, return_tensors="pt").input_ids
+        said = prompt["text"]["before"] + "".join(prompt["text"]["items"][ids[item]] for item in history)
+        tokens = tokenizer(said, add_special_tokens=False, return_tensors="pt").input_ids
+        assert tokens[0].tolist() == prompt_tokens(prompt, [ids[item] for item in history], [])
         with torch.no_grad():
             logits = model.eval()(input_ids=tokens).logits[0, -1]
-        found.append(logits[[prompt["first_token"] + facts["places"][item] for item in ids]])
+        assert len(logits) == prompt["vocabulary"]
+        found.append(logits[[prompt["answers"][item][0] for item in ids]])
     return found
 
 
@@ -171,6 +175,26 @@ def test_the_gguf_base_is_the_exported_one_with_the_originals_settings_and_more_
     with torch.no_grad():
         theirs, ours = (model.eval()(input_ids=ids).logits for model in (found, expected))
     torch.testing.assert_close(theirs, ours, rtol=2e-2, atol=2e-2)
+
+
+def test_the_exported_client_ranks_by_the_items_tokens(tmp_path: Path) -> None:
+    from transformers import AutoModelForCausalLM
+
+    run = gguf_run(tmp_path, str(source(tmp_path / "tiny.gguf", len(tiny.tokenizer()))))
+    export_experts(run, tmp_path / "gguf", "gguf")
+    export_experts(run, tmp_path / "peft")
+    names = [f"expert-{place}" for place in range(4)]
+    base = AutoModelForCausalLM.from_pretrained(tmp_path / "peft" / "base")
+    model = llama_stand_in.experts(base, tmp_path / "peft", names)
+    server = llama_stand_in.Server(model, names, [f"{name}.gguf" for name in names])
+    client, own = Client(tmp_path / "gguf"), run.recommender
+    with llama_stand_in.serving(server) as url:
+        client.code["check_server"](url, client.prompt)
+        for history, row in zip(HISTORIES, CANDIDATES, strict=True):
+            ids = [[run.dataset.catalogue.ids[item] for item in items] for items in (history, row)]
+            found = np.array(client.rank(url, *ids))
+            expected = own.model.scores([history], [row])[0].detach().numpy()  # type: ignore[attr-defined]
+            np.testing.assert_allclose(found - found[0], expected - expected[0], atol=1e-3)
 
 
 def test_a_model_that_came_as_a_folder_says_how_it_becomes_gguf(tmp_path: Path) -> None:
