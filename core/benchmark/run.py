@@ -382,7 +382,7 @@ def _result(
                     *report.notes,
                     *remarks,
                     *plan.cuts,
-                    *notes_on(task.samples, method),
+                    *notes_on(task.samples, method, config.training.item_tokens),
                 ]
             )
         ),

@@ -36,7 +36,7 @@ def withheld(dataset: Dataset, samples: Samples) -> Withheld | None:
     )
 
 
-def note_on_withheld(samples: Samples, method: str) -> list[str]:
+def note_on_withheld(samples: Samples, method: str, item_tokens: bool = False) -> list[str]:
     """What a method makes of items that training never meets."""
     record, items = METHODS[method], f"the {len(samples.withheld):,} items that training never meets"
     if not samples.withheld:
@@ -46,14 +46,16 @@ def note_on_withheld(samples: Samples, method: str) -> list[str]:
     if record.is_encoder and not record.needs_llm:
         return [f"{items} have the mean vector of all others"]
     if record.needs_llm and not record.is_encoder and "encoder" in record.reads:
-        return [f"slots of {items} are empty, and the encoder has the mean vector of all others for them"]
+        told = "tokens are made from" if item_tokens else "slots are empty, and the encoder has for them"
+        return [f"{items}: {told} the mean vector of all others"]
     return [f"{items} are known by their titles"]
 
 
-def notes_on(samples: Samples, method: str) -> list[str]:
+def notes_on(samples: Samples, method: str, item_tokens: bool) -> list[str]:
     """All that a result says of its users, of withheld items and of processes."""
     processes = notes_on_processes(METHODS[method].needs_llm)
-    return [*note_on_users(samples), *note_on_withheld(samples, method), *processes]
+    withholding = note_on_withheld(samples, method, item_tokens)
+    return [*note_on_users(samples), *withholding, *processes]
 
 
 def note_on_users(samples: Samples) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection
 
 import numpy as np
 import torch
@@ -11,20 +11,11 @@ from torch import Tensor, nn
 from core.lm.prompts import NO_ITEM, USER
 
 
-def slot_vectors(vectors: Tensor, withheld: Sequence[int]) -> Tensor:
-    """(items, d) the encoder's vectors, zero for items that it never met: their slots stay empty."""
-    if not withheld:
-        return vectors
-    found = vectors.detach().clone()
-    found[list(withheld)] = 0
-    return found
-
-
 class ItemSlots(nn.Module):
     """Adds the encoder's item vectors, through a small projector, at the slots of a prompt (paper §3.1).
 
     Args:
-        item_vectors: (items, d), frozen; nothing is added for an item whose vector is all zero.
+        item_vectors: (items, d), frozen.
         width: of the language model's states.
         scale: typical size of the states that the vectors are added to.
     """
@@ -34,14 +25,18 @@ class ItemSlots(nn.Module):
     def __init__(self, item_vectors: Tensor, width: int, scale: float) -> None:
         super().__init__()
         vectors = item_vectors.detach().float()
-        known = vectors.any(dim=1)
-        self.known = None if known.all() else known.cpu().numpy()
-        typical = vectors[known].square().mean().sqrt()
-        self.register_buffer("item_vectors", vectors / typical, persistent=False)
+        self.register_buffer("item_vectors", vectors / vectors.square().mean().sqrt(), persistent=False)
+        self.known: np.ndarray | None = None
+        """(items,) whose slots are filled; None for all."""
         self.scale = scale
         self.projector = nn.Linear(vectors.shape[1], width)
         nn.init.normal_(self.projector.weight, std=vectors.shape[1] ** -0.5)
         nn.init.zeros_(self.projector.bias)
+
+    def leave_empty(self, items: Collection[int]) -> None:
+        """Adds nothing at the slots of these items from now on: the encoder never met them."""
+        self.known = np.ones(len(self.item_vectors), dtype=np.bool_)
+        self.known[list(items)] = False
 
     def forward(self, hidden: Tensor, slots: np.ndarray) -> Tensor:
         """`hidden`, (batch, T, width), with the vectors of `slots`, (batch, T), where these are items."""

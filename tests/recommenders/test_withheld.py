@@ -13,7 +13,7 @@ import torch
 from core.config.settings import ENCODERS, DataConfig, EncoderConfig, RunConfig
 from core.encoders.job import EncoderJob
 from core.encoders.morec import MoRec
-from core.lm.slots import ItemSlots, slot_vectors
+from core.lm.slots import ItemSlots
 from core.recommenders.adapter import AdapterJob
 from core.recommenders.encoders import fit_encoder
 from core.recommenders.popularity import item_counts, training_sequences
@@ -143,15 +143,31 @@ def test_an_adapter_is_trained_without_them_and_their_slots_are_empty(
 
 
 def test_an_empty_slot_adds_nothing_and_leaves_the_others_as_they_are() -> None:
-    vectors = torch.randn(6, 16)
-    torch.manual_seed(0)
-    usual = ItemSlots(vectors, tiny.WIDTH, 2.0)
-    assert usual.known is None and slot_vectors(vectors, ()) is vectors
-    torch.manual_seed(0)
-    slots = ItemSlots(slot_vectors(vectors, [2]), tiny.WIDTH, 2.0)
-    hidden = torch.randn(1, 4, tiny.WIDTH)
-    found = slots(hidden, np.array([[2, 5, -1, -2]]))
+    slots = ItemSlots(torch.randn(6, 16), tiny.WIDTH, 2.0)
+    hidden, asked = torch.randn(1, 4, tiny.WIDTH), np.array([[2, 5, -1, -2]])
+    usual = slots(hidden, asked)
+    slots.leave_empty([2, 3])
+    found = slots(hidden, asked)
     assert torch.equal(found[0, [0, 2, 3]], hidden[0, [0, 2, 3]])
-    kept = vectors[[0, 1, 3, 4, 5]]
-    added = slots.projector(vectors[5] / kept.square().mean().sqrt()) * 2.0
-    torch.testing.assert_close(found[0, 1], hidden[0, 1] + added)
+    assert torch.equal(found[0, 1], usual[0, 1]) and not torch.equal(usual[0, 0], hidden[0, 0])
+
+
+@pytest.mark.usefixtures("wide_home")
+@pytest.mark.parametrize("objective", ["listwise", "language-model"])
+def test_item_tokens_are_not_even_predicted_against(objective: str, tmp_path: Path, tiny_model: Path) -> None:
+    config = settings(model=tiny_model, cold_items=0.4)
+    training = dataclasses.replace(
+        config.training, candidates=8, objective=objective, item_tokens=True, encoder_prior=False
+    )
+    task = tiny.task(dataclasses.replace(config, training=training), tmp_path)
+    recommender: Any = method_class("lora")()
+    model = recommender.build(task, fit_encoder(task)[0])
+    ranker, case = model.ranker, task.samples.train[0]
+    given = [case.history], [AdapterJob(model, task).candidates(0, 0)]
+    column = [given[1][0].index(case.target)]
+    losses = []
+    for vector in (0.0, 5.0):
+        ranker.items.item_vectors[sorted(task.samples.withheld)] = vector
+        with torch.no_grad(), model.loss(*given, column) as loss:
+            losses.append(float(loss))
+    assert losses[0] == losses[1]
