@@ -24,6 +24,16 @@ def moment_of(text: str) -> float | int:
     return share
 
 
+def check_moment(text: str, split: str, usual: str) -> None:
+    """Raises `InputError` unless this is a moment, and the usual one where the split has none."""
+    moment_of(text)
+    check(
+        split == "temporal" or text == usual,
+        f"--test-from {text[:40]} belongs to a split by time, and this one is {split}",
+        "add --split temporal",
+    )
+
+
 def _seconds(text: str) -> int:
     try:
         moment = datetime.fromisoformat(text)

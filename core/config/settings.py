@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import re
 from dataclasses import dataclass, field
 from typing import Any
 
 from core.config.bounds import WHOLE, bounded, check_bounds
 from core.config.chat import ChatConfig
-from core.config.checks import DATASET_NAMES, JOINT, check, check_choice
-from core.config.moments import moment_of
+from core.config.checks import JOINT, check, check_choice, check_dataset
+from core.config.moments import check_moment
 
 QUANTIZATIONS = ("nf4", "int8", "none")
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
@@ -318,27 +317,8 @@ class DataConfig:
     def __post_init__(self) -> None:
         check_choice(self.split, SPLITS, "split")
         check_choice(self.candidates, POOLS, "kind of candidates")
-        moment_of(self.test_from)
-        check(
-            self.split == "temporal" or self.test_from == DataConfig.test_from,
-            f"--test-from {self.test_from[:40]} belongs to a split by time, and this one is {self.split}",
-            "add --split temporal",
-        )
-        check(
-            bool(re.fullmatch(DATASET_NAMES, self.dataset)),
-            f"{self.dataset[:80]!r} is no dataset's name",
-            "ilora-app data lists the names, ilora-app data add makes one of your own files",
-        )
-        check(
-            not self.whole or JOINT not in self.dataset,
-            "several datasets as one have no catalogue of their own to rank",
-            "leave --candidates out, or name one dataset",
-        )
-        check(
-            JOINT not in self.dataset or not (self.cold_items or self.min_history),
-            "several datasets as one have no sets of cold items or short histories",
-            "leave --cold-items and --min-history out, or name one dataset",
-        )
+        check_moment(self.test_from, self.split, DataConfig.test_from)
+        check_dataset(self.dataset, self.whole, bool(self.cold_items or self.min_history))
         check_bounds(self)
 
 
