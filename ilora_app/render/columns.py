@@ -101,8 +101,8 @@ def shown(columns: tuple[Column, ...]) -> tuple[Column, ...]:
 
 
 def beside(table: Table, reported: Sequence[ReportedRow]) -> Sequence[ReportedRow]:
-    """The published rows that may stand beside a table: they rank twenty candidates, never a catalogue."""
-    return () if table.whole else reported
+    """The published rows that may stand beside a table: they rank twenty candidates, all of them trained on."""
+    return () if table.whole or table.rows[0].first.withheld else reported
 
 
 def metric_names(table: Table, test_set: str) -> list[str]:
