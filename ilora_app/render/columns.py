@@ -101,7 +101,7 @@ def shown(columns: tuple[Column, ...]) -> tuple[Column, ...]:
 
 
 def beside(table: Table, reported: Sequence[ReportedRow]) -> Sequence[ReportedRow]:
-    """The published rows that may stand beside a table: they rank twenty candidates, all of them trained on."""
+    """The published rows that may stand beside a table: they rank twenty items, all of them trained on."""
     return () if table.whole or table.rows[0].first.withheld else reported
 
 

@@ -181,6 +181,7 @@ def test_the_table_and_the_groups_are_printed(tmp_path: Path, capsys: pytest.Cap
         "Cold: 48 items",
     ):
         assert words in shown
+    assert "reported" not in shown  # published figures are of methods that met all items
     assert run("results", "--out", out, "--by", "user", "--set", "last") == 0
     assert "new users" in capsys.readouterr().out
     assert run("audit", "wide", "--split", "temporal") in (0, 1)
