@@ -1,4 +1,4 @@
-"""A run on several datasets as one is opened, asked and analyzed like any other, each user within a dataset."""
+"""A run on several datasets as one is opened, asked and analyzed like any other, within a dataset."""
 
 from __future__ import annotations
 
