@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError, safe_open
 
 from core.errors import DataError
@@ -20,7 +21,7 @@ NOTE = "converted.json"
 
 UNREADABLE = (
     OSError, ValueError, LookupError, RuntimeError, ImportError, TypeError, AttributeError, AssertionError,
-    ArithmeticError, EOFError, MemoryError, SafetensorError, struct.error,
+    ArithmeticError, EOFError, MemoryError, SafetensorError, StrictDataclassError, struct.error,
 )  # fmt: skip
 """What a file that is cut off or made up leads to in the library that reads it, and a full disk in the one
 that writes."""
