@@ -28,9 +28,8 @@ from core.errors import DataError, ModelError
 from core.events import Notice
 from core.files import atomic_path, sha256_of_file
 from core.hardware import release_memory, versions
-from core.lm.converted import UNREADABLE
 from core.lm.decoder import decoder_view, run_decoder
-from core.lm.folder import reason_of, weight_files
+from core.lm.folder import in_own_words, weight_files
 from core.lm.loading import LanguageModel, Reading, check_model, load_llm, pick_device, quiet
 from core.lm.precision import pick_dtype
 from core.lm.prompts import SLOT, Packed, Piece, beginning, encode, pack
@@ -184,15 +183,12 @@ def check_kind(folder: Path, config: ModelConfig) -> None:
     """
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    try:
+    with in_own_words(f"cannot load the model {config.name}", "give a causal language model"):
         with quiet(), torch.device("meta"):
             settings = AutoConfig.from_pretrained(folder, trust_remote_code=False)
             model = AutoModelForCausalLM.from_config(settings)  # type: ignore[no-untyped-call]
-    except UNREADABLE as error:
-        raise ModelError(
-            f"cannot load the model {config.name}: {reason_of(error)}", "give a causal language model"
-        ) from error
-    if found := obstacle(model):
+        found = obstacle(model)
+    if found:
         raise ModelError(f"{config.name} ({settings.model_type}) has {found}", KINDS_HINT)
 
 
@@ -219,8 +215,10 @@ def check_tokenizer(llm: LanguageModel) -> None:
     Raises:
         ModelError: it has none.
     """
-    tokens = encode(llm.tokenizer, SLOT)
-    if not tokens or SLOT not in str(llm.tokenizer.decode(tokens[-1:])):
+    with in_own_words(f"the tokenizer of {llm.name} cannot be used", "get the model anew"):
+        tokens = encode(llm.tokenizer, SLOT)
+        keeps = bool(tokens) and SLOT in str(llm.tokenizer.decode(tokens[-1:]))
+    if not keeps:
         raise ModelError(
             f"the tokenizer of {llm.name} has no token for a line's end",
             "give a model whose tokenizer keeps line breaks, such as a byte-level one",

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import struct
 from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError, safe_open
 
 from core.errors import DataError
@@ -17,14 +15,6 @@ from core.records import json_of, read_text
 
 NOTE = "converted.json"
 """Per file: size, time of change and checksum."""
-
-
-UNREADABLE = (
-    OSError, ValueError, LookupError, RuntimeError, ImportError, TypeError, AttributeError, AssertionError,
-    ArithmeticError, EOFError, MemoryError, SafetensorError, StrictDataclassError, struct.error,
-)  # fmt: skip
-"""What a file that is cut off or made up leads to in the library that reads it, and a full disk in the one
-that writes."""
 
 
 def convert(gguf: Path, folder: Path) -> None:

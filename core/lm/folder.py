@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from core.config.bounds import brief
 from core.config.settings import ModelConfig
-from core.errors import DataError, ModelError
+from core.errors import DataError, IloraError, Interrupted, ModelError
 from core.files import LARGEST_RESULT as LARGEST_INDEX
 from core.records import read_text
+from core.safe_text import plain
 
 INDEX = "model.safetensors.index.json"
 MOST_PARTS = 4096
@@ -36,7 +39,26 @@ def _record(file: Path) -> dict[str, Any]:
 def reason_of(error: BaseException) -> str:
     """What a library complains about, in one line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    return " ".join(lines[: 2 if lines[0].endswith(":") else 1])[:300]
+    return plain(" ".join(lines[: 2 if lines[0].endswith(":") else 1])[:300])
+
+
+@contextmanager
+def in_own_words(title: str, hint: str) -> Iterator[None]:
+    """Turns whatever a library makes of a stranger's files, of any type, into one line.
+
+    Raises:
+        ModelError: with the title and what the library complained about; out of memory says only that.
+    """
+    try:
+        yield
+    except (IloraError, Interrupted):
+        raise
+    except Exception as error:  # tokenizers raises no narrower one
+        from core.hardware import is_out_of_memory  # psutil: not at every start
+
+        if is_out_of_memory(error):
+            raise ModelError("out of memory: " + title, "choose a smaller --model, or free memory") from error
+        raise ModelError(f"{title}: {reason_of(error)}", hint) from error
 
 
 def whole_number(value: object) -> int:

@@ -21,11 +21,12 @@ from core.config.settings import EMBEDDED, ModelConfig
 from core.errors import ModelError
 from core.events import Emit, Notice, never, silent
 from core.files import atomic_path, remove_whole
-from core.hardware import address_space, group_memory, is_out_of_memory, keep_freed_memory
-from core.lm.converted import UNREADABLE, convert, is_whole, note_files
+from core.hardware import address_space, group_memory, keep_freed_memory
+from core.lm.converted import convert, is_whole, note_files
 from core.lm.decoder import stop_between_layers
 from core.lm.folder import (
     check_folder,
+    in_own_words,
     own_quantization,
     read_settings,
     reason_of,
@@ -214,14 +215,10 @@ def _converted(source: Callable[[], Path], folder: Path, watch: Watch) -> Path:
         watch.emit(Notice(f"converting {gguf.name} to safetensors, once"))
         with atomic_path(folder) as temporary:
             temporary.mkdir()
-            try:
+            hint = "check that the file is whole and the disk is not full"
+            with in_own_words(f"cannot convert {gguf}", hint):
                 _waited(watch, "convert", lambda: convert(gguf, temporary), convert_seconds(gguf))
                 note_files(temporary)
-            except UNREADABLE as error:
-                raise ModelError(
-                    f"cannot convert {gguf}: {reason_of(error)}",
-                    "check that the file is whole and the disk is not full",
-                ) from error
     return folder
 
 
@@ -241,19 +238,10 @@ def _load(folder: Path, config: ModelConfig, device: torch.device, dtype: torch.
     }
     if config.quantize != "none" and own_quantization(folder) is None:
         options["quantization_config"] = _quantization(config, device, dtype)
-    try:
-        with quiet():
-            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-            model = AutoModelForCausalLM.from_pretrained(folder, **options)
-    except UNREADABLE as error:
-        if is_out_of_memory(error):
-            raise ModelError(
-                f"out of memory while loading {config.name}", "choose a smaller --model, or free memory"
-            ) from error
-        raise ModelError(
-            f"cannot load the model {config.name}: {reason_of(error)}",
-            "give --model a hub name that can be reached, a local folder, a GGUF file, or leave it out",
-        ) from error
+    hint = "give --model a hub name that can be reached, a local folder, a GGUF file, or leave it out"
+    with in_own_words(f"cannot load the model {config.name}", hint), quiet():
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        model = AutoModelForCausalLM.from_pretrained(folder, **options)
     for module in model.modules() if own_quantization(folder) == "nf4" else ():
         if hasattr(module, "compute_dtype"):  # the file names whoever made it wanted
             vars(module).update(compute_dtype=dtype, compute_type_is_set=True)

@@ -10,7 +10,7 @@ from typing import Any
 from core.assets.spec import home
 from core.config.settings import EMBEDDED, ModelConfig
 from core.errors import ModelError
-from core.lm.folder import reason_of, whole_number
+from core.lm.folder import in_own_words, reason_of, whole_number
 
 NAMES = (
     "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads",
@@ -124,18 +124,13 @@ def _decoder_settings(path: Path, read: Callable[[Any], Any]) -> dict[str, Any]:
     """The settings of a decoder, under the names that most families use."""
     from transformers import AutoConfig
 
-    from core.lm.converted import UNREADABLE
     from core.lm.loading import quiet
 
-    try:
+    with in_own_words(f"{path} does not describe a language model", "give a causal language model"):
         with quiet():
             found = read(AutoConfig).get_text_config()
         known: dict[str, Any] = {name: getattr(found, name, None) for name in NAMES}
         _ = found.model_type, int(known["hidden_size"]), int(known["num_hidden_layers"])
-    except UNREADABLE as error:
-        raise ModelError(
-            f"{path} does not describe a language model: {reason_of(error)}", "give a causal language model"
-        ) from error
     settings: dict[str, Any] = found.to_dict()
     return {**settings, **{name: value for name, value in known.items() if value is not None}}
 

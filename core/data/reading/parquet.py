@@ -38,7 +38,7 @@ def read_parquet(
             found = opened.read(columns=names)
         else:
             found = next(opened.iter_batches(batch_size=rows, columns=names), pa.table({}))
-        return found.to_pandas(ignore_metadata=True)
+        return found.to_pandas(ignore_metadata=True)  # type: ignore[no-any-return]
 
 
 def parquet_parts(content: bytes, file: str, columns: Sequence[str]) -> Iterator[pd.DataFrame]:

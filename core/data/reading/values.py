@@ -59,7 +59,7 @@ def _numbers_of_texts(column: Any) -> Floats:
 
     if _all_match(column, _PLAIN):
         return np.asarray(pc.cast(column, pa.float64()).to_numpy(zero_copy_only=False))
-    return _each(column, number, np.float64)
+    return np.asarray(_each(column, number, np.float64))
 
 
 def moments(column: Any, form: str) -> Ints:
@@ -114,7 +114,7 @@ def _of_texts(column: Any, form: str) -> Ints:
         if len(seconds) and seconds.min() < 0:
             raise Unclear("a time before 1970")
         return np.asarray(seconds)
-    return _each(column, times.reader(form), np.int64)
+    return np.asarray(_each(column, times.reader(form), np.int64))
 
 
 def _all_match(column: Any, pattern: str) -> bool:
