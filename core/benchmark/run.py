@@ -18,6 +18,7 @@ from core.benchmark import budget, estimates
 from core.benchmark.catalogue import check_pool, pool_settings
 from core.benchmark.clock import Clock
 from core.benchmark.costs import total
+from core.benchmark.facts import keep_facts
 from core.benchmark.out_folder import (
     WORK,
     check_written,
@@ -35,6 +36,7 @@ from core.config.checks import check
 from core.config.saved import lasting
 from core.config.settings import RunConfig
 from core.data.card_files import load_card
+from core.data.item_texts import item_texts
 from core.data.loading import load_task_data
 from core.data.types import Dataset, Samples
 from core.errors import InputError, Interrupted
@@ -53,9 +55,8 @@ from core.events import (
 from core.methods import METHODS, any_needs_llm, any_remote, check_method, settle
 from core.recommenders.base import FitReport, Recommender, Task
 from core.recommenders.chat_client import check_ready
-from core.recommenders.popularity import item_counts
 from core.recommenders.registry import method_class
-from core.results.case_facts import facts_of, facts_path, save_experts, save_facts
+from core.results.case_facts import save_experts
 from core.results.checking import config_sha256
 from core.results.format import Parameters, Result, intervals, means, measure
 from core.results.naming import RunKey
@@ -146,6 +147,8 @@ def run_benchmark(plan: Plan, emit: Emit = silent, should_stop: ShouldStop = nev
     with parallel.main_first():
         dataset, samples = load_task_data(plan.config.data, emit)
     check_pool(plan.config, plan.ordered, dataset)
+    if any_needs_llm(plan.methods):
+        item_texts(dataset.catalogue, plan.config.model.item_text)  # refused before anything is trained
     jobs = [(method, seed) for seed in plan.seeds for method in plan.ordered]
     if plan.budget is not None:
         asked, minutes = plan, plan.budget
@@ -175,7 +178,7 @@ def run_benchmark(plan: Plan, emit: Emit = silent, should_stop: ShouldStop = nev
         with parallel.main_first_if_whole():
             try_model(plan.config.model, Watch(emit, should_stop))  # before other methods are trained
     if parallel.is_main():
-        _save_facts(plan, dataset, samples)
+        keep_facts(dataset, samples, plan.config.data, plan.out)
     results = []
     for job in jobs:
         method, seed = job
@@ -216,13 +219,6 @@ def within_budget(
     for note in cut.notes or (f"all of it fits into {minutes:g} minutes, nothing is cut",):
         emit(Notice(note))
     return replace(plan, config=cut.config, cuts=cut.notes)
-
-
-def _save_facts(plan: Plan, dataset: Dataset, samples: Samples) -> None:
-    """Keeps what reports need to know of the cases, once for each set of them."""
-    if facts_path(plan.out, samples.dataset, samples.split, samples.sha256).exists():
-        return
-    save_facts(facts_of(dataset, samples, item_counts(dataset, samples)), samples, plan.out)
 
 
 def _key(plan: Plan, samples: Samples, method: str, seed: int) -> RunKey:
