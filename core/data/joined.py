@@ -32,7 +32,7 @@ def join_datasets(card: DatasetCard, parts: Sequence[Dataset]) -> Dataset:
                 called(part, user),
                 sequence.items + start,
                 sequence.timestamps,
-                frozenset(item + start for item in sequence.seen),
+                sequence.met + start,
             )
             for part, start in zip(parts, starts(parts), strict=True)
             for user, sequence in part.sequences.items()
@@ -95,6 +95,11 @@ def join_samples(dataset: Dataset, parts: Sequence[Samples]) -> Samples:
         left_out=sum(samples.left_out for samples in parts),
         untrained=sum(samples.untrained for samples in parts),
         parts=tuple(parts),
+        withheld=frozenset(
+            item + start
+            for start, samples in zip(starts(dataset.parts), parts, strict=True)
+            for item in samples.withheld
+        ),
     )
 
 
