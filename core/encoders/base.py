@@ -86,6 +86,18 @@ class Encoder(nn.Module, ABC):
         return super().train(mode and not self.frozen)
 
 
+def unseen(ids: Tensor) -> Tensor:
+    """(batch, query, key) true where an item does not see another: what comes later, and padding.
+
+    Args:
+        ids: (batch, length) shifted, left-padded; padding sees itself, or it would be no number.
+    """
+    length = ids.shape[1]
+    future = torch.ones(length, length, dtype=torch.bool, device=ids.device).triu(1)
+    itself = torch.eye(length, dtype=torch.bool, device=ids.device)
+    return (future | (ids == PAD)[:, None, :]) & ~itself
+
+
 def new_encoder(kind: str, items: int, config: EncoderConfig, max_history: int) -> Encoder:
     """An untrained encoder of a kind, initialized from torch's generator, that reads so many items.
 
