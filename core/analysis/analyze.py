@@ -78,7 +78,7 @@ class Expert:
 
 
 @dataclass(frozen=True)
-class ExpertUse:
+class ExpertSummary:
     """How a gate spreads its weights over all users."""
 
     experts: tuple[Expert, ...]
@@ -106,7 +106,7 @@ class Analysis:
     """Of the training users."""
     transfers: tuple[Transfer, ...]
     """One for each of the runs."""
-    experts: ExpertUse | None
+    experts: ExpertSummary | None
     """None where no run has a gate."""
     gains: tuple[Gain, ...]
     """Empty where one of the two results is not there."""
@@ -252,7 +252,7 @@ def _windows(session: Session, clusters: Clusters, count: int) -> list[list[Samp
 # --- (b) the experts ---------------------------------------------------------------------------------------
 
 
-def _experts(session: Session) -> ExpertUse | None:
+def _experts(session: Session) -> ExpertSummary | None:
     """Who and what raises each expert, over all users' newest histories; None without a gate."""
     users, weights = session.gates()
     if weights is None:
@@ -267,7 +267,7 @@ def _experts(session: Session) -> ExpertUse | None:
         named = tuple((users[row], float(omega[row, k])) for row in top)
         items = _items(omega[:, k], histories, session.dataset.catalogue.titles)
         experts.append(Expert(profile, float(largest[k]), named, items))
-    return ExpertUse(tuple(experts), 1 - np.array(session.one_sided()), omega)
+    return ExpertSummary(tuple(experts), 1 - np.array(session.one_sided()), omega)
 
 
 def _items(

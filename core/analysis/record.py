@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from core.analysis.analyze import Analysis, ExpertUse
+from core.analysis.analyze import Analysis, ExpertSummary
 
 
 def record(analysis: Analysis) -> dict[str, Any]:
@@ -47,7 +47,7 @@ def record(analysis: Analysis) -> dict[str, Any]:
     }
 
 
-def _experts_record(use: ExpertUse) -> dict[str, Any]:
+def _experts_record(use: ExpertSummary) -> dict[str, Any]:
     return {
         "n": len(use.omega),
         "balance": use.balance,

@@ -201,8 +201,8 @@ def _print_groups(tables: list[Table], folders: list[Path], dimension: str, metr
     from core.errors import ResultError
     from core.results.breakdown import DIMENSIONS, groups
     from core.results.merging import facts_for
-    from ilora_app.render.sheets import division
-    from ilora_app.render.terminal import print_sheet
+    from ilora_app.render.terminal import print_text_table
+    from ilora_app.render.text_tables import division
 
     check_choice(dimension, tuple(DIMENSIONS), "way to cut the cases")
     for table in tables:
@@ -215,14 +215,14 @@ def _print_groups(tables: list[Table], folders: list[Path], dimension: str, metr
             )
         for test_set in table.sets:
             found = groups(facts, table.rows[0].places[test_set])
-            print_sheet(division(table, test_set, found, dimension).sheet(table, test_set, metric))
+            print_text_table(division(table, test_set, found, dimension).text_table(table, test_set, metric))
 
 
 def _print_pairs(tables: list[Table], names: tuple[str, str] | None, metric: str) -> None:
     from core.errors import InputError
     from core.results.tables import Pair
-    from ilora_app.render.sheets import pair_rows
-    from ilora_app.render.terminal import print_sheet
+    from ilora_app.render.terminal import print_text_table
+    from ilora_app.render.text_tables import pair_rows
 
     for table in tables:
         check_metric(table, metric)
@@ -236,7 +236,7 @@ def _print_pairs(tables: list[Table], names: tuple[str, str] | None, metric: str
                 comparison = table.compare(a, b, test_set, metric)
                 found = [Pair(a, b, (test_set, metric), comparison, comparison.p)]
             chosen = [pair.facing(rows[0]) for pair in found if pair.joins(*rows)] if rows else found
-            print_sheet(pair_rows(chosen, test_set, metric, len(found)))
+            print_text_table(pair_rows(chosen, test_set, metric, len(found)))
 
 
 def check_metric(table: Table, metric: str) -> None:

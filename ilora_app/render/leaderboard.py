@@ -21,10 +21,10 @@ from core.evaluation.power import POWER
 from core.methods import record_of
 from core.results.power import power_of
 from core.results.tables import Row, Table
-from ilora_app.render import columns, figures, sheets
+from ilora_app.render import columns, figures, text_tables
 from ilora_app.render.console import SafeConsole
 from ilora_app.render.reported import ReportedRow, reported_for, unmatched
-from ilora_app.render.terminal import sheet_grid
+from ilora_app.render.terminal import text_grid
 
 WIDE = 120
 """From this many columns on, costs stand in the same table as the deciding test set."""
@@ -89,8 +89,8 @@ class Leaderboard:
                 yield headline
                 if seen := self.power(test_set):
                     yield seen
-            if (controls := sheets.controls(self.table, test_set)) is not None:
-                yield from ("", Text(controls.title, style="bold"), sheet_grid(controls))
+            if (controls := text_tables.controls(self.table, test_set)) is not None:
+                yield from ("", Text(controls.title, style="bold"), text_grid(controls))
                 yield Text(controls.note, style="dim")
             if place == 0 and (extra := self.extra()):
                 yield extra

@@ -21,10 +21,10 @@ from core.methods import METHODS, local_methods
 from core.serving.protocol import Estimate, Estimated, RequestFailed, Surveyed
 from ilora_app.render.figures import method_name
 from ilora_app.tui.drawing.bars import bar
-from ilora_app.tui.engine.jobs import Job, Log, last_job, start_job
+from ilora_app.tui.engine.jobs import Log, TrainingProcess, last_job, start_job
 from ilora_app.tui.screens.dialogs.ask import Ask
 from ilora_app.tui.screens.dialogs.name import Name
-from ilora_app.tui.screens.main_screen import Place
+from ilora_app.tui.screens.main_screen import TabScreen
 from ilora_app.tui.state.app_state import EMBEDDED, MAIN
 from ilora_app.tui.state.progress import Progress
 from ilora_app.tui.state.training_plan import WRONG, consent, cost_table
@@ -43,7 +43,7 @@ FREE = {
 READ_SECONDS = 0.25
 
 
-class TrainScreen(Place):
+class TrainScreen(TabScreen):
     """A benchmark in a process of its own, which goes on when this screen is closed."""
 
     PLACE = "train"
@@ -55,7 +55,7 @@ class TrainScreen(Place):
 
     def __init__(self) -> None:
         super().__init__()
-        self.job: Job | None = None
+        self.job: TrainingProcess | None = None
         self.lines: Log | None = None
         self.progress = Progress()
         self.estimate: Estimated | None = None
@@ -262,7 +262,7 @@ class TrainScreen(Place):
             self._show_plan(self.job)
             self._start(self.job.options)
 
-    def _show_plan(self, job: Job) -> None:
+    def _show_plan(self, job: TrainingProcess) -> None:
         """The form shows what the job was asked for."""
         named = ("dataset", "preset", "model", "samples", "seeds")
         values = {name: value for name in named if (value := job.option(name)) is not None}
@@ -272,7 +272,7 @@ class TrainScreen(Place):
             self.query_one(Form).fill(values, methods.split(","), "method-")
             self._ask_soon()
 
-    def _watch_job(self, job: Job) -> None:
+    def _watch_job(self, job: TrainingProcess) -> None:
         """Follows a job from its first line."""
         self.job, self.lines, self.progress, self._drawn = job, Log(job.log), Progress(), -1
         self._draw()
