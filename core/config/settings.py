@@ -202,7 +202,7 @@ class TrainingConfig:
     """How often validation runs, evenly spaced; the best one is kept."""
     validation_cases: int = bounded(282, 1, 10**9, "validation cases")
     """At most this many validation cases per validation."""
-    candidates: int = bounded(20, 2, 1000, "candidates")
+    candidates: int = bounded(20, 2, 1000, "training candidates")
     """Target and negatives in a training sample."""
     encoder_prior: bool = False
     """Whether the encoder's own score is added to the LLM's with a learned weight."""

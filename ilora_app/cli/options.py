@@ -97,6 +97,12 @@ RUN_OPTIONS = (
     ),
     RunOption("curriculum", "training.curriculum", bool, "Go from text-only to hybrid prompts (LLaRA)."),
     RunOption("samples", "training.samples", int, "Training samples for LoRA and iLoRA."),
+    RunOption(
+        "train_candidates",
+        "training.candidates",
+        int,
+        "Candidates of a training sample, the target among them; fewer are quicker.",
+    ),
     RunOption("learning_rate", "training.learning_rate", float, "Peak learning rate of LoRA and iLoRA."),
     RunOption("micro_batch", "training.micro_batch_size", int, "Samples in one forward pass."),
     RunOption(
