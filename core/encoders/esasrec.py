@@ -60,9 +60,10 @@ class ESASRec(Encoder):
         for parameter in self.parameters():
             if parameter.dim() > 1:
                 nn.init.xavier_normal_(parameter)
-        for block in self.blocks:
-            for half in block.up.get_parameter("weight").chunk(2):  # two matrices in one
-                nn.init.xavier_normal_(half)
+        for name, parameter in self.named_parameters():
+            if name.endswith("up.weight"):
+                for half in parameter.chunk(2):  # two matrices in one
+                    nn.init.xavier_normal_(half)
         with torch.no_grad():
             self.items.weight[PAD].zero_()
 
