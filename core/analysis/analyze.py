@@ -103,7 +103,9 @@ class Analysis:
     """The run of the other method, trained the same way."""
     settings: Settings
     clusters: Clusters
-    """Of the training users."""
+    """Of the training users; of several datasets as one, the users of each are a cluster."""
+    names: tuple[str, ...]
+    """What the clusters are called: the datasets, or nothing."""
     transfers: tuple[Transfer, ...]
     """One for each of the runs."""
     experts: ExpertSummary | None
@@ -162,8 +164,8 @@ def analyze(
     _check(info, partner)
     session = open_session(path, emit, precision, should_stop)
     model = _adapted(session)
-    represented = _represent(session)
-    clusters = k_means(represented, settings.clusters)
+    names = tuple(part.name for part in session.dataset.parts)
+    clusters = _by_dataset(session, names) if names else k_means(_represent(session), settings.clusters)
     windows = _windows(session, clusters, settings.windows)
     transfers = [gradient_similarity(model, _task(session, info, emit, should_stop), info.method, windows)]
     experts, measures = _experts(session), _measures(session, clusters)
@@ -176,7 +178,7 @@ def analyze(
         transfers.append(gradient_similarity(_adapted(other), task, partner.method, windows))
         experts = experts or _experts(other)
     found = _gains(info, partner, settings.metric, measures, emit) if partner else ()
-    return Analysis(info, partner, settings, clusters, tuple(transfers), experts, found)
+    return Analysis(info, partner, settings, clusters, names, tuple(transfers), experts, found)
 
 
 def _check(info: RunInfo, partner: RunInfo | None) -> None:
@@ -232,6 +234,14 @@ def _represent(session: Session) -> npt.NDArray[np.float64]:
     """(training users, d), users in the order of their first window."""
     last = _last_windows(session)
     return _represent_histories(session, [last[user].history for user in _training_users(session)])
+
+
+def _by_dataset(session: Session, names: Sequence[str]) -> Clusters:
+    """The training users of each of several datasets."""
+    represented = _represent(session)
+    labels = np.array([names.index(user.split(":")[0]) for user in _training_users(session)])
+    centres = np.array([represented[labels == place].mean(axis=0) for place in range(len(names))])
+    return Clusters(centres, labels, float(((represented - centres[labels]) ** 2).sum()))
 
 
 def _training_users(session: Session) -> list[str]:

@@ -17,7 +17,11 @@ def record(analysis: Analysis) -> dict[str, Any]:
         "against": str(analysis.against.path) if analysis.against else None,
         "dataset": analysis.run.dataset,
         "seed": analysis.run.seed,
-        "clusters": {"sizes": analysis.clusters.sizes, "users": len(analysis.clusters.labels)},
+        "clusters": {
+            "sizes": analysis.clusters.sizes,
+            "users": len(analysis.clusters.labels),
+            "names": list(analysis.names),
+        },
         "transfer": [
             {
                 "method": one.method,

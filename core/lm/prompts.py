@@ -29,6 +29,8 @@ NO_ITEM = -1
 USER = -2
 """Marks the slot of the user's own vector, at the question's end."""
 PADDING = -1
+HISTORY, CANDIDATES = "{history}", "{candidates}"
+"""Where a template has a list of titles."""
 
 
 @dataclass(frozen=True)
@@ -215,16 +217,22 @@ class AnswerPrompt:
 
     def prefix(self, history: Sequence[int], candidates: Sequence[int], template: int = 0) -> list[TokenRun]:
         """Everything before the answer, in the words of a template."""
-        text = self.templates[template].replace("{count}", str(len(candidates)))
+        items = {HISTORY: history, CANDIDATES: candidates}
         pieces: list[TokenRun] = []
-        for part in _split(text, ("{history}", "{candidates}")):
-            if part == "{history}":
-                pieces += [self._items[item] for item in history]
-            elif part == "{candidates}":
-                pieces += [self._items[item] for item in candidates]
-            elif part.strip():
-                pieces.append(self._text(part.strip(" "), first=not pieces))
+        for part in self.parts(len(candidates), template):
+            pieces += [part] if isinstance(part, TokenRun) else [self._items[item] for item in items[part]]
         return pieces
+
+    def parts(self, count: int, template: int = 0) -> list[TokenRun | str]:
+        """A template for so many candidates: its text as tokens, `HISTORY` and `CANDIDATES` for the lists."""
+        text = self.templates[template].replace("{count}", str(count))
+        parts: list[TokenRun | str] = []
+        for part in _split(text, (HISTORY, CANDIDATES)):
+            if part in (HISTORY, CANDIDATES):
+                parts.append(part)
+            elif part.strip():
+                parts.append(self._text(part.strip(" "), first=not parts))
+        return parts
 
     def pack(
         self,
@@ -243,7 +251,7 @@ class AnswerPrompt:
 
 def prompt_text(template: str, history: Sequence[str], candidates: Sequence[str]) -> str:
     """What `AnswerPrompt` says to a language model, as text: every title on a line of its own, no slots."""
-    lists = {"{history}": history, "{candidates}": candidates}
+    lists = {HISTORY: history, CANDIDATES: candidates}
     said = ""
     for part in _split(template.replace("{count}", str(len(candidates))), tuple(lists)):
         if part in lists:

@@ -80,10 +80,17 @@ def _transfer_table(record: Record) -> TextTable:
         ),
         rows,
         f"{record['clusters']['users']:,} training users in groups of "
-        f"{', '.join(map(str, record['clusters']['sizes']))} by the encoder's representation (k-means). "
+        f"{', '.join(map(str, record['clusters']['sizes']))}, {_grouping(record)}. "
         "Below zero they disturb each other, at zero they leave each other alone. "
         "Halves of one cluster: what drawing windows leaves of likeness.",
     )
+
+
+def _grouping(record: Record) -> str:
+    """How the training users were put into groups."""
+    if names := record["clusters"].get("names"):
+        return f"one for each dataset: {', '.join(names)}"
+    return "by the encoder's representation (k-means)"
 
 
 def _similarity_table(one: Record) -> TextTable:

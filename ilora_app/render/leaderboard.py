@@ -14,6 +14,7 @@ from rich.segment import Segment
 from rich.table import Table as Grid
 from rich.text import Text
 
+from core.config.checks import JOINT
 from core.data.cards import DatasetCard
 from core.errors import ResultError
 from core.evaluation.metrics import HEADLINE, OF_RETRIEVED, RETRIEVED
@@ -31,6 +32,15 @@ WIDE = 120
 
 SETS = {"spread": "several positions of each test user", "last": "each test user's last item"}
 """What the test sets ask."""
+
+
+def about_set(table: Table, test_set: str) -> str:
+    """What a test set asks, after a comma; nothing where nothing is known."""
+    if test_set in table.dataset.split(JOINT):
+        return ", that dataset's cases alone"
+    if JOINT in table.dataset:
+        return ", the cases of all datasets"
+    return f", {SETS[test_set]}" if test_set in SETS else ""
 
 
 _ASCII = str.maketrans("★≈–·±", "*~--+")
@@ -163,8 +173,8 @@ class Leaderboard:
     def _set_heading(self, test_set: str) -> Text:
         estimate = self.table.rows[0].metrics[test_set][HEADLINE]
         basis = f"{figures.plural(estimate.n, 'case')} of {figures.plural(estimate.users, 'user')}"
-        what = f", {SETS[test_set]}" if test_set in SETS else ""
-        return Text(f"Test set {test_set}", style="bold").append(f" · {basis}{what}", style="not bold")
+        what = f" · {basis}{about_set(self.table, test_set)}"
+        return Text(f"Test set {test_set}", style="bold").append(what, style="not bold")
 
     def _names(self, test_set: str | None = None) -> Column:
         """The methods; marked where a test set decides who is best."""

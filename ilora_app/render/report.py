@@ -21,11 +21,12 @@ from core.results.breakdown import DIMENSIONS, groups
 from core.results.case_facts import CaseFacts, Place
 from core.results.format import Result
 from core.results.merging import experts_for, facts_for
+from core.results.sweeps import sweeps
 from core.results.tables import Table
 from ilora_app.render import analysis, analysis_charts, charts, columns, figures, text_tables
 from ilora_app.render.blocks import Block, Code, Heading, More, Plot, Section, Words
 from ilora_app.render.export import tables_csv
-from ilora_app.render.leaderboard import SETS, Leaderboard
+from ilora_app.render.leaderboard import Leaderboard, about_set
 from ilora_app.render.reported import ReportedRow, reported_for, unmatched
 from ilora_app.render.text_tables import TextTable
 
@@ -101,7 +102,7 @@ def _blocks(table: Table, folders: Sequence[Path], reported: Sequence[ReportedRo
         yield Words(f"{extra.plain}.")
     for test_set, n in table.sets.items():
         users = len(set(table.rows[0].users(test_set)))
-        what = f", {SETS[test_set]}" if test_set in SETS else ""
+        what = about_set(table, test_set)
         yield Heading(f"Test set {test_set}")
         yield Words(f"{figures.plural(n, 'case')} of {figures.plural(users, 'user')}{what}.")
         yield text_tables.scores(table, test_set, reported)
@@ -113,6 +114,7 @@ def _blocks(table: Table, folders: Sequence[Path], reported: Sequence[ReportedRo
     yield from _published(table, reported)
     yield Heading("What it costs")
     yield text_tables.costs(table)
+    yield from _swept(table)
     yield from _over_time(table)
     yield from _curves(table)
     yield from _experts(table, folders)
@@ -176,6 +178,27 @@ def _over_time(table: Table) -> Iterator[Block]:
         svg = charts.dots(points, "training time (logarithmic)", CURVE_METRIC, title)
         note = "Bars: 95 % interval. Dashed: methods that do not train. Mean time over seeds."
         yield Plot(title, svg, note)
+
+
+def _swept(table: Table) -> Iterator[Block]:
+    """The headline metric over each number that was swept."""
+    test_set = next(iter(table.sets))
+    for found in sweeps(table):
+        shown = text_tables.sweep(found, table, test_set, HEADLINE)
+        yield shown
+        drawn = []
+        for method, rows in found.rows.items():
+            points = [
+                (float(value), row.metrics[test_set][HEADLINE])
+                for value, row in zip(found.values, rows, strict=True)
+                if value > 0 and row is not None and HEADLINE in row.metrics[test_set]
+            ]
+            name, ink = figures.method_name(method), charts.colour(method)
+            ends = tuple((one.low, one.high) for _, one in points)
+            drawn.append(charts.Series(name, ink, tuple((at, one.value) for at, one in points), ends=ends))
+        label = f"{shown.columns[0].lower()} (logarithmic)"
+        svg = charts.lines(drawn, label, HEADLINE, shown.title, log=True)
+        yield Plot(shown.title, svg, "Bars: 95 % interval, users resampled with all their cases.")
 
 
 def _curves(table: Table) -> Iterator[Block]:

@@ -10,6 +10,7 @@ from core.evaluation.metrics import HEADLINE, TIE_BREAK
 from core.evaluation.statistics import Estimate
 from core.results.breakdown import DIMENSIONS, Group, by_group
 from core.results.controls import against_base
+from core.results.sweeps import Sweep
 from core.results.tables import Pair, Row, Table
 from ilora_app.render import columns, figures
 from ilora_app.render.reported import ReportedRow, reported_for
@@ -147,6 +148,40 @@ def pair_rows(pairs: Sequence[Pair], test_set: str, metric: str, of: int | None 
         rows=tuple(rows),
         words=2,
         strong=frozenset(place for place, pair in enumerate(pairs) if pair.p_holm < ALPHA),
+    )
+
+
+def sweep(found: Sweep, table: Table, test_set: str, metric: str) -> TextTable:
+    """One metric of every method at each value of a setting, and what the gate gains there."""
+    gains = found.gains(table, test_set, metric)
+    rows = []
+    for at, value in enumerate(found.words):
+        cells = [columns.estimate(_metric(of[at], test_set, metric)) for of in found.rows.values()]
+        rows.append((value, *cells, *_gain(gains[at])))
+    setting = found.place[1].replace("_", " ")
+    known = next((pair for pair in gains if pair is not None), None)
+    names = [figures.method_name(row.method) for row in (known.a, known.b)] if known else []
+    heads = (" over ".join(names), "p (Holm)") if known else ()
+    return TextTable(
+        f"{metric} on {test_set} by {setting}",
+        (setting.capitalize(), *map(figures.method_name, found.rows), *heads),
+        tuple(row if known else row[:-2] for row in rows),
+        "[ ] 95 % interval" + "; paired sign-flip test by user, Holm over the values" * (known is not None),
+    )
+
+
+def _metric(row: Row | None, test_set: str, metric: str) -> Estimate | None:
+    return None if row is None else row.metrics[test_set].get(metric)
+
+
+def _gain(pair: Pair | None) -> tuple[str, str]:
+    if pair is None:
+        return figures.NONE, figures.NONE
+    found = pair.found
+    ends = figures.ends(found.relative_low, found.relative_high)
+    return (
+        f"{figures.points(found.relative)} % {ends}".rstrip(),
+        figures.p_value(pair.p_holm).removeprefix("p ").removeprefix("= "),
     )
 
 
