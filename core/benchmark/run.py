@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -32,6 +32,7 @@ from core.benchmark.run_files import whole
 from core.benchmark.statements import lateness, model_of, model_version, note_on_users, notes_on_processes
 from core.benchmark.testing import CHUNK, Tested, ask_all
 from core.benchmark.trained import Trained
+from core.benchmark.tuning import Tuned, tune, without_trained
 from core.config.checks import check
 from core.config.saved import lasting
 from core.config.settings import RunConfig
@@ -83,6 +84,10 @@ class Plan:
     """What was cut to fit, in words."""
     models: bool = False
     """Whether a result counts as finished only with its trained model beside it."""
+    trials: int = 0
+    """Settings that are tried for each method that trains, before it is tested; 0: its settings stand."""
+    tuned: Mapping[str, Tuned] = field(default_factory=dict)
+    """Method -> what its trials chose."""
 
     def __post_init__(self) -> None:
         check(bool(self.methods), "no methods", f"choose from: {', '.join(METHODS)}")
@@ -91,6 +96,10 @@ class Plan:
             check_method(method)
         if any_remote(self.methods):
             check_ready(self.config.chat)
+
+    def of(self, method: str) -> Tuned:
+        """The settings of one method; a control's are those of the method that it asks."""
+        return self.tuned.get(METHODS[method].control_of or method) or Tuned(self.config)
 
     @property
     def ordered(self) -> list[str]:
@@ -154,6 +163,9 @@ def run_benchmark(plan: Plan, emit: Emit = silent, should_stop: ShouldStop = nev
         asked, minutes = plan, plan.budget
         plan = parallel.from_main(lambda: within_budget(asked, jobs, dataset, samples, minutes, emit))
         dataset, samples = load_task_data(plan.config.data, emit)
+    if plan.trials:
+        task = Task(dataset, samples, plan.config, plan.seeds[0], plan.out / WORK, emit, should_stop)
+        plan = replace(plan, tuned=tune(jobs, task, plan.trials, plan.out))
     keys = {job: _key(plan, samples, *job) for job in jobs}
     trained = Trained(plan.out, keys, dataset, samples, emit, should_stop)
 
@@ -165,6 +177,8 @@ def run_benchmark(plan: Plan, emit: Emit = silent, should_stop: ShouldStop = nev
     trained.check(known)
     left = [job for job in jobs if known[job] is None]
     stages = parallel.from_main(lambda: estimates.stages(plan.config, left, dataset, samples))
+    if plan.trials:
+        stages = without_trained(stages, left, plan.seeds[0])
     emit(_plan_event(plan, samples, total(stages) / 60))
     clock = Clock(dict(zip(left, stages, strict=True)), emit)
     emit = clock
@@ -182,7 +196,7 @@ def run_benchmark(plan: Plan, emit: Emit = silent, should_stop: ShouldStop = nev
     results = []
     for job in jobs:
         method, seed = job
-        config = settle(plan.config, method)
+        config = settle(plan.of(method).config, method)
         task = Task(dataset, samples, config, seed, plan.out / WORK, emit, should_stop)
         with ExitStack() as turn:
             result = parallel.from_main(
@@ -222,7 +236,7 @@ def within_budget(
 
 
 def _key(plan: Plan, samples: Samples, method: str, seed: int) -> RunKey:
-    sha = config_sha256(method_config(plan.config, method))
+    sha = config_sha256(method_config(plan.of(method).config, method))
     return RunKey(samples.dataset, samples.split, method, seed, sha)
 
 
@@ -284,7 +298,7 @@ def _run(plan: Plan, task: Task, method: str, clock: Clock) -> Result:
 def _fitted(plan: Plan, task: Task, method: str) -> tuple[Recommender, FitReport]:
     """The trained method, taken from a run of twenty candidates where there is one."""
     if task.config.data.whole:
-        twenty = replace(plan, config=twenty_of(plan.config))
+        twenty = replace(plan, config=twenty_of(plan.of(method).config), tuned={})
         folder = run_folder(plan.out, *_key(twenty, task.samples, method, task.seed))
         if found := trained_before(method, task, folder):
             return found
@@ -374,6 +388,7 @@ def _result(
                     *report.notes,
                     *remarks,
                     *plan.cuts,
+                    *plan.of(method).notes,
                     *note_on_users(task.samples),
                     *notes_on_processes(has_llm),
                 ]

@@ -121,7 +121,10 @@ RUN_OPTIONS = (
         "encoder", "encoder.kind", str, "What the gate and the item slots read: sasrec, gru4rec or caser."
     ),
     RunOption(
-        "tune", "encoder.tune", bool, "Choose each encoder's rate and dropout on validation, of 4 settings."
+        "tune",
+        "encoder.tune",
+        bool,
+        "Choose each encoder's rate and dropout on validation, of 4 settings; see also --trials.",
     ),
     RunOption("experts", "adapter.experts", int, "K, iLoRA's experts; must divide the rank."),
     RunOption(
