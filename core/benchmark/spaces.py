@@ -44,7 +44,7 @@ def space_of(method: str, config: RunConfig) -> tuple[Range, ...]:
     """What is searched for a method, the run's own values included; nothing for one that does not train."""
     record = METHODS[method]
     if record.is_encoder:
-        known = OF_ENCODERS
+        known: tuple[Range, ...] = OF_ENCODERS
     elif record.has_adapter and record.trains:
         known = OF_ADAPTERS + OF_GATES * record.has_gate
     else:
