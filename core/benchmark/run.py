@@ -165,7 +165,8 @@ def run_benchmark(plan: Plan, emit: Emit = silent, should_stop: ShouldStop = nev
         dataset, samples = load_task_data(plan.config.data, emit)
     if plan.trials:
         task = Task(dataset, samples, plan.config, plan.seeds[0], plan.out / WORK, emit, should_stop)
-        plan = replace(plan, tuned=tune(jobs, task, plan.trials, plan.out))
+        told = partial(_plan_event, plan, samples)
+        plan = replace(plan, tuned=tune(jobs, task, plan.trials, plan.out, lambda took: emit(told(took))))
     keys = {job: _key(plan, samples, *job) for job in jobs}
     trained = Trained(plan.out, keys, dataset, samples, emit, should_stop)
 
@@ -267,6 +268,7 @@ def _plan_event(plan: Plan, samples: Samples, minutes: float) -> PlanMade:
         minutes=minutes,
         samples_sha256=samples.sha256,
         cases={name: len(cases) for name, cases in samples.test.items()},
+        tuned={method: found.config.to_dict() for method, found in plan.tuned.items()},
     )
 
 
