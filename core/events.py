@@ -64,7 +64,7 @@ class Fetching(Event):
 
 @dataclass(frozen=True)
 class PlanMade(Event):
-    """What a benchmark is about to do, before it does anything."""
+    """What a benchmark is about to do, before it does anything; said again once trials chose settings."""
 
     dataset: str
     split: str
@@ -77,6 +77,8 @@ class PlanMade(Event):
     samples_sha256: str
     cases: dict[str, int]
     """Number of test cases per test set."""
+    tuned: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Method -> its settings, where trials chose other ones than `config`."""
 
 
 @dataclass(frozen=True)

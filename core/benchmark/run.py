@@ -11,14 +11,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from core import hardware
 from core.benchmark import budget, estimates
 from core.benchmark.catalogue import check_pool, pool_settings
 from core.benchmark.clock import Clock
 from core.benchmark.costs import total
-from core.benchmark.facts import keep_facts
+from core.benchmark.facts import keep_experts, keep_facts
 from core.benchmark.out_folder import (
     WORK,
     check_written,
@@ -29,8 +27,15 @@ from core.benchmark.out_folder import (
 )
 from core.benchmark.reused import trained_before, twenty_of
 from core.benchmark.run_files import whole
-from core.benchmark.statements import lateness, model_of, model_version, note_on_users, notes_on_processes
-from core.benchmark.testing import CHUNK, Tested, ask_all
+from core.benchmark.statements import (
+    lateness,
+    model_of,
+    model_version,
+    note_on_users,
+    notes_on,
+    withheld,
+)
+from core.benchmark.testing import Tested, ask_all
 from core.benchmark.trained import Trained
 from core.benchmark.tuning import Tuned, tune, without_trained
 from core.config.checks import check
@@ -57,7 +62,6 @@ from core.methods import METHODS, any_needs_llm, any_remote, check_method, settl
 from core.recommenders.base import FitReport, Recommender, Task
 from core.recommenders.chat_client import check_ready
 from core.recommenders.registry import method_class
-from core.results.case_facts import save_experts
 from core.results.checking import config_sha256
 from core.results.format import Parameters, Result, intervals, means, measure
 from core.results.naming import RunKey
@@ -165,7 +169,8 @@ def run_benchmark(plan: Plan, emit: Emit = silent, should_stop: ShouldStop = nev
         dataset, samples = load_task_data(plan.config.data, emit)
     if plan.trials:
         task = Task(dataset, samples, plan.config, plan.seeds[0], plan.out / WORK, emit, should_stop)
-        plan = replace(plan, tuned=tune(jobs, task, plan.trials, plan.out))
+        told = partial(_plan_event, plan, samples)
+        plan = replace(plan, tuned=tune(jobs, task, plan.trials, plan.out, lambda took: emit(told(took))))
     keys = {job: _key(plan, samples, *job) for job in jobs}
     trained = Trained(plan.out, keys, dataset, samples, emit, should_stop)
 
@@ -267,6 +272,7 @@ def _plan_event(plan: Plan, samples: Samples, minutes: float) -> PlanMade:
         minutes=minutes,
         samples_sha256=samples.sha256,
         cases={name: len(cases) for name, cases in samples.test.items()},
+        tuned={method: found.config.to_dict() for method, found in plan.tuned.items()},
     )
 
 
@@ -313,23 +319,10 @@ def _keep(plan: Plan, task: Task, recommender: Recommender, result: Result) -> N
     if METHODS[method].keeps_model:
         folder = save_run(recommender, task, run_folder(plan.out, *key), result)
         task.emit(Saved("model", str(folder)))
-    _save_experts(recommender, task.samples, plan.out, result_path(plan.out, *key))
+    keep_experts(recommender, task.samples, plan.out, result_path(plan.out, *key))
     task.emit(Saved("result", str(save_result(result, plan.out))))
     recommender.finish()
     forget_work(task, method)
-
-
-def _save_experts(recommender: Recommender, samples: Samples, out: Path, result_file: Path) -> None:
-    """Keeps the gate's weights on the test cases beside the result; methods without a gate have none."""
-    cases = samples.asked
-    histories = [case.history for case in cases.values()]
-    parts = [
-        weights
-        for start in range(0, len(histories), CHUNK)
-        if (weights := recommender.expert_weights(histories[start : start + CHUNK])) is not None
-    ]
-    if parts:
-        save_experts(list(cases), np.concatenate(parts), out, result_file)
 
 
 def _result(
@@ -345,7 +338,7 @@ def _result(
     adapted = "training" in METHODS[method].reads
     cases, test_seconds = tested.cases, tested.seconds
     metrics = measure(cases, config.data.whole)
-    scored = len({case.place for case in cases})
+    scored = len(task.samples.questions)
     for name, values in metrics.items():
         shown = {metric: value.value for metric, value in values.items()}
         task.emit(Evaluated(method, task.seed, name, next(iter(values.values())).n, shown))
@@ -381,6 +374,7 @@ def _result(
         command=plan.command,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         lateness=lateness(task.dataset, task.samples),
+        withheld=withheld(task.dataset, task.samples),
         history=tuple(report.curve),
         notes=tuple(
             dict.fromkeys(
@@ -389,8 +383,7 @@ def _result(
                     *remarks,
                     *plan.cuts,
                     *plan.of(method).notes,
-                    *note_on_users(task.samples),
-                    *notes_on_processes(has_llm),
+                    *notes_on(task.samples, method, config.training.item_tokens),
                 ]
             )
         ),

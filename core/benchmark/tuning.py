@@ -9,7 +9,7 @@ stopped goes on as if it had not been. Adapters read the encoder that its own se
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,7 +65,9 @@ class Tuned:
     """What its results say about that."""
 
 
-def tune(jobs: Sequence[Job], task: Task, trials: int, out: Path) -> dict[str, Tuned]:
+def tune(
+    jobs: Sequence[Job], task: Task, trials: int, out: Path, announce: Callable[[float], None]
+) -> dict[str, Tuned]:
     """The settings of every method, chosen by its own search where it trains.
 
     Args:
@@ -73,6 +75,7 @@ def tune(jobs: Sequence[Job], task: Task, trials: int, out: Path) -> dict[str, T
         task: data, the run's own settings, the training seed of all trials.
         trials: of each method.
         out: the output folder, which keeps them.
+        announce: told, before the first trial, the minutes that all of it will take at most.
 
     Raises:
         Interrupted: asked to stop; the same call goes on from there.
@@ -95,7 +98,7 @@ def tune(jobs: Sequence[Job], task: Task, trials: int, out: Path) -> dict[str, T
     left = _left(searched, task, trials, out)
     if any(METHODS[method].needs_llm and left[method] for method in searched):
         try_model(task.config.model, task.watch(""))  # before anything is trained
-    times = _Times(searched, jobs, task, left, trials)
+    times = _Times(searched, jobs, task, left, trials, announce)
     found: dict[str, Tuned] = {}
     for method in searched:
         found[method] = _Searching(method, task, trials, out).run(times)
@@ -310,10 +313,17 @@ class _Times:
         task: data and settings.
         left: trials that are not made yet, by method.
         trials: of each method.
+        announce: told the minutes of all of it, where any trial is lacking.
     """
 
     def __init__(
-        self, methods: Sequence[str], jobs: Sequence[Job], task: Task, left: Mapping[str, int], trials: int
+        self,
+        methods: Sequence[str],
+        jobs: Sequence[Job],
+        task: Task,
+        left: Mapping[str, int],
+        trials: int,
+        announce: Callable[[float], None],
     ) -> None:
         self.emit: Emit = task.emit
         self._clock: Clock | None = None
@@ -330,11 +340,12 @@ class _Times:
             f"tuning {names}: {trials} trials each, validation {CRITERION} chooses; at most about "
             f"{minutes:,} min on this machine, then the benchmark"
         )
-        self.emit(Notice(text))
         of_jobs = zip(jobs, _stages(jobs, task), strict=True)
         stages["", 0] = [
             stage for (_, seed), own in of_jobs for stage in own if seed != task.seed or stage.name == "test"
         ]
+        announce(total(stages.values()) / 60)
+        task.emit(Notice(text))
         self.emit = self._clock = Clock(stages, task.emit)
 
     def made(self, method: str, number: int) -> None:

@@ -1,6 +1,7 @@
 """More than accuracy: what a table's methods recommend, from the run files on disk.
 
-Rankings of the whole catalogue only: among sampled candidates, the draw decides what can stand in a list.
+Rankings of the whole catalogue only: among sampled candidates, the draw decides what can stand in a list,
+and among cold items what was drawn to be cold.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from core.data.types import pool_of
 from core.errors import InputError, ResultError
 from core.evaluation.exposure import COVERAGE, GINI, estimate_exposure
 from core.evaluation.lists import (
@@ -175,18 +177,22 @@ def beyond(table: Table, folders: Sequence[Path], top: int = TOP) -> Beyond:
             "coverage, popularity and genres need rankings of the whole catalogue",
             "ilora-app bench --candidates catalogue makes them",
         )
+    sets = [test_set for test_set in table.sets if not pool_of(test_set)]
+    if not sets:
+        raise InputError(
+            f"the set {', '.join(table.sets)} is ranked among some items alone, not the whole catalogue",
+            "leave --set out, or name another one",
+        )
     facts = _facts_for(folders, table)
     code = {item: place for place, item in enumerate(facts.ids)}
-    lists: dict[str, list[tuple[Row, list[Lists]]]] = {test_set: [] for test_set in table.sets}
+    lists: dict[str, list[tuple[Row, list[Lists]]]] = {test_set: [] for test_set in sets}
     problems = []
     for row in table.everything:
         runs = [found for run in row.runs if (found := _rankings(folders, run)) is not None]
         if len(runs) < len(row.runs):
             problems.append(f"{row.label}: a result of an older version has no run file")
             continue
-        made = {
-            test_set: [_lists(found, code, row.places[test_set], top) for found in runs] for test_set in lists
-        }
+        made = {name: [_lists(found, code, row.places[name], top) for found in runs] for name in lists}
         if any((one[:, 0] == NOTHING).any() for of_set in made.values() for one in of_set):
             problems.append(f"{row.label}: cases without a scored item")
             continue
@@ -196,8 +202,8 @@ def beyond(table: Table, folders: Sequence[Path], top: int = TOP) -> Beyond:
     if not kept:
         raise ResultError(problems[0], "run the benchmark again")
     pairs = _pairs(table, kept)
-    sets = tuple(_of_set(test_set, rows, pairs, facts) for test_set, rows in lists.items())
-    return Beyond(top, len(facts.ids), sets, tuple(problems))
+    found_sets = tuple(_of_set(test_set, rows, pairs, facts) for test_set, rows in lists.items())
+    return Beyond(top, len(facts.ids), found_sets, tuple(problems))
 
 
 # --- one test set -----------------------------------------------------------------------------------------

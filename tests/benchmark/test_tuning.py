@@ -21,14 +21,18 @@ from core.benchmark.studies import asked_of, open_study
 from core.benchmark.tuning import _Follower
 from core.config.settings import RunConfig
 from core.errors import InputError, Interrupted, ResultError, TrainingError
-from core.events import Evaluated, Event, Notice, StepLogged, silent
+from core.events import Evaluated, Event, Notice, PlanMade, SettingTried, StepLogged, silent
 from core.methods import METHODS
 from core.results.format import Result
+from core.results.merging import merge
+from core.results.store import save_result
 from core.results.trials import ENDED, FAILED, PRUNED, Search, Trial, load_search, load_searches, save_search
 from core.training.job import Pruned
 from ilora_app.cli import main
 from ilora_app.cli.trials import with_number_of_trials
+from ilora_app.render.tensorboard import TensorBoard
 from tests import tiny
+from tests.made_up import result as made_up_result
 
 pytestmark = pytest.mark.usefixtures("tiny_home")
 
@@ -80,6 +84,14 @@ def test_every_method_that_trains_gets_as_many_trials_and_validation_chooses(tmp
             assert result.config["encoder"][place.partition(".")[2]] == value
         assert any(f"trial {search.best + 1} of 3" in note for note in result.notes)
         assert max(point["MRR"] for point in result.history) == best.mrr
+    plans = [event for event in seen if isinstance(event, PlanMade)]
+    tried = [event for event in seen if isinstance(event, SettingTried)]
+    assert len(plans) == 2 and seen.index(plans[0]) < seen.index(tried[0])
+    chosen = found["sasrec"].trials[found["sasrec"].best or 0].settings
+    assert plans[1].tuned["sasrec"]["encoder"]["dropout"] == chosen["encoder.dropout"]
+    board = TensorBoard(tmp_path / "board")
+    board(plans[1])
+    assert [board._name((result.method, 0)) for result in results] == [one.key.name for one in results]
     said = [event.text for event in seen if isinstance(event, Notice)]
     assert any("3 trials each" in text and "min on this machine" in text for text in said)
     assert sum("trial 2 of 3" in text for text in said) == 2
@@ -229,6 +241,9 @@ def test_trials_are_kept_and_shown(tmp_path: Path, capsys: pytest.CaptureFixture
     table = run(capsys, "results", "--trials", "--csv", "--out", tmp_path)[0]
     lines = list(csv.DictReader(io.StringIO(table)))
     assert [line["chosen"] for line in lines] == ["True", "False", "False", "False"]
+    save_result(made_up_result("sasrec"), tmp_path)
+    merge([tmp_path], tmp_path / "all")
+    assert load_searches([tmp_path / "all"]) == ([made_up()], [])
     path.write_text(path.read_text()[:-30])
     assert path.name in run(capsys, "results", "--trials", "--out", tmp_path, code=2)[1]
 
