@@ -37,6 +37,7 @@ from core.results.item_facts import ItemFacts, load_item_facts
 from core.results.rankings import RunFile, load_rankings, rankings_path
 from core.results.store import result_path
 from core.results.tables import Row, Table
+from core.stages import UNWATCHED, Stage, Watch
 
 TOP = 10
 """Places of a ranking that count as its list, unless told otherwise."""
@@ -159,13 +160,14 @@ class Beyond:
     """One line for each row that was left out."""
 
 
-def beyond(table: Table, folders: Sequence[Path], top: int = TOP) -> Beyond:
+def beyond(table: Table, folders: Sequence[Path], top: int = TOP, watch: Watch = UNWATCHED) -> Beyond:
     """Every measure of every row of a table, with intervals over users and, of several, training seeds.
 
     Args:
         table: results against the whole catalogue.
         folders: output folders that hold the results and what belongs to them.
         top: places of a list.
+        watch: told how far it is.
 
     Raises:
         InputError: the cases have sampled candidates.
@@ -187,7 +189,9 @@ def beyond(table: Table, folders: Sequence[Path], top: int = TOP) -> Beyond:
     code = {item: place for place, item in enumerate(facts.ids)}
     lists: dict[str, list[tuple[Row, list[Lists]]]] = {test_set: [] for test_set in sets}
     problems = []
+    stage = watch.stage("measure", len(table.everything) * (1 + len(sets)))
     for row in table.everything:
+        stage.advance()
         runs = [found for run in row.runs if (found := _rankings(folders, run)) is not None]
         if len(runs) < len(row.runs):
             problems.append(f"{row.label}: a result of an older version has no run file")
@@ -202,7 +206,7 @@ def beyond(table: Table, folders: Sequence[Path], top: int = TOP) -> Beyond:
     if not kept:
         raise ResultError(problems[0], "run the benchmark again")
     pairs = _pairs(table, kept)
-    found_sets = tuple(_of_set(test_set, rows, pairs, facts) for test_set, rows in lists.items())
+    found_sets = tuple(_of_set(test_set, rows, pairs, facts, stage) for test_set, rows in lists.items())
     return Beyond(top, len(facts.ids), found_sets, tuple(problems))
 
 
@@ -270,19 +274,23 @@ def _of_set(
     lists: Sequence[tuple[Row, list[Lists]]],
     pairs: Sequence[tuple[Row, Row]],
     facts: ItemFacts,
+    stage: Stage,
 ) -> SetBeyond:
     places = lists[0][0].places[test_set]
     if unknown := [place for place in places if place not in facts.histories]:
         raise ResultError(f"nothing is known of the history of case {unknown[0]}", "run the benchmark again")
     measuring = _Measuring(facts, places)
-    rows = tuple((row, measuring.of(runs)) for row, runs in lists)
+    rows = []
+    for row, runs in lists:
+        rows.append((row, measuring.of(runs)))
+        stage.advance()
     of_row = {row.label: runs for row, runs in lists}
     agreement = [
         Agreement(a, b, bootstrap(_overlaps(a, of_row[a.label], b, of_row[b.label]), measuring.users))
         for a, b in pairs
     ]
     agreement.sort(key=lambda pair: -pair.found.value)
-    return SetBeyond(test_set, rows, measuring.of_histories(), tuple(agreement))
+    return SetBeyond(test_set, tuple(rows), measuring.of_histories(), tuple(agreement))
 
 
 def _overlaps(a: Row, of_a: Sequence[Lists], b: Row, of_b: Sequence[Lists]) -> npt.NDArray[np.float64]:
