@@ -87,9 +87,13 @@ def encoder_of(task: Task, recipes: Sequence[Recipe]) -> tuple[Encoder, Training
     Returns:
         The encoder, how training went (without curves where there are several), and what was tried.
     """
-    chosen = [choose_encoder(one, recipe) for one, recipe in zip(task.each, recipes, strict=True)]
     if not task.dataset.parts:
-        return chosen[0]
+        return choose_encoder(task, recipes[0])
+    chosen, told = [], []
+    for one, recipe in zip(task.each, recipes, strict=True):
+        task.emit(Notice(f"{recipe.name}, seed {task.seed}: the encoder of {one.dataset.name}"))
+        chosen.append(choose_encoder(one, recipe))
+        told += [f"{one.dataset.name}: {note}" for note in chosen[-1][2]]
     reports = [report for _, report, _ in chosen]
     seconds = sum(report.seconds for report in reports)
     seen = sum(report.samples_per_second * report.seconds for report in reports)
@@ -100,11 +104,7 @@ def encoder_of(task: Task, recipes: Sequence[Recipe]) -> tuple[Encoder, Training
         samples_per_second=seen / seconds if seconds else 0.0,
         curve=[],
     )
-    return (
-        joined(task, [model for model, _, _ in chosen]),
-        whole,
-        [note for *_, notes in chosen for note in notes],
-    )
+    return joined(task, [model for model, _, _ in chosen]), whole, told
 
 
 def joined(task: Task, models: Sequence[Encoder]) -> Encoder:
@@ -317,6 +317,13 @@ class EncoderRecommender(Recommender):
         ids = torch.tensor(np.asarray(candidates, dtype=np.int64), device=z.device)
         return self.model.score(z, ids).float().cpu().numpy()
 
+    @torch.no_grad()
+    def score_all(self, histories: Sequence[Sequence[int]], items: int) -> Scores:
+        """One matrix product for all histories, where candidates of each would be gathered."""
+        scores = self.model.logits(self.model.represent(histories)).float().cpu().numpy()
+        assert scores.shape == (len(histories), items)
+        return scores
+
     def save(self, folder: Path) -> None:
         """Writes the weights."""
         save_encoder(self.model, folder)
@@ -330,6 +337,12 @@ class CaserRecommender(EncoderRecommender):
     """Caser as a method of its own."""
 
     name = "caser"
+
+
+class ESASRecRecommender(EncoderRecommender):
+    """eSASRec as a method of its own."""
+
+    name = "esasrec"
 
 
 class GRU4RecRecommender(EncoderRecommender):

@@ -19,9 +19,9 @@ from core.files import atomic_path
 from core.ilora.folding import save_updates
 from core.ilora.gate_clusters import GateClusters, cluster_gates, folded_for, read_gates
 from core.ilora.layers import ADAPTER
-from core.lm.likelihood import AnswerRanker
 from core.recommenders.batching import spaced
 from core.runs.exporting import check_destination
+from core.runs.exporting_tokens import token_base
 from core.runs.prompt_files import PROMPT, write_prompt
 from core.runs.store import MODEL_CARD, OpenRun
 from core.stages import UNWATCHED, Watch
@@ -111,7 +111,9 @@ def export_clusters(
     model = gated_model(run)
     clusters = fit_clusters(run, [count], watch)[count]
     names = tuple(f"cluster-{place:04}" for place in range(len(clusters.centres)))
-    base, rank = base_model(run.info.config.model.name), run.info.config.adapter.rank
+    tokens = token_base(model, run.info.config.model, "peft")
+    base = tokens.name if tokens else base_model(run.info.config.model.name)
+    rank = run.info.config.adapter.rank
     index: dict[str, str] = {}
     left_out = unknown = 0
     for batch, labels in _labelled(run, model, clusters, histories, watch):
@@ -119,7 +121,6 @@ def export_clusters(
         left_out += sum(not person.history for person in batch)
         known = [person.user for person in batch if person.history]
         index |= {user: names[label] for user, label in zip(known, labels, strict=True)}
-    told = not obstacles(run.info.config, folded=True) and isinstance(model.ranker, AnswerRanker)
     stage = watch.stage("export", len(names))
     try:
         with atomic_path(out) as folder:
@@ -130,11 +131,12 @@ def export_clusters(
                 (folder / name).mkdir()
                 save_updates(folder / name, folded_for(model, centre), model.peft.peft_config[ADAPTER], base)
                 stage.advance()
-            if told:
+            if tokens:
+                tokens.write(folder)
+            if not obstacles(run.info.config, folded=True):
                 write_prompt(folder, model, run.dataset, names, base)
             (folder / INDEX).write_text(json.dumps(index) + "\n", encoding="utf-8")
-            readme = _readme(run, names, len(index), rank, base, told)
-            (folder / MODEL_CARD).write_text(readme, encoding="utf-8")
+            (folder / MODEL_CARD).write_text(_readme(run, names, len(index), rank, base), encoding="utf-8")
             size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     except OSError as error:
         raise InputError(
@@ -165,22 +167,17 @@ def vllm_rank(rank: int) -> int:
     return next((known for known in (8, 16, 32, 64, 128, 256, 320, 512) if known >= rank), rank)
 
 
-def _ranking(run: OpenRun, told: bool) -> str:
-    """How a server ranks with the adapters, if it can."""
-    if told:
-        return (
-            f"`{PROMPT}` has the prompt and each title as token ids; the log-likelihood of\n"
-            "a title after the prompt is a candidate's score."
-        )
-    missing = obstacles(run.info.config, folded=True) or ["the base model that `export --experts` writes"]
-    return (
-        f"The run's own ranking also needs {', '.join(missing)}: with these adapters a server continues\n"
-        "text, it does not rank as the run does. `ilora-app train --serveable` trains one that does."
-    )
-
-
-def _readme(run: OpenRun, names: Sequence[str], users: int, rank: int, base: str, told: bool) -> str:
+def _readme(run: OpenRun, names: Sequence[str], users: int, rank: int, base: str) -> str:
     modules = " ".join(f"{name}={name}" for name in names[:2])
+    missing = ", ".join(obstacles(run.info.config, folded=True))
+    answer = "item's one token" if run.info.config.training.item_tokens else "title"
+    ranking = (
+        f"The run's own ranking also needs {missing}: with these adapters a server continues\n"
+        "text, it does not rank as the run does. `ilora-app train --serveable` trains one that does."
+        if missing
+        else f"`{PROMPT}` has the prompt and each {answer} as token ids; the log-likelihood of\n"
+        f"a {answer} after the prompt is a candidate's score."
+    )
     return f"""# {len(names)} adapters for {users:,} users of {run.info.dataset}
 
 Each folder `cluster-…` is a plain LoRA of rank {rank} for `{base}`: that of a cluster of gates.
@@ -190,7 +187,7 @@ again with a file of their histories (`--users FILE`); the adapters stay as they
     vllm serve {base} --enable-lora --max-lora-rank {vllm_rank(rank)} --lora-modules {modules} …
     python -m sglang.launch_server --model-path {base} --lora-paths {modules} …
 
-A request names the adapter. {_ranking(run, told)}
+A request names the adapter. {ranking}
 
 `ilora-app evaluate RUN --clusters {len(names)}` says what so few adapters cost beside one for each user.
 """
