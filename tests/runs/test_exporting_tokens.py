@@ -205,6 +205,7 @@ def test_the_exported_client_ranks_by_the_items_tokens(tmp_path: Path) -> None:
             found = np.array(client.rank(url, *ids))
             expected = own.model.scores([history], [row])[0].detach().numpy()  # type: ignore[attr-defined]
             np.testing.assert_allclose(found - found[0], expected - expected[0], atol=1e-3)
+    assert len(server.asked) == len(HISTORIES)  # one request each, however many candidates
 
 
 def test_a_model_that_came_as_a_folder_says_how_it_becomes_gguf(tmp_path: Path) -> None:
