@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 
 from core.config.bounds import RETRIEVED
-from core.data.samples import draw_candidates
+from core.data.samples import draw_candidates, user_parts
 from core.data.types import Dataset, Samples, UserSequence
 from core.encoders.base import Encoder
 from core.errors import InputError, Interrupted
@@ -350,13 +350,6 @@ class Session:
 
 
 # --- facts -----------------------------------------------------------------------------------------------
-
-
-def user_parts(samples: Samples) -> dict[str, str]:
-    """User -> test or validation; everyone else trains."""
-    parts = {case.user: "validation" for case in samples.validation}
-    parts |= {case.user: "test" for cases in samples.test.values() for case in cases}
-    return parts
 
 
 def ranks_of(scores: npt.NDArray[np.floating]) -> list[int]:

@@ -12,13 +12,14 @@ from core.events import Notice
 from core.serving.protocol import Explained, Rank, Why
 from ilora_app.tui.screens.explore.screen import ExploreScreen
 from ilora_app.tui.state.explore_state import ExploreState
+from ilora_app.tui.state.views import View
 from ilora_app.tui.widgets.gate import GatePanel
 from ilora_app.tui.widgets.history import HistoryList
 from ilora_app.tui.widgets.rank_curve import RankCurve
 from ilora_app.tui.widgets.ranking import TARGET, RankingList
 from ilora_app.tui.widgets.users import UserList
 from tests.tui.conftest import Drive, settle, text_of
-from tests.tui.stand_in import USERS, life, with_options
+from tests.tui.stand_in import ILORA, USERS, StandIn, life, with_options
 
 
 def explored(app: Any) -> ExploreState:
@@ -610,3 +611,45 @@ async def test_of_a_burst_of_answers_only_the_last_is_drawn(drive: Drive) -> Non
         assert numbers[-1] in heard
         assert not set(heard) & set(numbers[1:-1])
         assert explored(app).ranked.request == numbers[-1]
+
+
+# --- while the language model is loaded ------------------------------------------------------------------
+
+
+async def test_the_encoder_ranks_until_the_model_is_loaded_and_edits_are_kept(drive: Drive) -> None:
+    early = type("Early", (StandIn,), {"early": True})
+    async with drive(engine=early) as (app, pilot):
+        screen = app.screen
+        assert isinstance(screen, ExploreScreen)
+        shown = text_of(app)
+        assert "SASRec ranks 20 candidates until iLoRA is loaded" in shown
+        assert "loading the model" in shown
+        assert screen.explored.user is not None
+        assert screen.explored.ranked is not None
+        assert screen.explored.ranked.gate is None
+        before = len(screen.explored.history)
+        await pilot.press("tab", "d")
+        await settle(pilot)
+        assert screen.explored.ranked.history == screen.explored.history
+        await pilot.press("tab", "right", "l")  # there is no gate to push yet
+        app.app_state.main.load()
+        await settle(pilot)
+        assert "iLoRA ranks 20 candidates" in text_of(app)
+        assert "until" not in text_of(app).splitlines()[2]
+        assert len(screen.explored.history) == before - 1
+        assert screen.explored.ranked.method == "ilora"
+        assert screen.explored.weights()
+
+
+async def test_a_view_with_pushed_experts_waits_for_the_gate_and_keeps_its_push(drive: Drive) -> None:
+    early = type("Early", (StandIn,), {"early": True})
+    view = View(1, "made-up", ILORA, "3", 5, [1, 2], ["Horror of 0", "Western of 0"], push=[0.5, 0, 0, 0])
+    async with drive(engine=early, opening=view) as (app, pilot):
+        screen = app.screen
+        assert isinstance(screen, ExploreScreen)
+        asked = [request for request in app.app_state.main.asked if isinstance(request, Rank)]
+        assert asked[-1].question["push"] is None
+        app.app_state.main.load()
+        await settle(pilot)
+        asked = [request for request in app.app_state.main.asked if isinstance(request, Rank)]
+        assert asked[-1].question["push"] == [0.5, 0, 0, 0]

@@ -44,6 +44,7 @@ class Place(Screen[None]):
     """Base of Explore, Compare, Train and Results."""
 
     PLACE: ClassVar[str] = ""
+    ALLOW_IN_MAXIMIZED_VIEW = "TopBar, Footer"
     HORIZONTAL_BREAKPOINTS = [  # noqa: RUF012 (Textual declares it per instance)
         (0, "-narrow"),
         (116, "-wide"),  # narrower, three columns leave the history none

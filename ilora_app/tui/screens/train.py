@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from rich.text import Text
-from textual import on
+from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container, Horizontal, Vertical
@@ -21,16 +21,19 @@ from core.methods import METHODS, local_methods
 from core.serving.protocol import Estimate, Estimated, RequestFailed, Surveyed
 from ilora_app.render.figures import method_name
 from ilora_app.tui.drawing.bars import bar
-from ilora_app.tui.engine.jobs import Job, Log, last_job, start_job
+from ilora_app.tui.engine import gpu
+from ilora_app.tui.engine.jobs import Job, last_job, start_job
 from ilora_app.tui.screens.dialogs.ask import Ask
 from ilora_app.tui.screens.dialogs.name import Name
 from ilora_app.tui.screens.main_screen import Place
 from ilora_app.tui.state.app_state import EMBEDDED, MAIN
+from ilora_app.tui.state.following import Following
 from ilora_app.tui.state.progress import Progress
 from ilora_app.tui.state.training_plan import WRONG, consent, cost_table
 from ilora_app.tui.widgets.curves import CurvePlot
 from ilora_app.tui.widgets.form import Form, Setting
 from ilora_app.tui.widgets.gate import GatePanel
+from ilora_app.tui.widgets.log_pane import LogPane
 from ilora_app.tui.widgets.rows import Rows
 
 PRESETS = ("quick", "standard", "paper", "auto")
@@ -41,6 +44,7 @@ FREE = {
 }
 """What can be typed: title and explanation."""
 READ_SECONDS = 0.25
+GPU_SECONDS = 2.0
 
 
 class TrainScreen(Place):
@@ -55,18 +59,28 @@ class TrainScreen(Place):
 
     def __init__(self) -> None:
         super().__init__()
-        self.job: Job | None = None
-        self.lines: Log | None = None
-        self.progress = Progress()
+        self.following = Following(self.app_state.journal)
+        self.gpu = ""
+        """How busy the graphics processor is; empty where there is none."""
         self.estimate: Estimated | None = None
         self.estimate_problem = ""
         self._asked, self._asked_plan = -1, ""
         self._estimates: dict[str, Estimated] = {}
         """What plans were said to cost: going back to one asks nothing."""
         self._asking: Timer | None = None
-        self._offered = self._furnished = self._stopped = self._ended = False
+        self._offered = self._furnished = self._ended = False
         self._drawn = -1
         """1 while the job runs, 0 once its end is drawn, -1 before anything is."""
+
+    @property
+    def job(self) -> Job | None:
+        """The training that is looked at, running or not."""
+        return self.following.job
+
+    @property
+    def progress(self) -> Progress:
+        """What it has said."""
+        return self.following.progress
 
     def content(self) -> ComposeResult:
         """The form and its cost at the left, what happens at the right."""
@@ -90,11 +104,11 @@ class TrainScreen(Place):
                     yield Static(id="facts", classes="pane", markup=False)
                     yield GatePanel(id="use")
                 yield Horizontal(id="curves")
-                yield Static(id="log", classes="pane")
+                yield LogPane(id="log", classes="pane")
 
     def on_mount(self) -> None:
         """Finds a training that goes on already."""
-        titles = {"form": "Training", "cost": "What it costs", "facts": "Now", "log": "Log"}
+        titles = {"form": "Training", "cost": "What it costs", "facts": "Now"}
         for name, title in titles.items():
             self.query_one(f"#{name}").border_title = title
         self.query_one("#use").border_title = "Experts' mean use"
@@ -105,6 +119,8 @@ class TrainScreen(Place):
             self._watch_job(job)
             self._show_plan(job)
         self.set_interval(READ_SECONDS, self._read)
+        if gpu.is_there():
+            self.set_interval(GPU_SECONDS, self._ask_gpu)
         self._draw()
         self._ask_soon()
         self.call_after_refresh(self._furnish)
@@ -250,7 +266,6 @@ class TrainScreen(Place):
         return options
 
     def _start(self, options: Sequence[str]) -> None:
-        self._stopped = False
         try:
             self._watch_job(start_job(self.app_state.out, options))
         except OSError as error:
@@ -274,33 +289,31 @@ class TrainScreen(Place):
 
     def _watch_job(self, job: Job) -> None:
         """Follows a job from its first line."""
-        self.job, self.lines, self.progress, self._drawn = job, Log(job.log), Progress(), -1
+        self.following.begin(job)
+        self._drawn = -1
         self._draw()
 
     def _read(self) -> None:
         """Takes what was written since."""
-        if self.job is None or self.lines is None:
+        if self.job is None:
+            self._log_pane()
             return
-        events = self.lines.read()
-        for event in events:
-            self.progress.take(event)
-        for line in self.lines.odd:
-            self.progress.say(f"odd line: {line}")
-        self.lines.odd.clear()
-        running = self.job.running
-        if not running and not events and not self.progress.ending:
-            words = self.job.last_words
-            if self._stopped or words in ("KeyboardInterrupt", "stopped"):
-                self.progress.ending = "stopped before it learnt anything; c starts it again"
-                self.progress.say(self.progress.ending)
-            else:
-                self.progress.ending = "it ended without a word"
-                self.progress.say(words or self.progress.ending)
+        events, running = self.following.read(), self.following.running
         if events or running or self._drawn:
-            self._draw(curves=bool(events) or self._drawn < 0)
+            self._draw(curves=events or self._drawn < 0)
         if self._drawn == 1 and not running:
             self.app_state.ask_survey()  # there may be new runs on disk
         self._drawn = int(running)
+        self._log_pane()
+
+    @work(exclusive=True, group="gpu")
+    async def _ask_gpu(self) -> None:
+        self.gpu = " | ".join(await gpu.use()) if self.following.running else ""
+
+    def _log_pane(self) -> None:
+        pane = self.query_one(LogPane)
+        pane.show(self.app_state.journal)
+        pane.border_subtitle = escape(self.job.shown) if self.job else ""
 
     def action_pause(self) -> None:
         """Holds the training, or lets it go on."""
@@ -315,7 +328,7 @@ class TrainScreen(Place):
     def action_stop(self) -> None:
         """Asks it to save and end."""
         if self.job is not None and self.job.running:
-            self._stopped = True
+            self.following.stopped = True
             self.job.stop()
             self.progress.say("stopping: what was learnt is being saved")
             self._draw()
@@ -367,10 +380,6 @@ class TrainScreen(Place):
             validations = curve.validations
             shown = f"best {max(y for _, y in validations):.3f}" if validations else ""
             self.query_one("#validation").border_subtitle = shown
-        log = self.query_one("#log", Static)
-        room = max(1, log.content_size.height)
-        log.update(Text("\n".join(progress.said[-room:]), no_wrap=True, overflow="ellipsis"))
-        log.border_subtitle = escape(job.shown) if job else ""
         state = running or bool(progress.ending)
         if (running, state) != (self._offered, self._ended):
             self._offered, self._ended = running, state
@@ -379,7 +388,7 @@ class TrainScreen(Place):
     def _facts(self, memory: int) -> Text:
         progress = self.progress
         text = Text(no_wrap=True, overflow="ellipsis")
-        for name, fact in progress.facts(memory):
+        for name, fact in progress.facts(memory, self.gpu):
             text.append(f"{name:<10}", "dim")
             text.append(f"{fact}\n", "bold")
         if progress.total:
