@@ -54,9 +54,12 @@ def _is_finite(value: Any) -> bool:
 
 PLAIN_NAME = "[a-z0-9][a-z0-9-]{0,63}"
 """What datasets, splits, methods and test sets may be called; nothing of the kind is a path."""
+NAMES = rf"{PLAIN_NAME}(\+{PLAIN_NAME}){{0,9}}"
+"""Plain names with a plus between them: what several datasets as one are called."""
 _MOST = 10**15  # beyond it nothing is an amount of seconds, bytes or samples
 
 Name = Annotated[str, Rule("text that is a plain name", _matches(PLAIN_NAME))]
+Names = Annotated[str, Rule("a plain name, or several with a plus between them", _matches(NAMES))]
 Filled = Annotated[str, Rule("text that is not empty", bool)]
 Checksum = Annotated[str, Rule("a checksum", _matches("[0-9a-f]{1,64}"))]
 Moment = Annotated[str, Rule("a time such as 2026-01-31T12:00:00Z", _is_moment)]

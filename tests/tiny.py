@@ -14,6 +14,7 @@ from torch import nn
 
 from core.assets import spec
 from core.config.settings import (
+    GATES,
     AdapterConfig,
     DataConfig,
     EncoderConfig,
@@ -27,6 +28,8 @@ from core.encoders.base import Encoder, new_encoder
 from core.lm.loading import LanguageModel, disable_cpu_packing
 from core.recommenders.base import Task
 
+GATES_ALONE = tuple(kind for kind in GATES if kind != "dataset")
+"""Gates that need no more than one dataset."""
 LAYERS, WIDTH = 4, 64
 USERS, ITEMS = 30, 40
 
@@ -216,13 +219,14 @@ source = "nowhere"
 """
 
 
-def install(home: Path, mirror: Path, max_history: int = 10) -> dict[str, str]:
+def install(home: Path, mirror: Path, max_history: int = 10, name: str = "tiny") -> dict[str, str]:
     """Puts the card into the product's home and the files into a mirror; the environment that finds them."""
     (home / "cards").mkdir(parents=True, exist_ok=True)
-    (home / "cards" / "tiny.toml").write_text(card(max_history), encoding="utf-8")
-    (mirror / "tiny").mkdir(parents=True, exist_ok=True)
-    (mirror / "tiny" / "ratings.tsv").write_bytes(ratings())
-    (mirror / "tiny" / "films.txt").write_bytes(films())
+    text = card(max_history).replace('name = "tiny"', f'name = "{name}"')
+    (home / "cards" / f"{name}.toml").write_text(text, encoding="utf-8")
+    (mirror / name).mkdir(parents=True, exist_ok=True)
+    (mirror / name / "ratings.tsv").write_bytes(ratings())
+    (mirror / name / "films.txt").write_bytes(films())
     return {spec.HOME_VARIABLE: str(home), spec.MIRROR_VARIABLE: str(mirror)}
 
 

@@ -78,7 +78,7 @@ class Expert:
 
 
 @dataclass(frozen=True)
-class ExpertUse:
+class ExpertSummary:
     """How a gate spreads its weights over all users."""
 
     experts: tuple[Expert, ...]
@@ -103,10 +103,12 @@ class Analysis:
     """The run of the other method, trained the same way."""
     settings: Settings
     clusters: Clusters
-    """Of the training users."""
+    """Of the training users; of several datasets as one, the users of each are a cluster."""
+    names: tuple[str, ...]
+    """What the clusters are called: the datasets, or nothing."""
     transfers: tuple[Transfer, ...]
     """One for each of the runs."""
-    experts: ExpertUse | None
+    experts: ExpertSummary | None
     """None where no run has a gate."""
     gains: tuple[Gain, ...]
     """Empty where one of the two results is not there."""
@@ -162,8 +164,8 @@ def analyze(
     _check(info, partner)
     session = open_session(path, emit, precision, should_stop)
     model = _adapted(session)
-    represented = _represent(session)
-    clusters = k_means(represented, settings.clusters)
+    names = tuple(part.name for part in session.dataset.parts)
+    clusters = _by_dataset(session, names) if names else k_means(_represent(session), settings.clusters)
     windows = _windows(session, clusters, settings.windows)
     transfers = [gradient_similarity(model, _task(session, info, emit, should_stop), info.method, windows)]
     experts, measures = _experts(session), _measures(session, clusters)
@@ -176,7 +178,7 @@ def analyze(
         transfers.append(gradient_similarity(_adapted(other), task, partner.method, windows))
         experts = experts or _experts(other)
     found = _gains(info, partner, settings.metric, measures, emit) if partner else ()
-    return Analysis(info, partner, settings, clusters, tuple(transfers), experts, found)
+    return Analysis(info, partner, settings, clusters, names, tuple(transfers), experts, found)
 
 
 def _check(info: RunInfo, partner: RunInfo | None) -> None:
@@ -234,6 +236,14 @@ def _represent(session: Session) -> npt.NDArray[np.float64]:
     return _represent_histories(session, [last[user].history for user in _training_users(session)])
 
 
+def _by_dataset(session: Session, names: Sequence[str]) -> Clusters:
+    """The training users of each of several datasets."""
+    represented = _represent(session)
+    labels = np.array([names.index(user.split(":")[0]) for user in _training_users(session)])
+    centres = np.array([represented[labels == place].mean(axis=0) for place in range(len(names))])
+    return Clusters(centres, labels, float(((represented - centres[labels]) ** 2).sum()))
+
+
 def _training_users(session: Session) -> list[str]:
     return list(dict.fromkeys(sample.user for sample in session.samples.train))
 
@@ -252,7 +262,7 @@ def _windows(session: Session, clusters: Clusters, count: int) -> list[list[Samp
 # --- (b) the experts ---------------------------------------------------------------------------------------
 
 
-def _experts(session: Session) -> ExpertUse | None:
+def _experts(session: Session) -> ExpertSummary | None:
     """Who and what raises each expert, over all users' newest histories; None without a gate."""
     users, weights = session.gates()
     if weights is None:
@@ -267,7 +277,7 @@ def _experts(session: Session) -> ExpertUse | None:
         named = tuple((users[row], float(omega[row, k])) for row in top)
         items = _items(omega[:, k], histories, session.dataset.catalogue.titles)
         experts.append(Expert(profile, float(largest[k]), named, items))
-    return ExpertUse(tuple(experts), 1 - np.array(session.one_sided()), omega)
+    return ExpertSummary(tuple(experts), 1 - np.array(session.one_sided()), omega)
 
 
 def _items(

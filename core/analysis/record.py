@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from core.analysis.analyze import Analysis, ExpertUse
+from core.analysis.analyze import Analysis, ExpertSummary
 
 
 def record(analysis: Analysis) -> dict[str, Any]:
@@ -17,7 +17,11 @@ def record(analysis: Analysis) -> dict[str, Any]:
         "against": str(analysis.against.path) if analysis.against else None,
         "dataset": analysis.run.dataset,
         "seed": analysis.run.seed,
-        "clusters": {"sizes": analysis.clusters.sizes, "users": len(analysis.clusters.labels)},
+        "clusters": {
+            "sizes": analysis.clusters.sizes,
+            "users": len(analysis.clusters.labels),
+            "names": list(analysis.names),
+        },
         "transfer": [
             {
                 "method": one.method,
@@ -47,7 +51,7 @@ def record(analysis: Analysis) -> dict[str, Any]:
     }
 
 
-def _experts_record(use: ExpertUse) -> dict[str, Any]:
+def _experts_record(use: ExpertSummary) -> dict[str, Any]:
     return {
         "n": len(use.omega),
         "balance": use.balance,

@@ -13,6 +13,7 @@ from core.config.settings import TUNING_GRID, RunConfig
 from core.data.samples import CANDIDATES, last_positions, longest_history
 from core.data.types import Samples
 from core.methods import COUNTING, METHODS, PROMPTED, settle
+from core.recommenders.encoders import passes
 from core.recommenders.zero_shot import ZeroShot
 
 PEAK_EPOCH = 22
@@ -138,7 +139,7 @@ def encoder_epoch(config: RunConfig, samples: Samples) -> int:
     encoder = config.encoder
     span = longest_history(samples.train)
     pieces = sum(-(-last // span) + 1 for last in last_positions(samples.train).values())
-    return max(1, -(-pieces // encoder.batch_size))
+    return max(1, round(-(-pieces // encoder.batch_size) * passes(samples)))
 
 
 def encoder_steps(config: RunConfig, samples: Samples) -> int:

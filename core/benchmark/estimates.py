@@ -12,8 +12,9 @@ import numpy as np
 import torch
 
 from core.benchmark.costs import Measured, Stage, plan_stages, total
-from core.benchmark.layers import FrozenLayers, Rows, best, spread
+from core.benchmark.layers import FrozenLayers, Rows, best, mean_length
 from core.config.settings import EncoderConfig, ModelConfig, RunConfig
+from core.data.item_texts import item_texts
 from core.data.types import Dataset, Samples
 from core.encoders.base import Encoder, new_encoder
 from core.encoders.job import EncoderJob
@@ -188,15 +189,17 @@ def row_lengths(config: RunConfig, dataset: Dataset, samples: Samples) -> Rows:
     shown = [item for case in cases for item in (*case.history, *case.candidates)]
     names = list(dict.fromkeys(shown)) or list(range(min(100, len(dataset.catalogue))))
     count = _counter(config.model)
-    spoken = [f" {one_line(dataset.catalogue.titles[item])}" for item in names]
+    texts = item_texts(dataset.catalogue, config.model.item_text)
+    spoken = [f" {one_line(texts[item])}" for item in names]
     lengths = dict(zip(names, count(spoken), strict=True))
     text, words = count([f"{prompts.history}\n{prompts.ask}\n", prompts.answer_templates[0]])
     return Rows(
-        title=1 + round(2 * min(MAX_TITLE_TOKENS, spread([lengths[item] for item in shown or names]))) / 2,
+        title=1
+        + round(2 * min(MAX_TITLE_TOKENS, mean_length([lengths[item] for item in shown or names]))) / 2,
         text=text,
         words=words,
-        history=max(1, round(spread([len(case.history) for case in cases]))),
-        candidates=max(2, round(spread([len(case.candidates) for case in cases]))),
+        history=max(1, round(mean_length([len(case.history) for case in cases]))),
+        candidates=max(2, round(mean_length([len(case.candidates) for case in cases]))),
     )
 
 

@@ -21,7 +21,7 @@ from core.lm.doctor import quantized_linear
 from core.lm.loading import LanguageModel, disable_cpu_packing, pick_device, quiet
 from core.lm.norms import replace_norms
 from core.lm.precision import pick_dtype
-from core.lm.prompts import Packed, Piece, pack
+from core.lm.prompts import Packed, TokenRun, pack
 from core.lm.shape import layer_weights
 from core.lm.views import run_view
 
@@ -61,8 +61,8 @@ class Rows:
 
 def _packed(prefix: float, branches: int, title: float, rows: int) -> Packed:
     ends = np.round(np.arange(branches + 1) * title).astype(int)
-    own = [Piece(np.zeros(max(1, int(length)), dtype=np.int64)) for length in np.diff(ends)]
-    return pack([[Piece(np.zeros(max(1, round(prefix)), dtype=np.int64))]] * rows, [own] * rows)
+    own = [TokenRun(np.zeros(max(1, int(length)), dtype=np.int64)) for length in np.diff(ends)]
+    return pack([[TokenRun(np.zeros(max(1, round(prefix)), dtype=np.int64))]] * rows, [own] * rows)
 
 
 def best(work: Callable[[], object]) -> float:
@@ -233,6 +233,6 @@ def quantize(model: nn.Module, kind: str, device: torch.device, dtype: torch.dty
         setattr(model.get_submodule(parent), own, made)
 
 
-def spread(lengths: Sequence[int]) -> float:
+def mean_length(lengths: Sequence[int]) -> float:
     """The mean of some lengths; 1 where there are none."""
     return float(np.mean(lengths)) if len(lengths) else 1.0

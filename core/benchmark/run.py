@@ -35,6 +35,7 @@ from core.config.checks import check
 from core.config.saved import lasting
 from core.config.settings import RunConfig
 from core.data.card_files import load_card
+from core.data.item_texts import item_texts
 from core.data.loading import load_task_data
 from core.data.types import Dataset, Samples
 from core.errors import InputError, Interrupted
@@ -146,6 +147,8 @@ def run_benchmark(plan: Plan, emit: Emit = silent, should_stop: ShouldStop = nev
     with parallel.main_first():
         dataset, samples = load_task_data(plan.config.data, emit)
     check_pool(plan.config, plan.ordered, dataset)
+    if any_needs_llm(plan.methods):
+        item_texts(dataset.catalogue, plan.config.model.item_text)  # refused before anything is trained
     jobs = [(method, seed) for seed in plan.seeds for method in plan.ordered]
     if plan.budget is not None:
         asked, minutes = plan, plan.budget
@@ -222,7 +225,10 @@ def _save_facts(plan: Plan, dataset: Dataset, samples: Samples) -> None:
     """Keeps what reports need to know of the cases, once for each set of them."""
     if facts_path(plan.out, samples.dataset, samples.split, samples.sha256).exists():
         return
-    save_facts(facts_of(dataset, samples, item_counts(dataset, samples)), samples, plan.out)
+    everybody = samples
+    if samples.untrained:  # the facts are those of the cases, whoever trains
+        _, everybody = load_task_data(replace(plan.config.data, users=0))
+    save_facts(facts_of(dataset, samples, item_counts(dataset, everybody)), samples, plan.out)
 
 
 def _key(plan: Plan, samples: Samples, method: str, seed: int) -> RunKey:

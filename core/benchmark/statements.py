@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from core.config.settings import RunConfig
-from core.data.samples import later_than_test
+from core.data.samples import last_positions, later_than_test
 from core.data.types import Dataset, Samples
 from core.methods import METHODS
 from core.results.format import Lateness
@@ -17,11 +17,15 @@ def lateness(dataset: Dataset, samples: Samples) -> Lateness | None:
 
 
 def note_on_users(samples: Samples) -> list[str]:
-    """What a result says where not all test users were asked."""
-    if not samples.left_out:
-        return []
-    asked = len({case.user for cases in samples.test.values() for case in cases})
-    return [f"{asked} of {asked + samples.left_out} test users were asked, always the same ones"]
+    """What a result says where not all test users were asked, or not all training users trained."""
+    notes = []
+    if samples.left_out:
+        asked = len({case.user for cases in samples.test.values() for case in cases})
+        notes.append(f"{asked} of {asked + samples.left_out} test users were asked, always the same ones")
+    if samples.untrained:
+        trained = len(last_positions(samples.train))
+        notes.append(f"{trained} of {trained + samples.untrained} training users trained, a fixed draw")
+    return notes
 
 
 def model_of(config: RunConfig, method: str) -> str | None:

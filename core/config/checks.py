@@ -7,10 +7,14 @@ import json
 from typing import Any
 
 from core.errors import InputError
-from core.kinds import PLAIN_NAME
+from core.kinds import NAMES, PLAIN_NAME
 
 DATASET_NAME = PLAIN_NAME
 """What a dataset may be called; nothing of the kind is a path."""
+JOINT = "+"
+"""What stands between the names of datasets that are used as one."""
+DATASET_NAMES = NAMES
+"""What one dataset, or several as one, may be called in settings, runs and results."""
 
 
 def check(condition: bool, title: str, hint: str = "") -> None:

@@ -41,13 +41,14 @@ def with_serveable(parts: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str
     return found
 
 
-def obstacles(config: RunConfig) -> list[str]:
+def obstacles(config: RunConfig, folded: bool = False) -> list[str]:
     """What the ranking of a run needs besides the language model, LoRA files and one scale for each.
 
-    Empty for a run that a plain server ranks with as this program does.
+    Empty for a run that a plain server ranks with as this program does. With gates `folded` into the adapters
+    it does not matter how many there are.
     """
     training, found = config.training, []
-    if config.gate.scope != "shared":
+    if config.gate.scope != "shared" and not folded:
         found.append("a gate for each layer or module")
     if training.objective == "listwise":
         found.append("the score head")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from dataclasses import dataclass, field
 from typing import Any
 
 from core.config.bounds import WHOLE, bounded, check_bounds
 from core.config.chat import ChatConfig
-from core.config.checks import DATASET_NAME, check, check_choice
+from core.config.checks import DATASET_NAMES, JOINT, check, check_choice
 
 QUANTIZATIONS = ("nf4", "int8", "none")
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
@@ -25,8 +26,10 @@ GATES = {
     "resnet": "as in the paper's code",
     "uniform": "a control: plain LoRA",
     "random-fixed": "a control: drawn once, never trained",
+    "dataset": "a control: an expert for each of several datasets",
 }
 """Kinds of gates, each made in `core.ilora.gate`, and what is said of them."""
+ITEM_TEXTS = ("title", "title+year", "title+genres", "title+year+genres")
 GATE_SCOPES = ("shared", "per-layer", "per-module")
 GATE_INPUTS = ("sequence", "random", "items", "tokens")
 ENCODERS = {
@@ -39,6 +42,10 @@ TUNING_GRID: tuple[dict[str, float], ...] = tuple(
     {"learning_rate": rate, "dropout": dropout} for rate in (1e-3, 2e-3) for dropout in (0.3, 0.5)
 )
 """What `EncoderConfig.tune` tries, the same settings for every encoder; validation MRR chooses."""
+ALL_USERS = 0
+"""`DataConfig.users` where all training users train."""
+IN_ONE_TABLE = ("data.users",)
+"""Settings of the data that may differ between rows of one table: they leave the test cases as they are."""
 EMBEDDED = "smollm2-135m-instruct"
 RETIRED = {"encoder": ("max_history",)}
 """Settings of earlier versions by part, which saved configs may still name; `max_history` is the card's."""
@@ -58,10 +65,13 @@ class ModelConfig:
     """nf4 (4 bit, double quantization), int8, or none."""
     precision: str = field(default="auto", metadata={OLDER: "bfloat16"})
     """What is computed in: float32, bfloat16, float16, or auto (16 bit where the hardware multiplies it)."""
+    item_text: str = "title"
+    """What the model is told of an item, one of `ITEM_TEXTS`; years and genres come from the catalogue."""
 
     def __post_init__(self) -> None:
         check_choice(self.quantize, QUANTIZATIONS, "quantization")
         check_choice(self.precision, PRECISIONS, "precision")
+        check_choice(self.item_text, ITEM_TEXTS, "item text")
         check(bool(self.name.strip()), "the model's name is empty", f"leave --model out for {EMBEDDED}")
 
     @property
@@ -131,7 +141,8 @@ class AdapterConfig:
         check(
             self.rank % self.experts == 0,
             f"{self.experts} experts do not divide rank {self.rank}",
-            "choose experts that divide the rank",
+            f"choose experts that divide the rank, such as --experts {math.gcd(self.rank, self.experts)}, "
+            f"or a rank of {self.experts}, {2 * self.experts} and so on",
         )
         check(bool(self.targets), "the adapter has no targets", "name linear layers, such as q_proj")
 
@@ -160,6 +171,11 @@ class GateConfig:
         check_choice(self.kind, tuple(GATES), "gate")
         check_choice(self.scope, GATE_SCOPES, "gate scope")
         check_choice(self.input, GATE_INPUTS, "gate input")
+        check(
+            self.kind != "dataset" or self.input == "sequence",
+            f"--gate dataset reads no {self.input}",
+            "leave --gate-input out",
+        )
         check_bounds(self)
 
     @property
@@ -201,7 +217,7 @@ class TrainingConfig:
     """How often validation runs, evenly spaced; the best one is kept."""
     validation_cases: int = bounded(282, 1, 10**9, "validation cases")
     """At most this many validation cases per validation."""
-    candidates: int = bounded(20, 2, 1000, "candidates")
+    candidates: int = bounded(20, 2, 1000, "training candidates")
     """Target and negatives in a training sample."""
     encoder_prior: bool = False
     """Whether the encoder's own score is added to the LLM's with a learned weight."""
@@ -254,7 +270,7 @@ class DataConfig:
     """Which cases are asked."""
 
     dataset: str = "movielens"
-    """A card's name."""
+    """A card's name, or several with a plus between them: these are used as one."""
     split: str = "paper"
     """paper: users are split; leave-one-out: each user's last item is the test."""
     samples_seed: int = bounded(0, 0, WHOLE, "the seed of the candidates")
@@ -265,6 +281,8 @@ class DataConfig:
     """Positions per validation user."""
     test_users: int = bounded(0, 0, 10**9, "the number of test users")
     """At most this many users of the paper's split are tested, a fixed draw; 0: all of them."""
+    users: int = bounded(ALL_USERS, 0, 10**9, "the number of training users")
+    """At most this many users train, a fixed draw in which fewer are always among more; 0: all of them."""
     candidates: str = "20"
     """20: the target and 19 drawn items; catalogue: every item that the user has not had."""
     retrieve: int = bounded(100, 0, 10**9, "--retrieve")
@@ -279,9 +297,14 @@ class DataConfig:
         check_choice(self.split, SPLITS, "split")
         check_choice(self.candidates, POOLS, "kind of candidates")
         check(
-            bool(re.fullmatch(DATASET_NAME, self.dataset)),
+            bool(re.fullmatch(DATASET_NAMES, self.dataset)),
             f"{self.dataset[:80]!r} is no dataset's name",
             "ilora-app data lists the names, ilora-app data add makes one of your own files",
+        )
+        check(
+            not self.whole or JOINT not in self.dataset,
+            "several datasets as one have no catalogue of their own to rank",
+            "leave --candidates out, or name one dataset",
         )
         check_bounds(self)
 
@@ -304,6 +327,13 @@ class RunConfig:
             self.answering.protocol == "rank" or self.training.objective == "language-model",
             f"--protocol {self.answering.protocol} needs a model that was trained to write its answer",
             "add --objective language-model, or use --preset paper",
+        )
+        datasets = self.data.dataset.count(JOINT) + 1
+        check(
+            self.gate.kind != "dataset" or self.adapter.experts == datasets > 1,
+            "--gate dataset needs several datasets and an expert for each: "
+            f"{datasets}, not {self.adapter.experts}",
+            "such as --dataset movielens+lastfm --gate dataset --experts 2",
         )
         check(
             self.answering.protocol == "rank" or not self.data.whole,

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from core import records
 from core.assets import spec
-from core.config.checks import DATASET_NAME
+from core.config.checks import DATASET_NAME, DATASET_NAMES, JOINT
 from core.data.cards import DatasetCard
+from core.data.joined_cards import is_joined, joined_card
 from core.data.tables import EXAMPLE
 from core.errors import AssetError, DataError, InputError
 from core.files import atomic_write
@@ -30,12 +31,14 @@ def shipped_cards() -> list[str]:
 
 
 def load_card(name_or_path: str | Path) -> DatasetCard:
-    """The card of a dataset, by name or by the path of a TOML file.
+    """The card of a dataset, by name or by the path of a TOML file; of several as one by their names.
 
     Raises:
-        InputError: there is no such dataset.
+        InputError: there is no such dataset, or several cannot be used as one.
         DataError: the card breaks its contract.
     """
+    if is_joined(str(name_or_path)):
+        return joined_card([load_card(name) for name in str(name_or_path).split(JOINT)])
     path = _find(name_or_path)
     card = parse_card(records.read_text(path), path.name)
     if card.name != path.stem:
@@ -58,7 +61,7 @@ def named_card(name_or_path: str) -> str:
         InputError: there is no such dataset, or another one of that name.
         DataError: the card breaks its contract.
     """
-    if re.fullmatch(DATASET_NAME, name_or_path):
+    if re.fullmatch(DATASET_NAMES, name_or_path):
         return name_or_path
     card = load_card(name_or_path)
     if card.name in list_cards():

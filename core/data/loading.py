@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from core.assets import fetching
 from core.config.settings import DataConfig
 from core.data.card_files import load_card
 from core.data.cards import DatasetCard
+from core.data.joined import join_datasets, join_samples
+from core.data.joined_cards import JoinedCard
 from core.data.samples import make_samples
 from core.data.types import Dataset, Samples
 from core.errors import InputError
@@ -26,6 +29,8 @@ def load_dataset(name: str | DatasetCard, emit: Emit) -> Dataset:
     from core.data.reading.interactions import read_dataset
 
     card = name if isinstance(name, DatasetCard) else load_card(name)
+    if isinstance(card, JoinedCard):
+        return join_datasets(card, [load_dataset(part, emit) for part in card.parts])
     stored = fetching.obtain(card.asset, emit, thorough=True)
     source = next(source for source in card.sources if source.name == stored.source)
     return read_dataset(card, source, stored.files)
@@ -34,6 +39,10 @@ def load_dataset(name: str | DatasetCard, emit: Emit) -> Dataset:
 def load_task_data(config: DataConfig, emit: Emit = silent) -> tuple[Dataset, Samples]:
     """A dataset and its cases under a run's data settings."""
     card = load_card(config.dataset)
+    if isinstance(card, JoinedCard):
+        parts = [load_task_data(replace(config, dataset=part.name), emit) for part in card.parts]
+        joined = join_datasets(card, [dataset for dataset, _ in parts])
+        return joined, join_samples(joined, [samples for _, samples in parts])
     dataset = load_dataset(card, emit)
     samples = make_samples(
         dataset,
@@ -44,6 +53,7 @@ def load_task_data(config: DataConfig, emit: Emit = silent) -> tuple[Dataset, Sa
         validation_positions=config.validation_positions,
         test_users=config.test_users,
         whole=config.whole,
+        users=config.users,
     )
     return dataset, samples
 

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.data.history_file import read_rows
+from core.data.history_file import check_users, read_rows
 from core.data.types import Dataset
+from core.stages import UNWATCHED, Watch
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,15 @@ class Person:
     """Every known item that the user ever met."""
     unknown: int = 0
     """Items that the catalogue does not have, and that were passed over."""
+
+
+def count_people(dataset: Dataset, histories: Path | None = None, watch: Watch = UNWATCHED) -> int:
+    """How many users `people` gives; a file is read through and checked.
+
+    Raises:
+        InputError, DataError, Interrupted: see `check_users`.
+    """
+    return len(dataset.sequences) if histories is None else check_users(histories, watch)
 
 
 def people(dataset: Dataset, histories: Path | None = None) -> Iterator[Person]:

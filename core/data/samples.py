@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import operator
+from abc import abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, overload
@@ -12,7 +13,7 @@ from typing import Any, overload
 from core.data.cards import DatasetCard, Rules
 from core.data.splits import Place, Places, Stretches, divide
 from core.data.types import Dataset, Sample, Samples, UserSequence
-from core.errors import DataError
+from core.errors import DataError, InputError
 
 CANDIDATES = 20
 """Candidates per case, the target among them (paper §4.1)."""
@@ -28,6 +29,7 @@ def make_samples(
     validation_positions: int = 3,
     test_users: int = 0,
     whole: bool = False,
+    users: int = 0,
 ) -> Samples:
     """All cases of a dataset under one split.
 
@@ -42,6 +44,8 @@ def make_samples(
             id; 0 for all.
         whole: whether test cases are ranked against the whole catalogue; their sampled candidates are drawn
             all the same, for whoever asks about twenty, but the checksum is another.
+        users: most users who train, those with the smallest SHA-256 of dataset and id; 0 for all. Validation
+            and test stay as they are.
 
     Returns:
         Training cases without candidates, validation and test cases with `CANDIDATES` of them.
@@ -50,9 +54,12 @@ def make_samples(
         InputError: the split is unknown, or not possible with this card.
         DataError: a user of the split is not in the data, or has seen too much to draw candidates.
     """
+    if dataset.parts:
+        raise InputError(f"{dataset.name} is several datasets, divided each by itself", "name one of them")
     division = divide(dataset, card, split, spread_positions, validation_positions)
     held_out = {user for places in division.test.values() for user, _ in places}
-    asked = _asked(dataset.name, held_out, test_users if split == "paper" else 0)
+    asked = _few(dataset.name, "test", held_out, test_users if split == "paper" else 0)
+    trained = _few(dataset.name, "train", division.train.ranges, users)
     test = {
         name: _cases(dataset, card.rules, [place for place in places if place[0] in asked], seed)
         for name, places in division.test.items()
@@ -61,22 +68,21 @@ def make_samples(
         dataset=dataset.name,
         split=split,
         seed=seed,
-        train=TrainingCases(dataset, card.rules, division.train),
+        train=TrainingCases(dataset, card.rules, division.train.of(trained)),
         validation=_cases(dataset, card.rules, division.validation, seed),
         test=test,
         sha256=_checksum(dataset, split, seed, test, whole),
         left_out=len(held_out) - len(asked),
+        untrained=len(division.train.ranges) - len(trained),
     )
 
 
-def _asked(dataset_name: str, held_out: Collection[str], most: int) -> frozenset[str]:
-    """The test users who are asked: all, or a draw that depends on their ids alone."""
+def _few(dataset_name: str, part: str, users: Collection[str], most: int) -> frozenset[str]:
+    """The users who test or train: all, or a draw that depends on their ids alone."""
     if not most:
-        return frozenset(held_out)
-    key = {
-        user: hashlib.sha256(json.dumps([dataset_name, "test", user]).encode()).digest() for user in held_out
-    }
-    return frozenset(sorted(held_out, key=key.__getitem__)[:most])
+        return frozenset(users)
+    key = {user: hashlib.sha256(json.dumps([dataset_name, part, user]).encode()).digest() for user in users}
+    return frozenset(sorted(users, key=key.__getitem__)[:most])
 
 
 def draw_candidates(
@@ -126,13 +132,54 @@ def draw_candidates(
     return tuple(drawn)
 
 
+def candidates_of(
+    dataset: Dataset,
+    user: str,
+    position: int,
+    target: int,
+    count: int = CANDIDATES,
+    seed: int = 0,
+    salt: str = "",
+) -> tuple[int, ...]:
+    """The target among items that the user has never interacted with, all of the user's own dataset.
+
+    See `draw_candidates`; of several datasets as one, a user's candidates are those of that dataset alone.
+    """
+    start = 0
+    for part in dataset.parts:
+        if user.startswith(f"{part.name}:"):
+            own = user.removeprefix(f"{part.name}:")
+            drawn = candidates_of(part, own, position, target - start, count, seed, salt)
+            return tuple(item + start for item in drawn)
+        start += len(part.catalogue)
+    sequence, n_items = dataset.sequences[user], len(dataset.catalogue)
+    return draw_candidates(dataset.name, sequence, position, target, n_items, count, seed, salt)
+
+
 def history_of(sequence: UserSequence, position: int, rules: Rules) -> tuple[int, ...]:
     """The last items before `position`, oldest first, at most `rules.max_history`."""
     return tuple(sequence.items[max(0, position - rules.max_history) : position].tolist())
 
 
-class TrainingCases(Sequence[Sample]):
-    """Training cases, each made when it is asked for: there may be millions."""
+class TrainingSet(Sequence[Sample]):
+    """Training cases that know what all of them together are like."""
+
+    @abstractmethod
+    def last_positions(self) -> dict[str, int]:
+        """User -> the last position among the cases."""
+
+    @abstractmethod
+    def longest_history(self) -> int:
+        """Items that a history among the cases has at most."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and len(self) == len(other) and all(map(operator.eq, self, other))
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class TrainingCases(TrainingSet):
+    """Training cases of a dataset, each made when it is asked for: there may be millions."""
 
     def __init__(self, dataset: Dataset, rules: Rules, places: Stretches) -> None:
         self.dataset, self.rules, self.places = dataset, rules, places
@@ -149,19 +196,22 @@ class TrainingCases(Sequence[Sample]):
             return tuple(_case(self.dataset, self.rules, place) for place in self.places[index])
         return _case(self.dataset, self.rules, self.places[index])
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Sequence) and len(self) == len(other) and all(map(operator.eq, self, other))
-
-    __hash__ = None  # type: ignore[assignment]
-
     def __iter__(self) -> Iterator[Sample]:
         return (_case(self.dataset, self.rules, place) for place in self.places)
+
+    def last_positions(self) -> dict[str, int]:
+        """User -> the last position, in the dataset's order."""
+        return {user: positions[-1] for user, positions in self.places.ranges.items()}
+
+    def longest_history(self) -> int:
+        """What the rules say."""
+        return self.rules.max_history
 
 
 def last_positions(cases: Sequence[Sample]) -> dict[str, int]:
     """User -> the last position among the cases, users in the order of their first case."""
-    if isinstance(cases, TrainingCases):
-        return {user: positions[-1] for user, positions in cases.places.ranges.items()}
+    if isinstance(cases, TrainingSet):
+        return cases.last_positions()
     last: dict[str, int] = {}
     for case in cases:
         last[case.user] = max(last.get(case.user, 0), case.position)
@@ -170,8 +220,8 @@ def last_positions(cases: Sequence[Sample]) -> dict[str, int]:
 
 def longest_history(cases: Sequence[Sample]) -> int:
     """Items that a history among the cases has at most, at least 1."""
-    if isinstance(cases, TrainingCases):
-        return cases.rules.max_history
+    if isinstance(cases, TrainingSet):
+        return cases.longest_history()
     return max((len(case.history) for case in cases), default=1)
 
 
@@ -187,8 +237,7 @@ def _cases(dataset: Dataset, rules: Rules, places: Places, seed: int) -> tuple[S
     cases = []
     for user, position in places:
         case = _case(dataset, rules, (user, position))
-        sequence, n_items = dataset.sequences[user], len(dataset.catalogue)
-        drawn = draw_candidates(dataset.name, sequence, position, case.target, n_items, seed=seed)
+        drawn = candidates_of(dataset, user, position, case.target, seed=seed)
         cases.append(replace(case, candidates=drawn))
     return tuple(cases)
 
@@ -241,6 +290,10 @@ def later_than_test(dataset: Dataset, samples: Samples) -> tuple[int, int] | Non
     Returns:
         None without times, test cases or training.
     """
+    if dataset.parts:
+        pairs = zip(dataset.parts, samples.parts, strict=True)
+        found = [one for one in (later_than_test(*pair) for pair in pairs) if one is not None]
+        return (sum(all_of for all_of, _ in found), sum(later for _, later in found)) if found else None
     times = {user: sequence.timestamps for user, sequence in dataset.sequences.items()}
     targets = [int(times[user][position]) for user, position in samples.asked]
     trained = [times[user][: end + 1] for user, end in last_positions(samples.train).items()]

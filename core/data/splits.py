@@ -6,7 +6,7 @@ import bisect
 import hashlib
 import itertools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import overload
 
@@ -26,6 +26,10 @@ class Stretches(Sequence[Place]):
         self.ranges = {user: positions for user, positions in ranges.items() if positions}
         self._users = list(self.ranges)
         self._ends = list(itertools.accumulate(map(len, self.ranges.values())))
+
+    def of(self, users: Container[str]) -> Stretches:
+        """Those of some users alone."""
+        return Stretches({user: positions for user, positions in self.ranges.items() if user in users})
 
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0

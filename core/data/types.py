@@ -52,6 +52,8 @@ class Dataset:
     """User id -> sequence, in the order of the users' first appearance in a sorted list of ids."""
     published: Mapping[str, str] = field(default_factory=dict)
     """User id -> `validation` or `test`, where the source publishes its own division."""
+    parts: tuple[Dataset, ...] = ()
+    """Of several datasets as one: these, in the order of their items; see `core.data.joined`."""
 
     @property
     def name(self) -> str:
@@ -104,6 +106,10 @@ class Samples:
     """Checksum over the test samples; results with different checksums are never put in one table."""
     left_out: int = 0
     """Test users of the split who are not asked."""
+    untrained: int = 0
+    """Training users of the split who do not train."""
+    parts: tuple[Samples, ...] = ()
+    """Of several datasets as one: the cases of each, called as they are there."""
 
     @property
     def asked(self) -> dict[tuple[str, int], Sample]:

@@ -50,6 +50,11 @@ class Encoder(nn.Module, ABC):
         """Length of z and of an item's vector."""
         return self.config.width
 
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        return self.items.weight.device
+
     def represent(self, histories: Sequence[Sequence[int]]) -> Tensor:
         """z, (batch, width): the state after the last item of each history."""
         states: Tensor = self(self.batch(histories))
@@ -74,7 +79,7 @@ class Encoder(nn.Module, ABC):
             kept = np.asarray(history[-self.max_history :], dtype=np.int64)
             if len(kept):
                 row[-len(kept) :] = kept + 1
-        return torch.from_numpy(ids).to(self.items.weight.device)
+        return torch.from_numpy(ids).to(self.device)
 
     def freeze(self) -> Self:
         """Itself in evaluation mode without gradients, for good: what may feed a gate."""

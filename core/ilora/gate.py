@@ -171,6 +171,22 @@ class RandomFixedGate(Gate):
         return z @ self.weight.T.to(z.dtype)
 
 
+class DatasetGate(Gate):
+    """One expert for each of several datasets, which has everything: adapters that share no factor.
+
+    Expert k of K then answers as a LoRA of rank r/K for dataset k alone, at the same alpha. What it reads is
+    zero but for the place of the history's dataset (`core.encoders.joined`). A control: nothing is learnt.
+    """
+
+    def logits(self, z: Tensor) -> Tensor:
+        """How much there is in each dataset's place, for all sites alike."""
+        return z.view(len(z), self.experts, -1).abs().sum(-1).repeat(1, self.sites)
+
+    def weigh(self, logits: Tensor) -> Tensor:
+        """Everything to the place that holds something."""
+        return F.one_hot(logits.argmax(-1), self.experts).to(logits)
+
+
 class PushedGate(Gate):
     """A gate with somebody's hand on it: what each site's own weights are, and a change on top of them.
 
@@ -229,6 +245,7 @@ def make_gate(config: GateConfig, width: int, experts: int, sites: int) -> Gate:
         "resnet": lambda: ResnetGate(width, experts, sites),
         "uniform": lambda: UniformGate(experts, sites),
         "random-fixed": lambda: RandomFixedGate(width, experts, sites),
+        "dataset": lambda: DatasetGate(experts, sites),
     }
     return makers[config.kind]()
 

@@ -99,7 +99,7 @@ class AdaptedModel:
         """What the gate reads in place of the encoder's representation, if anything."""
         if self.weights is not None:  # last, so that everything before starts the same in LoRA and iLoRA
             own = self._input(titles)
-            self.gate_input, width = own, own.width if own else encoder.config.width
+            self.gate_input, width = own, own.width if own else encoder.width
             gate = make_gate(config.gate, width, config.adapter.experts, self.weights.sites)
             self.gate = gate.to(llm.device)
         self._gate_sum: Tensor | None = None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from core.encoders.joined import JoinedEncoder
 from core.errors import InputError
 from core.ilora import gate_in_numpy
 from core.ilora.gate import (
@@ -80,6 +81,10 @@ def standalone(model: AdaptedModel, ids: Sequence[str], max_history: int) -> Sta
         "max_history": max_history,
     }
     source = model.gate_input
+    if source is None and isinstance(model.encoder, JoinedEncoder):
+        raise InputError(
+            "a gate that reads the encoders of several datasets cannot be exported", "train on one dataset"
+        )
     if source is None:
         config = model.encoder.config
         facts |= {"encoder": model.encoder.kind, "layers": config.layers, "heads": config.heads}

@@ -31,7 +31,7 @@ from core.lm.decoder import decoder_view, run_decoder
 from core.lm.folder import weight_files
 from core.lm.loading import LanguageModel, Reading, check_model, load_llm, pick_device, quiet
 from core.lm.precision import pick_dtype
-from core.lm.prompts import SLOT, Packed, Piece, beginning, encode, pack
+from core.lm.prompts import SLOT, Packed, TokenRun, beginning, encode, pack
 from core.lm.structure import KINDS_HINT, has_unknown_window, obstacle, window_of
 from core.lm.views import run_view
 from core.stages import UNWATCHED, Watch
@@ -68,7 +68,7 @@ class Case:
     @cached_property
     def packed(self) -> Packed:
         """The case as one row."""
-        prefix, *branches = (Piece(np.array(row, dtype=np.int64)) for row in self.rows)
+        prefix, *branches = (TokenRun(np.array(row, dtype=np.int64)) for row in self.rows)
         return pack([[prefix]], [branches])
 
     @cached_property

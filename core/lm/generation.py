@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from transformers import GenerationConfig
 
 from core.lm.loading import LanguageModel
-from core.lm.prompts import MAX_TITLE_TOKENS, NO_ITEM, AnswerPrompt, Ints, Piece
+from core.lm.prompts import MAX_TITLE_TOKENS, NO_ITEM, AnswerPrompt, Ints, TokenRun
 from core.training import parallel
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class LeftPadded:
     """(batch, T) the item whose vector is added here, -1 elsewhere."""
 
 
-def pad_left(rows: Sequence[Sequence[Piece]], fill: int) -> LeftPadded:
+def pad_left(rows: Sequence[Sequence[TokenRun]], fill: int) -> LeftPadded:
     """Lays prompts out; `fill` is the token that nobody reads."""
     tokens = [np.concatenate([piece.tokens for piece in row]) for row in rows]
     length = max(map(len, tokens))

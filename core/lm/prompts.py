@@ -29,10 +29,12 @@ NO_ITEM = -1
 USER = -2
 """Marks the slot of the user's own vector, at the question's end."""
 PADDING = -1
+HISTORY, CANDIDATES = "{history}", "{candidates}"
+"""Where a template has a list of titles."""
 
 
 @dataclass(frozen=True)
-class Piece:
+class TokenRun:
     """A run of tokens in a row."""
 
     tokens: Ints
@@ -57,7 +59,7 @@ class Packed:
     """(batch, C) index of each branch's last token."""
 
 
-def pack(prefixes: Sequence[Sequence[Piece]], branches: Sequence[Sequence[Piece]]) -> Packed:
+def pack(prefixes: Sequence[Sequence[TokenRun]], branches: Sequence[Sequence[TokenRun]]) -> Packed:
     """Lays out n rows, each with its prefix and C branches (the same C in every row)."""
     rows = [_row(prefix, own) for prefix, own in zip(prefixes, branches, strict=True)]
     length = max(len(row[0]) for row in rows)
@@ -77,7 +79,7 @@ def pack(prefixes: Sequence[Sequence[Piece]], branches: Sequence[Sequence[Piece]
     )
 
 
-def _row(prefix: Sequence[Piece], branches: Sequence[Piece]) -> tuple[Ints, Ints, Ints, Ints, Ints]:
+def _row(prefix: Sequence[TokenRun], branches: Sequence[TokenRun]) -> tuple[Ints, Ints, Ints, Ints, Ints]:
     pieces = [*prefix, *branches]
     lengths = np.array([len(piece.tokens) for piece in pieces])
     shared = int(lengths[: len(prefix)].sum())
@@ -132,10 +134,10 @@ class ListwisePrompt:
         self.preamble, self.question = self._piece(0), self._piece(1, USER)
         self._items = [self._piece(2 + item, item) for item in range(self.items)]
 
-    def _piece(self, segment: int, item: int = NO_ITEM) -> Piece:
-        return Piece(np.arange(self.starts[segment], self.starts[segment + 1]), item)
+    def _piece(self, segment: int, item: int = NO_ITEM) -> TokenRun:
+        return TokenRun(np.arange(self.starts[segment], self.starts[segment + 1]), item)
 
-    def item(self, item: int) -> Piece:
+    def item(self, item: int) -> TokenRun:
         """An item's segment."""
         return self._items[item]
 
@@ -174,23 +176,23 @@ class AnswerPrompt:
         # No title may say that the text ends.
         spoken = encode_titles(tokenizer, lines)
         self._items = [
-            Piece(np.array([*ids[:MAX_TITLE_TOKENS], self.end], dtype=np.int64), item)
+            TokenRun(np.array([*ids[:MAX_TITLE_TOKENS], self.end], dtype=np.int64), item)
             for item, ids in enumerate(spoken)
         ]
-        self._texts: dict[str, Piece] = {}
+        self._texts: dict[str, TokenRun] = {}
 
-    def _text(self, text: str, first: bool = False) -> Piece:
+    def _text(self, text: str, first: bool = False) -> TokenRun:
         key = f"{first}{text}"
         if key not in self._texts:
             ids = encode(self.tokenizer, text)
-            self._texts[key] = Piece(
+            self._texts[key] = TokenRun(
                 np.array([*beginning(self.tokenizer), *ids] if first else ids, dtype=np.int64)
             )
         return self._texts[key]
 
-    def answer(self, item: int) -> Piece:
+    def answer(self, item: int) -> TokenRun:
         """The tokens that name an item: its title and the end of the line; no vector is added."""
-        return Piece(self._items[item].tokens)
+        return TokenRun(self._items[item].tokens)
 
     def title(self, item: int) -> str:
         """An item's title as the prompt shows it: on one line, over-long ones cut."""
@@ -213,18 +215,24 @@ class AnswerPrompt:
         said: str = self.tokenizer.decode(kept, skip_special_tokens=True)  # type: ignore[assignment]
         return said.strip().split("\n")[0].strip()
 
-    def prefix(self, history: Sequence[int], candidates: Sequence[int], template: int = 0) -> list[Piece]:
+    def prefix(self, history: Sequence[int], candidates: Sequence[int], template: int = 0) -> list[TokenRun]:
         """Everything before the answer, in the words of a template."""
-        text = self.templates[template].replace("{count}", str(len(candidates)))
-        pieces: list[Piece] = []
-        for part in _split(text, ("{history}", "{candidates}")):
-            if part == "{history}":
-                pieces += [self._items[item] for item in history]
-            elif part == "{candidates}":
-                pieces += [self._items[item] for item in candidates]
-            elif part.strip():
-                pieces.append(self._text(part.strip(" "), first=not pieces))
+        items = {HISTORY: history, CANDIDATES: candidates}
+        pieces: list[TokenRun] = []
+        for part in self.parts(len(candidates), template):
+            pieces += [part] if isinstance(part, TokenRun) else [self._items[item] for item in items[part]]
         return pieces
+
+    def parts(self, count: int, template: int = 0) -> list[TokenRun | str]:
+        """A template for so many candidates: its text as tokens, `HISTORY` and `CANDIDATES` for the lists."""
+        text = self.templates[template].replace("{count}", str(count))
+        parts: list[TokenRun | str] = []
+        for part in _split(text, (HISTORY, CANDIDATES)):
+            if part in (HISTORY, CANDIDATES):
+                parts.append(part)
+            elif part.strip():
+                parts.append(self._text(part.strip(" "), first=not parts))
+        return parts
 
     def pack(
         self,
@@ -243,7 +251,7 @@ class AnswerPrompt:
 
 def prompt_text(template: str, history: Sequence[str], candidates: Sequence[str]) -> str:
     """What `AnswerPrompt` says to a language model, as text: every title on a line of its own, no slots."""
-    lists = {"{history}": history, "{candidates}": candidates}
+    lists = {HISTORY: history, CANDIDATES: candidates}
     said = ""
     for part in _split(template.replace("{count}", str(len(candidates))), tuple(lists)):
         if part in lists:

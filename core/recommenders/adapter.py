@@ -16,7 +16,7 @@ from torch import Tensor
 
 from core.config.checks import sha256_of
 from core.config.saved import lasting
-from core.data.samples import draw_candidates
+from core.data.samples import candidates_of
 from core.encoders.base import Encoder
 from core.encoders.job import score_samples, target_columns
 from core.evaluation.answer_matching import Answer
@@ -33,7 +33,7 @@ from core.recommenders.batching import (
     notes_on_answers,
     score_in_batches,
     shared_ranks,
-    spaced,
+    validation_cases,
 )
 from core.recommenders.encoders import fit_encoder, load_encoder, save_encoder
 from core.stages import Watch
@@ -51,7 +51,7 @@ class AdapterJob:
         self.model, self.task, self.method = model, task, method
         self.samples = task.samples.train
         self.settings = task.config.training
-        self.validation = spaced(task.samples.validation, self.settings.validation_cases)
+        self.validation = validation_cases(task, self.settings.validation_cases)
         self.steps = -(-self.settings.samples // self.settings.batch_size)
         self.hybrid = True
         model.train()
@@ -89,12 +89,11 @@ class AdapterJob:
     def candidates(self, sample: int, epoch: int) -> tuple[int, ...]:
         """The target among fresh negatives, drawn anew every epoch, the same for LoRA and iLoRA."""
         case, task = self.samples[sample], self.task
-        return draw_candidates(
-            task.dataset.name,
-            task.dataset.sequences[case.user],
+        return candidates_of(
+            task.dataset,
+            case.user,
             case.position,
             case.target,
-            len(task.dataset.catalogue),
             count=self.settings.candidates,
             seed=task.seed,
             salt=f"train-{epoch}",
@@ -166,8 +165,8 @@ class AdapterRecommender(Recommender):
         """The untrained model of a task around a trained encoder."""
         card, watch = task.dataset.card, task.watch(self.name)
         llm = load_checked(task.config.model, watch)
-        titles, record = task.dataset.catalogue.titles, METHODS[self.name]
-        given = (llm, encoder, titles, card.prompts, task.config, record.has_gate, task.seed, watch)
+        record = METHODS[self.name]
+        given = (llm, encoder, task.texts, card.prompts, task.config, record.has_gate, task.seed, watch)
         return AdaptedModel(*given, knows_user=record.knows_user)
 
     def fit(self, task: Task) -> FitReport:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
-from core.config.settings import RunConfig
+from core.config.settings import GateConfig, RunConfig
+from core.data.item_texts import item_texts
 from core.data.types import Dataset, Samples
 from core.evaluation.answer_matching import Answer
 from core.evaluation.metrics import Scores
@@ -36,6 +37,23 @@ class Task:
     should_stop: ShouldStop = never
     trained: Recommender | None = None
     """For a control: the trained method that it asks."""
+
+    @property
+    def each(self) -> tuple[Task, ...]:
+        """Of several datasets as one, the task of each of them; else this task alone."""
+        if not self.dataset.parts:
+            return (self,)
+        tasks = []
+        for part, samples in zip(self.dataset.parts, self.samples.parts, strict=True):
+            data = replace(self.config.data, dataset=part.name)
+            config = replace(self.config, data=data, gate=GateConfig())  # none that needs several datasets
+            tasks.append(replace(self, dataset=part, samples=samples, config=config))
+        return tuple(tasks)
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """What a language model is told of each item of the catalogue."""
+        return item_texts(self.dataset.catalogue, self.config.model.item_text)
 
     def watch(self, method: str) -> Watch:
         """Whoever follows this task, for the stages of a method."""

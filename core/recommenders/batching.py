@@ -30,6 +30,15 @@ def spaced(samples: Sequence[Sample], count: int) -> list[Sample]:
     return [samples[i * len(samples) // count] for i in range(count)]
 
 
+def validation_cases(task: Task, count: int) -> list[Sample]:
+    """At most `count` validation cases, evenly spaced; of several datasets as one, as many of each."""
+    cases, parts = task.samples.validation, task.dataset.parts
+    if not parts:
+        return spaced(cases, count)
+    own = [[case for case in cases if case.user.startswith(f"{part.name}:")] for part in parts]
+    return [case for of_part in own for case in spaced(of_part, max(1, count // len(parts)))]
+
+
 @torch.no_grad()
 def score_in_batches(
     score: Score,

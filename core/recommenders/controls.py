@@ -21,17 +21,11 @@ from core.errors import InputError
 from core.evaluation.answer_matching import Answer
 from core.evaluation.clusters import k_means
 from core.evaluation.metrics import Scores
-from core.ilora.gate import GivenGate, GivenInput
+from core.ilora.gate_clusters import Histories, Omega, given_gates, read_gates
 from core.ilora.model import AdaptedModel
 from core.recommenders.adapter import AdapterRecommender
 from core.recommenders.base import FitReport, Recommender, Task
 from core.recommenders.batching import score_in_batches
-
-Histories = Sequence[Sequence[int]]
-Omega = npt.NDArray[np.float32]
-"""(n, sites, K)."""
-BATCH = 64
-"""Histories whose gate is read at once."""
 
 
 class Control(Recommender):
@@ -112,16 +106,9 @@ class GateControl(Control):
         users: dict[tuple[int, ...], str] = {}
         for case in task.samples.asked.values():
             users.setdefault(tuple(case.history), case.user)
-        histories, gate = list(users), self.model.gate
-        assert gate is not None
-        with torch.no_grad():
-            parts = [
-                self.model.omega(gate, histories[start : start + BATCH]).float().cpu().numpy()
-                for start in range(0, len(histories), BATCH)
-            ]
-        self.given = dict(
-            zip(histories, self.weigh(np.concatenate(parts), list(users.values())), strict=True)
-        )
+        histories = list(users)
+        decided = self.weigh(read_gates(self.model, histories), list(users.values()))
+        self.given = dict(zip(histories, decided, strict=True))
 
     @abstractmethod
     def weigh(self, omega: Omega, users: Sequence[str]) -> Omega:
@@ -130,18 +117,8 @@ class GateControl(Control):
     @contextmanager
     def asked(self) -> Iterator[None]:
         """With the decided weights in the gate's place."""
-        model, gate = self.model, self.model.gate
-        assert gate is not None
-        own = gate, model.gate_input
-        model.gate, model.gate_input = GivenGate(gate.experts, gate.sites), GivenInput(self._weights)
-        try:
+        with given_gates(self.model, self.given):
             yield
-        finally:
-            model.gate, model.gate_input = own
-
-    def _weights(self, histories: Histories) -> Tensor:
-        rows = np.stack([self.given[tuple(history)] for history in histories])
-        return torch.from_numpy(rows).to(self.model.llm.device)
 
 
 class MeanGate(GateControl):

@@ -21,8 +21,11 @@ from torch import Tensor
 from core.config.checks import sha256_of
 from core.config.saved import without_news
 from core.config.settings import TUNING_GRID, EncoderConfig
+from core.data.samples import last_positions
+from core.data.types import Samples
 from core.encoders.base import Encoder, new_encoder
 from core.encoders.job import EncoderJob
+from core.encoders.joined import JoinedEncoder
 from core.encoders.morec import MoRec
 from core.errors import ModelError, ResultError
 from core.evaluation.metrics import Scores
@@ -68,8 +71,45 @@ def fit_encoder(task: Task) -> tuple[Encoder, TrainingReport]:
     Returns:
         The encoder, and how its training went, also where another method trained it.
     """
-    model, report, _ = choose_encoder(task, id_recipe(task, task.config.encoder.kind))
+    model, report, _ = encoder_of(task, [id_recipe(one, one.config.encoder.kind) for one in task.each])
     return model, report
+
+
+def encoder_of(task: Task, recipes: Sequence[Recipe]) -> tuple[Encoder, TrainingReport, list[str]]:
+    """The frozen encoder of a task; of several datasets as one, the encoders that each has alone, joined.
+
+    Args:
+        task: what is trained on.
+        recipes: what is trained, for each of `task.each`.
+
+    Returns:
+        The encoder, how training went (without curves where there are several), and what was tried.
+    """
+    chosen = [choose_encoder(one, recipe) for one, recipe in zip(task.each, recipes, strict=True)]
+    if not task.dataset.parts:
+        return chosen[0]
+    reports = [report for _, report, _ in chosen]
+    seconds = sum(report.seconds for report in reports)
+    seen = sum(report.samples_per_second * report.seconds for report in reports)
+    whole = TrainingReport(
+        steps=sum(report.steps for report in reports),
+        best_step=sum(report.best_step for report in reports),
+        seconds=seconds,
+        samples_per_second=seen / seconds if seconds else 0.0,
+        curve=[],
+    )
+    return (
+        joined(task, [model for model, _, _ in chosen]),
+        whole,
+        [note for *_, notes in chosen for note in notes],
+    )
+
+
+def joined(task: Task, models: Sequence[Encoder]) -> Encoder:
+    """An encoder of the task: one for each of its datasets, joined, or the only one."""
+    if not task.dataset.parts:
+        return models[0]
+    return JoinedEncoder(models, [len(part.catalogue) for part in task.dataset.parts]).freeze()
 
 
 def choose_encoder(task: Task, recipe: Recipe) -> tuple[Encoder, TrainingReport, list[str]]:
@@ -111,6 +151,8 @@ def train_encoder(task: Task, recipe: Recipe, config: EncoderConfig) -> tuple[En
     settings = {field: value for field, value in vars(config).items() if field not in ("kind", "tune")}
     settings = without_news("encoder", settings)
     settings["max_history"] = task.dataset.rules.max_history
+    if task.config.data.users:
+        settings["users"] = task.config.data.users
     key = sha256_of([settings, samples.dataset, samples.split, *validation, task.seed, *recipe.inputs])[:12]
     path = task.folder / "encoders" / f"{name}-{key}.safetensors"
     with task.watch(name).alone(lock_of(task.folder, path.stem), f"training the encoder {name}"):
@@ -132,7 +174,7 @@ def _train_encoder(
         except (ModelError, OSError, SafetensorError, RuntimeError, ValueError, KeyError, TypeError) as error:
             task.emit(Notice(f"{path} is damaged ({error}); training the encoder again", "warning"))
     job = EncoderJob(model, training_sequences(task.dataset, samples), samples.validation, task.seed)
-    epoch = max(1, -(-len(job) // config.batch_size))
+    epoch = max(1, round(-(-len(job) // config.batch_size) * passes(samples)))
     schedule = Schedule(
         steps=min(epoch * config.epochs, config.steps or epoch * config.epochs),
         batch_size=config.batch_size,
@@ -153,6 +195,16 @@ def _train_encoder(
     chosen, trained = report.best_step // epoch, report.steps // epoch
     task.emit(Notice(f"{name}, seed {task.seed}: validation chose epoch {chosen} of {trained}"))
     return model.freeze(), report
+
+
+def passes(samples: Samples) -> float:
+    """How often training users are met in what counts as an epoch: more than once where few of them train.
+
+    So an encoder that has few users to learn from may take as many steps, and is validated as often, as one
+    that has all of them.
+    """
+    users = len(last_positions(samples.train))
+    return (users + samples.untrained) / max(1, users)
 
 
 def clear_known_encoders(folder: Path) -> None:
@@ -193,8 +245,8 @@ def load_encoder(folder: Path, task: Task, kind: str | None = None) -> Encoder:
     Raises:
         ResultError: the file is missing or damaged, or a weight is of another shape or type, or not finite.
     """
-    config, dataset = task.config.encoder, task.dataset
-    model = new_encoder(kind or config.kind, len(dataset.catalogue), config, dataset.rules.max_history)
+    kind, config = kind or task.config.encoder.kind, task.config.encoder
+    model = joined(task, [id_recipe(one, kind).build(config) for one in task.each])
     with readable(folder / ENCODER_FILE):
         take_weights(model, folder / ENCODER_FILE)
     return model.freeze()
@@ -217,6 +269,11 @@ def readable(path: Path) -> Iterator[None]:
         raise ResultError(f"{path}: {first}", "run the benchmark again") from error
 
 
+def _by_number(name: str) -> tuple[int, str]:
+    """The order of joined encoders, of which the second is called `parts.1`, the eleventh `parts.10`."""
+    return len(name), name
+
+
 def _contiguous(model: Encoder) -> dict[str, Tensor]:
     return {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
 
@@ -234,9 +291,9 @@ class EncoderRecommender(Recommender):
         """Trains the encoder, or takes the one that another method of this run trained."""
         with parallel.main_first():
             started = time.monotonic()
-            recipe = self.recipe(task)
+            recipes = [self.recipe(one) for one in task.each]
             loading = time.monotonic() - started
-            self.model, report, notes = choose_encoder(task, recipe)
+            self.model, report, notes = encoder_of(task, recipes)
         parameters = sum(p.numel() for p in self.model.parameters())
         return FitReport(
             trainable_parameters=parameters,
@@ -288,7 +345,7 @@ class MoRecRecommender(EncoderRecommender):
 
         watch = task.watch(self.name)
         llm = load_checked(task.config.model, watch)
-        titles = title_vectors(llm, task.dataset.catalogue.titles, watch)
+        titles = title_vectors(llm, task.texts, watch)
         digest = hashlib.sha256(titles.numpy().tobytes()).hexdigest()
         span = task.dataset.rules.max_history
         return Recipe(self.name, lambda config: MoRec(titles, config, span), (digest,))
@@ -297,8 +354,14 @@ class MoRecRecommender(EncoderRecommender):
         """Reads the weights, the title vectors among them; the language model is not loaded."""
         with readable(folder / ENCODER_FILE):
             weights = load_file(folder / ENCODER_FILE)
-            span = task.dataset.rules.max_history
-            self.model = MoRec(torch.zeros_like(weights["titles"]), task.config.encoder, span)
+            titles = [weights[name] for name in sorted(weights, key=_by_number) if name.endswith("titles")]
+            self.model = joined(
+                task,
+                [
+                    MoRec(torch.zeros_like(own), task.config.encoder, one.dataset.rules.max_history)
+                    for own, one in zip(titles, task.each, strict=True)
+                ],
+            )
             take_weights(self.model, folder / ENCODER_FILE)
         self.model.freeze()
 

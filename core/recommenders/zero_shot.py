@@ -22,7 +22,7 @@ from core.recommenders.batching import (
     notes_on_answers,
     score_in_batches,
     shared_ranks,
-    spaced,
+    validation_cases,
 )
 
 
@@ -43,7 +43,7 @@ class ZeroShot(Recommender):
         self.llm = load_checked(task.config.model, task.watch(self.name))
         prompt = AnswerPrompt(
             self.llm.tokenizer,
-            task.dataset.catalogue.titles,
+            task.texts,
             task.dataset.card.prompts.answer_templates,
         )
         spread_layers(self.llm)
@@ -55,7 +55,7 @@ class ZeroShot(Recommender):
         if self.protocol != "rank":
             return self._report(loading, notes_on_answers(task)[:1])
         self.mean = False
-        cases = spaced(task.samples.validation, self.VALIDATION_CASES)
+        cases = validation_cases(task, self.VALIDATION_CASES)
         ranks = shared_ranks(self._both, cases, self.BATCH, task.watch(self.name), countings=2)
         of_sum, of_mean = (summarize(counted)["MRR"] for counted in ranks.T)
         self.mean = of_mean > of_sum

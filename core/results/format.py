@@ -22,6 +22,7 @@ from core.kinds import (
     Filled,
     Moment,
     Name,
+    Names,
     Plain,
     Positive,
     Rule,
@@ -117,7 +118,7 @@ class Lateness:
 class Result:
     """One finished run: one method with one training seed on one set of test samples."""
 
-    dataset: Name
+    dataset: Names
     split: Name
     method: Name
     objective: str | None

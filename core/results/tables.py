@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from core.config.saved import older_value
+from core.config.settings import ALL_USERS
 from core.errors import ResultError
 from core.evaluation.metrics import HEADLINE, OF_CATALOGUE, TIE_BREAK, compare_by, metrics_for, per_case
 from core.evaluation.statistics import Comparison, Estimate, compare_all, holm
@@ -325,7 +326,7 @@ def _told_apart(namesakes: Sequence[Result]) -> list[str]:
         if isinstance(values, dict)
         for key in values
     }
-    values = {place: [repr(_value(result, place)) for result in namesakes] for place in sorted(places)}
+    values = {place: [repr(value_of(result, place)) for result in namesakes] for place in sorted(places)}
     differing = {place: found for place, found in values.items() if len(set(found)) > 1}
     if len(differing) > SHOWN_SETTINGS:
         usual = {place: Counter(found).most_common(1)[0][0] for place, found in differing.items()}
@@ -344,7 +345,8 @@ def _told_apart(namesakes: Sequence[Result]) -> list[str]:
     return names
 
 
-def _value(result: Result, place: tuple[str, str]) -> Any:
+def value_of(result: Result, place: tuple[str, str]) -> Any:
+    """A setting, by part and name; None where the method does not read it."""
     part, key = place
     held = result.config.get(part)
     return held.get(key, older_value(part, key)) if isinstance(held, dict) else None
@@ -354,7 +356,8 @@ def _setting(result: Result, key: tuple[str, str]) -> str:
     """A setting in words: `gate mlp`, `experts 8`, `learning rate 0.001`."""
     part, name = key
     shown = part if name == "kind" else f"{part} {name}" if name in ("scope", "input") else name
-    return f"{shown.replace('_', ' ')} {_value(result, key)}"
+    value = value_of(result, key)
+    return f"{shown.replace('_', ' ')} {'all' if (key, value) == (('data', 'users'), ALL_USERS) else value}"
 
 
 def _description(result: Result) -> tuple[str, ...]:

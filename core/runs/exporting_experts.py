@@ -21,6 +21,7 @@ from core.ilora.layers import ADAPTER
 from core.ilora.standalone_gate import StandaloneGate, check_one_gate, standalone
 from core.methods import METHODS
 from core.runs.exporting import check_destination
+from core.runs.prompt_files import CLIENT, write_client, write_prompt
 from core.runs.store import MODEL_CARD, OpenRun, RunInfo
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ def export_experts(run: OpenRun, out: Path, form: str = "peft") -> ExportedExper
         architecture_of(lm)
     names = tuple(f"expert-{place}{'.gguf' if form == 'gguf' else ''}" for place in range(len(parts)))
     missing = tuple(obstacles(run.info.config))
+    served = form == "gguf" and not missing
     rank = next(iter(parts[0].values())).rank
     try:
         with atomic_path(out) as folder:
@@ -88,7 +90,10 @@ def export_experts(run: OpenRun, out: Path, form: str = "peft") -> ExportedExper
                     save_updates(folder / name, updates, model.peft.peft_config[ADAPTER], base)
             save_file(dict(gate.weights), folder / GATE)
             (folder / FACTS).write_text(json.dumps(dict(gate.facts)) + "\n", encoding="utf-8")
-            readme = _readme(run.info, names, rank, base, gate, missing)
+            if served:
+                write_prompt(folder, model, run.dataset, names, base)
+                write_client(folder, gate.code)
+            readme = _readme(run.info, names, rank, base, gate, missing, served)
             (folder / MODEL_CARD).write_text(readme, encoding="utf-8")
             files = sorted(path for path in folder.rglob("*") if path.is_file())
             size = sum(path.stat().st_size for path in files)
@@ -117,6 +122,7 @@ def _readme(
     base: str,
     gate: StandaloneGate,
     missing: Sequence[str],
+    served: bool,
 ) -> str:
     """Ten lines for whoever runs a server, and the code that they need."""
     count, listed = len(names), ", ".join(f"`{name}`" for name in names)
@@ -126,14 +132,17 @@ def _readme(
         else f"The run's own ranking also needs {', '.join(missing)}: with these adapters a server continues "
         "text, it does not rank as the run does. `ilora-app train --serveable` trains one that does."
     )
+    if served:
+        ranking += f" `python {CLIENT} http://127.0.0.1:8080 --history ID,ID --candidates ID,ID` asks it to."
+    files = ",".join(names) if served else "expert-0.gguf,expert-1.gguf,…"
     lines = (
         f"Load the base model `{base}` and all {count} adapters, LoRA of rank {rank}: {listed}.",
         "For a request, take the ids of the items that the user chose last, oldest first.",
         f"`omega(weights, facts, history)` below gives {count} numbers that add up to 1.",
         f"Send the request with adapter k at scale {count} * omega[k], all {count} of them at once.",
-        "llama.cpp: `llama-server -m BASE.gguf --lora expert-0.gguf --lora …`, files from `--format gguf`.",
-        'Its requests take `"lora": [{"id": 0, "scale": …}, …]`; send `"cache_prompt": false` with them, for '
-        "a prompt that was read with one user's scales must not serve another.",
+        f"llama.cpp (`--format gguf`): `llama-server -m BASE.gguf --lora {files} --cache-ram 0`.",
+        'Its requests take `"lora": [{"id": 0, "scale": …}, …]`; send `"cache_prompt": false` with the first '
+        "of a user, for a prompt that was read with one user's scales must not serve another.",
         "peft: `load_adapter` for each, `set_adapter` with all names, `set_scale` in each layer.",
         'An id that `facts["places"]` lacks was not in the training data: leave it out, and say so.',
         f"`{MANIFEST}` has the SHA-256 of every file.",

@@ -17,14 +17,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from core.assets.known import base_model
-from core.data.history_file import count_rows
-from core.data.people import Person, people
+from core.data.people import Person, count_people, people
 from core.errors import InputError, Interrupted, ResultError
 from core.files import atomic_path, atomic_write, remove_leftovers
 from core.ilora.folding import plain_settings
 from core.ilora.layers import ADAPTER
 from core.runs.exporting import check_destination
-from core.runs.parts import job_of, same_job
+from core.runs.parts import LOCK, claimed, job_of, same_job
 from core.runs.store import MODEL_CARD, OpenRun
 from core.stages import UNWATCHED, Watch
 
@@ -67,7 +66,8 @@ def export_users(
         watch: told how far it is, and may stop it.
 
     Raises:
-        InputError: the run has no gate, or the folder cannot be written.
+        InputError: the run has no gate, a user is there twice, another process writes these adapters, or
+            the folder cannot be written.
         DataError: the file of histories is not as it should be.
         ResultError: what was begun beside the folder is another job, or damaged.
         Interrupted: stopped; the same call goes on from there.
@@ -76,19 +76,22 @@ def export_users(
     model: AdaptedModel | None = getattr(run.recommender, "model", None)
     if model is None or getattr(model, "gate", None) is None:
         raise InputError(f"a run of {run.info.method} has no adapter for each user", "give an iLoRA run")
+    total = count_people(run.dataset, histories, watch)
     work = out.with_name(f"{out.name}.parts")
     work.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(work)
-    same_job(work, job_of(run.info, histories, users_per_shard=SHARD_USERS))
-    _write_shared(run, model, work)
-    total = len(run.dataset.sequences) if histories is None else count_rows(histories)
-    done = len(_shards(work))
-    users = islice(people(run.dataset, histories), done * SHARD_USERS, None)
-    stage = watch.stage("export", max(0, total - done * SHARD_USERS))
-    while batch := list(islice(users, SHARD_USERS)):
-        _write_shard(model, work / _shard_name(done), batch, stage.advance, watch)
-        done += 1
-    written = _finish(run, work, out)
+    with claimed(work):
+        check_destination(out)  # another process may have written it in the meantime
+        remove_leftovers(work)
+        same_job(work, job_of(run.info, histories, users_per_shard=SHARD_USERS))
+        _write_shared(run, model, work)
+        done = len(_shards(work))
+        users = islice(people(run.dataset, histories), done * SHARD_USERS, None)
+        stage = watch.stage("export", max(0, total - done * SHARD_USERS))
+        while batch := list(islice(users, SHARD_USERS)):
+            _write_shard(model, work / _shard_name(done), batch, stage.advance, watch)
+            done += 1
+        written = _finish(run, work, out)
+    (work / LOCK).unlink(missing_ok=True)
     if out.exists():
         out.rmdir()
     work.replace(out)
@@ -152,8 +155,6 @@ def _finish(run: OpenRun, work: Path, out: Path) -> ExportedUsers:
         except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
             raise ResultError(f"{shard} cannot be read", f"remove it and those after it in {work}") from error
         for place, user in enumerate(said["users"]):
-            if user in index:
-                raise InputError(f"user {user} is there twice", "give each user one row in the file")
             index[user] = [shard.name, place]
         left_out, unknown = left_out + said["left_out"], unknown + said["unknown"]
     atomic_write(work / INDEX, json.dumps(index) + "\n")

@@ -3,16 +3,35 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from core.errors import ResultError
+from core.errors import InputError, ResultError
 from core.files import atomic_write, sha256_of_file
 from core.records import json_of, read_text
 from core.runs.store import RunInfo
 
-JOB = "job.json"
+JOB, LOCK = "job.json", ".lock"
+
+
+@contextmanager
+def claimed(parts: Path) -> Iterator[None]:
+    """Lets one process at a time work on these parts; a killed one holds nothing.
+
+    Raises:
+        InputError: another process works on them.
+    """
+    import filelock
+
+    try:
+        with filelock.FileLock(parts / LOCK, timeout=0):
+            yield
+    except filelock.Timeout as error:
+        raise InputError(
+            f"another process works on {parts}", "wait for it, or choose another --out"
+        ) from error
 
 
 def job_of(info: RunInfo, histories: Path | None, **more: Any) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from core.config import run_file
-from core.config.checks import DATASET_NAME
+from core.config.checks import DATASET_NAME, DATASET_NAMES
 from core.config.settings import RunConfig
 from core.data.loading import load_task_data
 from core.data.types import Dataset, Samples
@@ -70,7 +70,7 @@ class _RunCard:
     """Name -> sha256 of the other files; runs of old have none."""
 
     def __post_init__(self) -> None:
-        rules = {"dataset": DATASET_NAME, "split": DATASET_NAME, "samples_sha256": "[0-9a-f]{1,64}"}
+        rules = {"dataset": DATASET_NAMES, "split": DATASET_NAME, "samples_sha256": "[0-9a-f]{1,64}"}
         for name, rule in rules.items():
             if not re.fullmatch(rule, getattr(self, name)):
                 raise DataError(f"{name} is {getattr(self, name)[:60]!r}", "a run names things plainly")

@@ -10,8 +10,7 @@ import json
 import re
 import shutil
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -19,12 +18,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from core.data.history_file import PARQUET, count_rows
-from core.data.people import Person, people
+from core.data.history_file import PARQUET
+from core.data.people import Person, count_people, people
 from core.errors import DataError, InputError, Interrupted, ResultError
 from core.files import atomic_path, remove_leftovers
 from core.records import build
-from core.runs.parts import job_of, same_job
+from core.runs.parts import claimed, job_of, same_job
 from core.serving.session import Session
 
 if TYPE_CHECKING:
@@ -93,7 +92,8 @@ def recommend_all(session: Session, order: Order) -> Tally:
         order: what and where to.
 
     Raises:
-        InputError: a number or path cannot be used, or another process works on the file.
+        InputError: a number or path cannot be used, a user is there twice, or another process works on the
+            file.
         DataError: a row of the file of histories is not as it should be.
         ResultError: what was begun beside the file is another job.
         Interrupted: stopped; the same order goes on from there.
@@ -105,17 +105,17 @@ def recommend_all(session: Session, order: Order) -> Tally:
     if order.out.exists():
         if not parts.exists():
             raise InputError(f"{order.out} exists", "choose another file with --out, or remove it")
-        with _claimed(parts):  # all was written, and the parts were not yet removed
+        with claimed(parts):  # all was written, and the parts were not yet removed
             same_job(parts, _job(session, order))
             tally = _tally(order.out)
         shutil.rmtree(parts)
         return tally
+    total = count_people(session.dataset, order.histories, session.watch)
     parts.mkdir(parents=True, exist_ok=True)
-    with _claimed(parts):
+    with claimed(parts):
         same_job(parts, _job(session, order))
         remove_leftovers(parts)
         done = _done(parts)
-        total = len(session.dataset.sequences) if order.histories is None else count_rows(order.histories)
         _work(session, order, parts, done, max(0, total - done))
         tally = _merge(parts, order.out)
     shutil.rmtree(parts)
@@ -213,20 +213,6 @@ def _job(session: Session, order: Order) -> dict[str, Any]:
         top=order.top,
         candidates=order.retrieve,
     )
-
-
-@contextmanager
-def _claimed(parts: Path) -> Iterator[None]:
-    """Lets one process at a time work on these parts; a killed one holds nothing."""
-    import filelock
-
-    try:
-        with filelock.FileLock(parts / ".lock", timeout=0):
-            yield
-    except filelock.Timeout as error:
-        raise InputError(
-            f"another process works on {parts}", "wait for it, or choose another --out"
-        ) from error
 
 
 def _part_files(parts: Path) -> list[tuple[int, int, Path]]:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 
 from core.config.bounds import RETRIEVED
-from core.data.samples import draw_candidates, user_parts
+from core.data.samples import candidates_of, user_parts
 from core.data.types import Dataset, Samples, UserSequence
 from core.encoders.base import Encoder
 from core.errors import InputError, Interrupted
@@ -134,16 +134,8 @@ class Session:
                 "the benchmark has no candidates for a history of your own",
                 "rank the whole catalogue instead",
             )
-        sequence = self.dataset.sequences[question.user]
-        drawn = draw_candidates(
-            self.dataset.name,
-            sequence,
-            question.position,
-            target,
-            len(self.dataset.catalogue),
-            seed=self.samples.seed,
-        )
-        return drawn, None
+        asked = self.dataset, question.user, question.position, target
+        return candidates_of(*asked, seed=self.samples.seed), None
 
     def seen(self, question: Question, history: Sequence[int]) -> frozenset[int]:
         """Items that a recommendation may not repeat: met before the question's moment, or in the history."""

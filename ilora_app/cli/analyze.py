@@ -44,18 +44,18 @@ def analyze(
     with ProgressView(SafeConsole(stderr=True)) as view, stoppable() as should_stop:
         found = look_into(run, against, settings, view, should_stop, precision)
     values = record(found)
-    from ilora_app.render.analysis import lines, plots_of, sheets_of
+    from ilora_app.render.analysis import lines, plots_of, text_tables_of
 
     folder = _keep(run, values, plots_of(found))
     if as_json:
         say_json(values)
         return
-    from ilora_app.render.terminal import print_sheet
+    from ilora_app.render.terminal import print_text_table
 
     for line in lines(values):
         say(line)
-    for sheet in sheets_of(values):
-        print_sheet(sheet)
+    for text_table in text_tables_of(values):
+        print_text_table(text_table)
     say(f"plots: {folder}")
 
 

@@ -20,6 +20,13 @@ def evaluate(
         str | None, typer.Argument(help="Run folder or part of its name; the newest iLoRA run if left out.")
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder that `bench` or `train` wrote to.")] = DEFAULT_OUT,
+    clusters: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N,N,…",
+            help="Instead: what it costs when N adapters serve everybody, such as 1,4,16,64.",
+        ),
+    ] = None,
     precision: Precision = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
 ) -> None:
@@ -28,6 +35,11 @@ def evaluate(
     from ilora_app.cli.stopping import stoppable
 
     info = choose_run(run, out)
+    if clusters is not None:
+        from ilora_app.cli.clusters import say_few_gates
+
+        say_few_gates(info, clusters, precision, as_json)
+        return
     from core.benchmark.evaluate import evaluate_run  # torch is imported here
     from ilora_app.render.evaluation import print_evaluation
     from ilora_app.render.progress import ProgressView

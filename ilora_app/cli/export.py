@@ -36,6 +36,10 @@ def export(
         str | None,
         typer.Option(help="Write many users' adapters as one store: all, or a file of histories."),
     ] = None,
+    clusters: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="With --users: N adapters for all of them, by clusters of gates."),
+    ] = None,
     experts: Annotated[
         bool,
         typer.Option("--experts", help="Write each expert as a LoRA of its own, and the gate as a file."),
@@ -68,13 +72,15 @@ def export(
             f"{'--experts' if experts else '--users'} is for many users",
             "leave --user, --position, --rank and --push-to-hub out",
         )
+    if clusters is not None and users is None:
+        raise InputError("--clusters is for --users", "add --users all, or leave --clusters out")
     if experts and users:
         raise InputError("--experts and --users are two exports", "give one of them at a time")
     info = choose_run(run, runs)
     if users is not None:
         from ilora_app.cli.export_users import export_many
 
-        export_many(info, out, users, precision, as_json)
+        export_many(info, out, users, clusters, precision, as_json)
         return
     if experts:
         from ilora_app.cli.experts import export_all_experts

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional, get_type_hints
 import typer
 
 from core.config.bounds import bounds_of
-from core.config.settings import GATES, PARTS
+from core.config.settings import GATES, IN_ONE_TABLE, ITEM_TEXTS, PARTS
 
 if TYPE_CHECKING:
     from core.config.settings import RunConfig
@@ -78,6 +78,12 @@ RUN_OPTIONS = (
         "How many items of the catalogue an encoder passes on to language models, or all; 100 if left out.",
         {"all": 0},
     ),
+    RunOption(
+        "users",
+        "data.users",
+        int,
+        "Training users, a fixed draw; validation and test keep theirs. 0 or left out: all of them.",
+    ),
     RunOption("samples_seed", "data.samples_seed", int, "Seed of the candidates."),
     RunOption("model", "model.name", str, "Hub name, folder or GGUF file; the embedded model if left out."),
     RunOption("revision", "model.revision", str, "Revision of a hub model."),
@@ -88,6 +94,12 @@ RUN_OPTIONS = (
         str,
         "float32, bfloat16, float16, or auto: 16 bit where the hardware multiplies it.",
     ),
+    RunOption(
+        "item_text",
+        "model.item_text",
+        str,
+        f"What the language model is told of an item: {', '.join(ITEM_TEXTS)}.",
+    ),
     RunOption("objective", "training.objective", str, "listwise or language-model."),
     RunOption(
         "protocol",
@@ -97,6 +109,12 @@ RUN_OPTIONS = (
     ),
     RunOption("curriculum", "training.curriculum", bool, "Go from text-only to hybrid prompts (LLaRA)."),
     RunOption("samples", "training.samples", int, "Training samples for LoRA and iLoRA."),
+    RunOption(
+        "train_candidates",
+        "training.candidates",
+        int,
+        "Candidates of a training sample, the target among them; fewer are quicker.",
+    ),
     RunOption("learning_rate", "training.learning_rate", float, "Peak learning rate of LoRA and iLoRA."),
     RunOption("micro_batch", "training.micro_batch_size", int, "Samples in one forward pass."),
     RunOption(
@@ -280,9 +298,8 @@ def sweepable() -> dict[str, tuple[str, type]]:
     fields = [
         (part, name, kind)
         for part, holder in get_type_hints(RunConfig).items()
-        if part != "data"
         for name, kind in get_type_hints(holder).items()
-        if kind in (str, int, float, bool)
+        if kind in (str, int, float, bool) and (part != "data" or f"{part}.{name}" in IN_ONE_TABLE)
     ]
     names = [(option.name, option.place) for option in RUN_OPTIONS]
     held = [name for _, name, _ in fields]

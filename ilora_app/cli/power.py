@@ -56,11 +56,11 @@ def power(
     if as_json:
         say_json({"lift": wanted, "pairs": [_record(*entry, metric, wanted) for entry in found]})
         return
-    from ilora_app.render.power import sheet
-    from ilora_app.render.terminal import print_sheet
+    from ilora_app.render.power import text_table
+    from ilora_app.render.terminal import print_text_table
 
     for table, row, base, test_set, spread in found:
-        print_sheet(sheet(table, row, base, test_set, metric, spread, wanted, SEEDS))
+        print_text_table(text_table(table, row, base, test_set, metric, spread, wanted, SEEDS))
 
 
 def _share(lift: str) -> float:

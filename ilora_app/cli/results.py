@@ -37,11 +37,14 @@ def results(
     by: Annotated[
         str | None, typer.Option(help="Split the cases by popularity, history or title; one table each.")
     ] = None,
+    over: Annotated[
+        str | None, typer.Option(help="Show the rows by a setting that was swept, such as users or rank.")
+    ] = None,
     compare: Annotated[
         tuple[str, str] | None, typer.Option(help="Two methods, compared on the same cases.")
     ] = None,
     pairs: Annotated[bool, typer.Option("--pairs", help="Compare every two methods.")] = False,
-    metric: Annotated[str, typer.Option(help="Metric of --by, --compare and --pairs.")] = "HR@1",
+    metric: Annotated[str, typer.Option(help="Metric of --by, --over, --compare and --pairs.")] = "HR@1",
     demo: Annotated[
         bool, typer.Option("--demo", help="Show the results that come with the program, too.")
     ] = False,
@@ -77,6 +80,8 @@ def results(
             say(path)
     elif by is not None:
         _print_groups(tables, folders, by, metric)
+    elif over is not None:
+        _print_sweep(tables, over, metric)
     elif compare is not None or pairs:
         _print_pairs(tables, compare, metric)
     else:
@@ -201,8 +206,8 @@ def _print_groups(tables: list[Table], folders: list[Path], dimension: str, metr
     from core.errors import ResultError
     from core.results.breakdown import DIMENSIONS, groups
     from core.results.merging import facts_for
-    from ilora_app.render.sheets import division
-    from ilora_app.render.terminal import print_sheet
+    from ilora_app.render.terminal import print_text_table
+    from ilora_app.render.text_tables import division
 
     check_choice(dimension, tuple(DIMENSIONS), "way to cut the cases")
     for table in tables:
@@ -215,14 +220,32 @@ def _print_groups(tables: list[Table], folders: list[Path], dimension: str, metr
             )
         for test_set in table.sets:
             found = groups(facts, table.rows[0].places[test_set])
-            print_sheet(division(table, test_set, found, dimension).sheet(table, test_set, metric))
+            print_text_table(division(table, test_set, found, dimension).text_table(table, test_set, metric))
+
+
+def _print_sweep(tables: list[Table], setting: str, metric: str) -> None:
+    from core.errors import InputError
+    from core.results.sweeps import sweep_over
+    from ilora_app.cli.options import sweepable
+    from ilora_app.render.terminal import print_text_table
+    from ilora_app.render.text_tables import sweep
+
+    place = sweepable().get(setting.replace("_", "-"), ("", str))[0]
+    if not place:
+        raise InputError(f"{setting} is no setting that can be swept", "such as users, rank or item-text")
+    part, _, name = place.partition(".")
+    for table in tables:
+        check_metric(table, metric)
+        found = sweep_over(table, (part, name))
+        for test_set in table.sets:
+            print_text_table(sweep(found, table, test_set, metric))
 
 
 def _print_pairs(tables: list[Table], names: tuple[str, str] | None, metric: str) -> None:
     from core.errors import InputError
     from core.results.tables import Pair
-    from ilora_app.render.sheets import pair_rows
-    from ilora_app.render.terminal import print_sheet
+    from ilora_app.render.terminal import print_text_table
+    from ilora_app.render.text_tables import pair_rows
 
     for table in tables:
         check_metric(table, metric)
@@ -236,7 +259,7 @@ def _print_pairs(tables: list[Table], names: tuple[str, str] | None, metric: str
                 comparison = table.compare(a, b, test_set, metric)
                 found = [Pair(a, b, (test_set, metric), comparison, comparison.p)]
             chosen = [pair.facing(rows[0]) for pair in found if pair.joins(*rows)] if rows else found
-            print_sheet(pair_rows(chosen, test_set, metric, len(found)))
+            print_text_table(pair_rows(chosen, test_set, metric, len(found)))
 
 
 def check_metric(table: Table, metric: str) -> None:

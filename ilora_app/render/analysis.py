@@ -1,4 +1,4 @@
-"""An analysis as sheets of text and as plots, for the terminal, for files and for the report."""
+"""An analysis as text_tables of text and as plots, for the terminal, for files and for the report."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ilora_app.render import analysis_charts, charts, figures
-from ilora_app.render.sheets import Sheet
+from ilora_app.render.text_tables import TextTable
 
 if TYPE_CHECKING:
     from core.analysis.analyze import Analysis
@@ -17,13 +17,13 @@ Record = Mapping[str, Any]
 """What `core.analysis.record.record` gives, and `analysis.json` holds."""
 
 
-def sheets_of(record: Record) -> list[Sheet]:
+def text_tables_of(record: Record) -> list[TextTable]:
     """All tables of an analysis, from its plain values."""
-    made = [_transfer_sheet(record), *(_similarity_sheet(one) for one in record["transfer"])]
+    made = [_transfer_table(record), *(_similarity_table(one) for one in record["transfer"])]
     if record["experts"] is not None:
-        made.append(_experts_sheet(record["experts"]))
+        made.append(_experts_table(record["experts"]))
     if record["gains"]:
-        made.append(_gains_sheet(record["gains"]))
+        made.append(_gains_table(record["gains"]))
     return made
 
 
@@ -54,7 +54,7 @@ def plots_of(analysis: Analysis) -> dict[str, str]:
     return made
 
 
-def _transfer_sheet(record: Record) -> Sheet:
+def _transfer_table(record: Record) -> TextTable:
     rows = tuple(
         (
             figures.method_name(one["method"]),
@@ -67,7 +67,7 @@ def _transfer_sheet(record: Record) -> Sheet:
         )
         for one in record["transfer"]
     )
-    return Sheet(
+    return TextTable(
         "Negative transfer: are the clusters' gradients of A and B alike?",
         (
             "Method",
@@ -80,19 +80,26 @@ def _transfer_sheet(record: Record) -> Sheet:
         ),
         rows,
         f"{record['clusters']['users']:,} training users in groups of "
-        f"{', '.join(map(str, record['clusters']['sizes']))} by the encoder's representation (k-means). "
+        f"{', '.join(map(str, record['clusters']['sizes']))}, {_grouping(record)}. "
         "Below zero they disturb each other, at zero they leave each other alone. "
         "Halves of one cluster: what drawing windows leaves of likeness.",
     )
 
 
-def _similarity_sheet(one: Record) -> Sheet:
+def _grouping(record: Record) -> str:
+    """How the training users were put into groups."""
+    if names := record["clusters"].get("names"):
+        return f"one for each dataset: {', '.join(names)}"
+    return "by the encoder's representation (k-means)"
+
+
+def _similarity_table(one: Record) -> TextTable:
     matrix = one["similarity"]
     rows = tuple(
         (f"{i + 1}", str(one["windows"][i]), *(_signed(value) for value in row))
         for i, row in enumerate(matrix)
     )
-    return Sheet(
+    return TextTable(
         f"Cosine of the clusters' gradients, {figures.method_name(one['method'])}",
         ("Cluster", "Windows", *(str(j + 1) for j in range(len(matrix)))),
         rows,
@@ -100,7 +107,7 @@ def _similarity_sheet(one: Record) -> Sheet:
     )
 
 
-def _experts_sheet(record: Record) -> Sheet:
+def _experts_table(record: Record) -> TextTable:
     entropy = record["entropy"]
     rows = tuple(
         (
@@ -116,7 +123,7 @@ def _experts_sheet(record: Record) -> Sheet:
         )
         for place, one in enumerate(record["experts"], start=1)
     )
-    return Sheet(
+    return TextTable(
         "What the experts are for",
         ("Expert", "Raised by", "Items", "Users", "Mean weight", "Largest for"),
         rows,
@@ -127,7 +134,7 @@ def _experts_sheet(record: Record) -> Sheet:
     )
 
 
-def _gains_sheet(gains: list[Record]) -> Sheet:
+def _gains_table(gains: list[Record]) -> TextTable:
     rows = tuple(
         (
             gain["measure"],
@@ -140,7 +147,7 @@ def _gains_sheet(gains: list[Record]) -> Sheet:
     )
     metric = gains[0]["metric"]
     mean = figures.points(gains[0]["mean_gain"])
-    return Sheet(
+    return TextTable(
         "Who gains: the gain of iLoRA over LoRA against how unusual a user's history is",
         ("Measure", "Spearman", "95 % interval", "p", "Users n"),
         rows,

@@ -1,10 +1,10 @@
-"""The building blocks of a report: paragraphs, plots, sheets and sections."""
+"""The building blocks of a report: paragraphs, plots, text_tables and sections."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ilora_app.render.sheets import Sheet
+from ilora_app.render.text_tables import TextTable
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class More:
     blocks: tuple[Block, ...]
 
 
-Block = Words | Plot | Code | Heading | Sheet | More
+Block = Words | Plot | Code | Heading | TextTable | More
 
 
 @dataclass(frozen=True)

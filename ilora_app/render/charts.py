@@ -262,6 +262,8 @@ class Series:
     ink: str
     points: tuple[tuple[float, float], ...]
     dashed: bool = False
+    ends: tuple[tuple[float, float], ...] = ()
+    """Both ends of each point's interval, where it has one."""
 
 
 def lines(
@@ -273,13 +275,17 @@ def lines(
     ]
     canvas, (left, right, top, bottom) = Canvas(height), (48.0, WIDTH - 12.0, 58.0, height - 42)
     x = scale([at for _, points in shown for at, _ in points], left + 6, right, log)
-    y = scale([value for _, points in shown for _, value in points], bottom, top)
+    ends = [end for one, _ in shown for both in one.ends for end in both if not math.isnan(end)]
+    y = scale([*(value for _, points in shown for _, value in points), *ends], bottom, top)
     canvas.x_axis(x, top, bottom, x_label, _plain)
     canvas.y_axis(y, left, right, y_label, lambda tick: figures.share(tick, 2))
     _legend(canvas, {one.name: one.ink for one, _ in shown}, left)
     for one, points in shown:
         path = "M" + "L".join(f"{x(at):.1f} {y(value):.1f}" for at, value in points)
         canvas.add("path", one.name, d=path, cls="line dash" if one.dashed else "line", c=one.ink)
+        for (at, _), (low, high) in zip(points, one.ends, strict=False):
+            if not math.isnan(low):
+                canvas.add("line", x1=x(at), x2=x(at), y1=y(low), y2=y(high), cls="line thin", c=one.ink)
         if len(points) <= 60:
             for at, value in points:
                 tip = f"{one.name}: {figures.share(value)} at {_plain(at)}"

@@ -20,8 +20,10 @@ _STAGES = {
     "gates": "asking the gate",
     "recommend": "users",
     "export": "writing adapters",
+    "histories": "reading histories",
+    "clusters": "clustering gates",
 }
-_TIMED = ("fetch", "convert", "load")
+_TIMED = ("fetch", "convert", "load", "clusters")
 """Stages whose steps are seconds."""
 
 

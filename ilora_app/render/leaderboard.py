@@ -14,6 +14,7 @@ from rich.segment import Segment
 from rich.table import Table as Grid
 from rich.text import Text
 
+from core.config.checks import JOINT
 from core.data.cards import DatasetCard
 from core.errors import ResultError
 from core.evaluation.metrics import HEADLINE, OF_RETRIEVED, RETRIEVED
@@ -21,16 +22,25 @@ from core.evaluation.power import POWER
 from core.methods import record_of
 from core.results.power import power_of
 from core.results.tables import Row, Table
-from ilora_app.render import columns, figures, sheets
+from ilora_app.render import columns, figures, text_tables
 from ilora_app.render.console import SafeConsole
 from ilora_app.render.reported import ReportedRow, reported_for, unmatched
-from ilora_app.render.terminal import sheet_grid
+from ilora_app.render.terminal import text_grid
 
 WIDE = 120
 """From this many columns on, costs stand in the same table as the deciding test set."""
 
 SETS = {"spread": "several positions of each test user", "last": "each test user's last item"}
 """What the test sets ask."""
+
+
+def about_set(table: Table, test_set: str) -> str:
+    """What a test set asks, after a comma; nothing where nothing is known."""
+    if test_set in table.dataset.split(JOINT):
+        return ", that dataset's cases alone"
+    if JOINT in table.dataset:
+        return ", the cases of all datasets"
+    return f", {SETS[test_set]}" if test_set in SETS else ""
 
 
 _ASCII = str.maketrans("★≈–·±", "*~--+")
@@ -89,8 +99,8 @@ class Leaderboard:
                 yield headline
                 if seen := self.power(test_set):
                     yield seen
-            if (controls := sheets.controls(self.table, test_set)) is not None:
-                yield from ("", Text(controls.title, style="bold"), sheet_grid(controls))
+            if (controls := text_tables.controls(self.table, test_set)) is not None:
+                yield from ("", Text(controls.title, style="bold"), text_grid(controls))
                 yield Text(controls.note, style="dim")
             if place == 0 and (extra := self.extra()):
                 yield extra
@@ -163,8 +173,8 @@ class Leaderboard:
     def _set_heading(self, test_set: str) -> Text:
         estimate = self.table.rows[0].metrics[test_set][HEADLINE]
         basis = f"{figures.plural(estimate.n, 'case')} of {figures.plural(estimate.users, 'user')}"
-        what = f", {SETS[test_set]}" if test_set in SETS else ""
-        return Text(f"Test set {test_set}", style="bold").append(f" · {basis}{what}", style="not bold")
+        what = f" · {basis}{about_set(self.table, test_set)}"
+        return Text(f"Test set {test_set}", style="bold").append(what, style="not bold")
 
     def _names(self, test_set: str | None = None) -> Column:
         """The methods; marked where a test set decides who is best."""

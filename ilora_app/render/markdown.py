@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from core.safe_text import markdown as safe
 from core.safe_text import markdown_code
 from ilora_app.render.blocks import Block, Code, Heading, More, Plot, Section, Words
-from ilora_app.render.sheets import Sheet, markdown
+from ilora_app.render.text_tables import TextTable, markdown
 
 
 def as_markdown(sections: Sequence[Section], problems: Sequence[str]) -> str:
@@ -27,7 +27,7 @@ def _lines(blocks: Iterable[Block], level: int) -> Iterator[str]:
             yield f"{'#' * level} {safe(block.text)}\n"
         elif isinstance(block, Code):
             yield f"```\n{markdown_code(block.text)}\n```\n"
-        elif isinstance(block, Sheet):
+        elif isinstance(block, TextTable):
             yield markdown(block, level + 1)
         elif isinstance(block, Plot):
             yield f"*{safe(block.title)}: a plot in report.html.* {safe(block.note)}\n"

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from core.safe_text import html as escape
 from ilora_app.render.blocks import Block, Code, Heading, More, Plot, Section, Words
 from ilora_app.render.charts import styles
-from ilora_app.render.sheets import Sheet
+from ilora_app.render.text_tables import TextTable
 
 _STYLE = """
 *{box-sizing:border-box}
@@ -80,24 +80,24 @@ def _block(block: Block) -> str:
     return _table(block)
 
 
-def _table(sheet: Sheet) -> str:
+def _table(text_table: TextTable) -> str:
     def cells(tag: str, words: Sequence[str]) -> str:
         return "".join(
-            f'<{tag} class="{_kind(place, text, sheet)}">{escape(text)}</{tag}>'
+            f'<{tag} class="{_kind(place, text, text_table)}">{escape(text)}</{tag}>'
             for place, text in enumerate(words)
         )
 
-    note = f'<p class="note">{escape(sheet.note)}</p>' if sheet.note else ""
+    note = f'<p class="note">{escape(text_table.note)}</p>' if text_table.note else ""
     rows = "".join(
-        f'<tr class="{"strong" if place in sheet.strong else ""}">{cells("td", row)}</tr>'
-        for place, row in enumerate(sheet.rows)
+        f'<tr class="{"strong" if place in text_table.strong else ""}">{cells("td", row)}</tr>'
+        for place, row in enumerate(text_table.rows)
     )
-    head = f"<thead><tr>{cells('th', sheet.columns)}</tr></thead>"
+    head = f"<thead><tr>{cells('th', text_table.columns)}</tr></thead>"
     table = f'<div class="scroll"><table>{head}<tbody>{rows}</tbody></table></div>'
-    return f"<h4>{escape(sheet.title)}</h4>{note}{table}"
+    return f"<h4>{escape(text_table.title)}</h4>{note}{table}"
 
 
-def _kind(place: int, text: str, sheet: Sheet) -> str:
-    if place >= sheet.words:
+def _kind(place: int, text: str, text_table: TextTable) -> str:
+    if place >= text_table.words:
         return ""
     return "word long" if len(text) > 60 else "word"

@@ -1,4 +1,4 @@
-"""What a paired test could have seen and what it would need, as a sheet."""
+"""What a paired test could have seen and what it would need, as a table."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from core.evaluation.power import ALPHA, POWER, Spread
 from core.results.tables import Row, Table
 from ilora_app.render import figures
-from ilora_app.render.sheets import Sheet, name
+from ilora_app.render.text_tables import TextTable, name
 
 ONE_SEED = "One seed was trained: how far seeds differ is not known, so this holds for these trained models."
 
 
-def sheet(
+def text_table(
     table: Table,
     row: Row,
     base: Row,
@@ -22,7 +22,7 @@ def sheet(
     spread: Spread,
     lift: float,
     seeds: Sequence[int],
-) -> Sheet:
+) -> TextTable:
     """Users needed for a lift, by number of training seeds; with one seed measured, for one alone."""
     known = seeds if spread.seeds > 1 else (1,)
     rows = []
@@ -39,7 +39,7 @@ def sheet(
     )
     wanted = figures.signed_percent(lift)
     heads = ("Seeds", f"Users for {wanted}", f"Seen with {figures.plural(spread.users, 'user')}")
-    return Sheet(
+    return TextTable(
         f"{name(row)} over {name(base)}: {metric} on {test_set} of {table.dataset}",
         heads,
         tuple(rows),

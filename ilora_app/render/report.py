@@ -21,13 +21,14 @@ from core.results.breakdown import DIMENSIONS, groups
 from core.results.case_facts import CaseFacts, Place
 from core.results.format import Result
 from core.results.merging import experts_for, facts_for
+from core.results.sweeps import sweeps
 from core.results.tables import Table
-from ilora_app.render import analysis, analysis_charts, charts, columns, figures, sheets
+from ilora_app.render import analysis, analysis_charts, charts, columns, figures, text_tables
 from ilora_app.render.blocks import Block, Code, Heading, More, Plot, Section, Words
 from ilora_app.render.export import tables_csv
-from ilora_app.render.leaderboard import SETS, Leaderboard
+from ilora_app.render.leaderboard import Leaderboard, about_set
 from ilora_app.render.reported import ReportedRow, reported_for, unmatched
-from ilora_app.render.sheets import Sheet
+from ilora_app.render.text_tables import TextTable
 
 CURVE_METRIC = HEADLINE
 
@@ -101,18 +102,19 @@ def _blocks(table: Table, folders: Sequence[Path], reported: Sequence[ReportedRo
         yield Words(f"{extra.plain}.")
     for test_set, n in table.sets.items():
         users = len(set(table.rows[0].users(test_set)))
-        what = f", {SETS[test_set]}" if test_set in SETS else ""
+        what = about_set(table, test_set)
         yield Heading(f"Test set {test_set}")
         yield Words(f"{figures.plural(n, 'case')} of {figures.plural(users, 'user')}{what}.")
-        yield sheets.scores(table, test_set, reported)
+        yield text_tables.scores(table, test_set, reported)
         yield _by_method(table, test_set, reported)
-        if (asked_otherwise := sheets.controls(table, test_set)) is not None:
+        if (asked_otherwise := text_tables.controls(table, test_set)) is not None:
             yield asked_otherwise
     if late := columns.lateness(table):
         yield Words(f"{late}.")
     yield from _published(table, reported)
     yield Heading("What it costs")
-    yield sheets.costs(table)
+    yield text_tables.costs(table)
+    yield from _swept(table)
     yield from _over_time(table)
     yield from _curves(table)
     yield from _experts(table, folders)
@@ -123,7 +125,7 @@ def _blocks(table: Table, folders: Sequence[Path], reported: Sequence[ReportedRo
 
 
 def _labels(table: Table) -> list[tuple[str, str]]:
-    return [(sheets.name(row), charts.colour(row.method)) for row in table.rows]
+    return [(text_tables.name(row), charts.colour(row.method)) for row in table.rows]
 
 
 def _by_method(table: Table, test_set: str, reported: Sequence[ReportedRow]) -> Plot:
@@ -162,13 +164,41 @@ def _over_time(table: Table) -> Iterator[Block]:
         found = row.metrics[test_set].get(CURVE_METRIC)
         if found is not None:
             seconds = row.timing("train_seconds") or None
-            dot = (sheets.name(row), charts.colour(row.method), seconds, found.value, found.low, found.high)
+            dot = (
+                text_tables.name(row),
+                charts.colour(row.method),
+                seconds,
+                found.value,
+                found.low,
+                found.high,
+            )
             points.append(charts.Dot(*dot))
     if any(point.x is not None for point in points):
         title = f"{CURVE_METRIC} on {test_set} against training time"
         svg = charts.dots(points, "training time (logarithmic)", CURVE_METRIC, title)
         note = "Bars: 95 % interval. Dashed: methods that do not train. Mean time over seeds."
         yield Plot(title, svg, note)
+
+
+def _swept(table: Table) -> Iterator[Block]:
+    """The headline metric over each number that was swept."""
+    test_set = next(iter(table.sets))
+    for found in sweeps(table):
+        shown = text_tables.sweep(found, table, test_set, HEADLINE)
+        yield shown
+        drawn = []
+        for method, rows in found.rows.items():
+            points = [
+                (float(value), row.metrics[test_set][HEADLINE])
+                for value, row in zip(found.values, rows, strict=True)
+                if value > 0 and row is not None and HEADLINE in row.metrics[test_set]
+            ]
+            name, ink = figures.method_name(method), charts.colour(method)
+            ends = tuple((one.low, one.high) for _, one in points)
+            drawn.append(charts.Series(name, ink, tuple((at, one.value) for at, one in points), ends=ends))
+        label = f"{shown.columns[0].lower()} (logarithmic)"
+        svg = charts.lines(drawn, label, HEADLINE, shown.title, log=True)
+        yield Plot(shown.title, svg, "Bars: 95 % interval, users resampled with all their cases.")
 
 
 def _curves(table: Table) -> Iterator[Block]:
@@ -178,7 +208,7 @@ def _curves(table: Table) -> Iterator[Block]:
     for row in table.rows:
         for run in row.runs:
             batch = _batch_size(run)
-            ink, name = charts.colour(row.method), sheets.name(row)
+            ink, name = charts.colour(row.method), text_tables.name(row)
             for metric, kept in ((CURVE_METRIC, quality), ("loss", loss)):
                 points = tuple(
                     (float(entry["step"] * batch), float(entry[metric]))
@@ -222,7 +252,7 @@ def _experts(table: Table, folders: Sequence[Path]) -> Iterator[Block]:
                 first = False
             entropy = 1 - np.array(one_sidedness(use.omega))
             largest = np.bincount(use.omega.argmax(axis=1), minlength=use.omega.shape[1]) / len(use.omega)
-            title = f"Expert weights of {sheets.name(row)}, seed {run.seed}"
+            title = f"Expert weights of {text_tables.name(row)}, seed {run.seed}"
             rows = [(f"Expert {k + 1}", use.omega[:, k]) for k in range(use.omega.shape[1])]
             favourite = ", ".join(f"{k + 1}: {100 * share:.0f} %" for k, share in enumerate(largest))
             note = (
@@ -241,7 +271,7 @@ def _analyses(table: Table, folders: Sequence[Path]) -> Iterator[Block]:
             for folder in folders:
                 kept = folder / "analysis" / run.key.name
                 if (kept / "analysis.json").is_file():
-                    yield Heading(f"Analysis of {sheets.name(row)}, seed {run.seed}")
+                    yield Heading(f"Analysis of {text_tables.name(row)}, seed {run.seed}")
                     yield from _analysis(kept)
                     break
 
@@ -249,7 +279,7 @@ def _analyses(table: Table, folders: Sequence[Path]) -> Iterator[Block]:
 def _analysis(kept: Path) -> Iterator[Block]:
     try:
         record = json_of(read_text(kept / "analysis.json"), "analysis.json")
-        found = analysis.sheets_of(record)
+        found = analysis.text_tables_of(record)
         titles = {"gradients": found[0].title, "experts": "Expert weights over all users' newest histories"}
         plots = [_plot(path, record, titles) for path in sorted(kept.glob("*.svg"))]
     except _ODD as error:
@@ -281,18 +311,18 @@ def _where(table: Table, facts: Mapping[Place, CaseFacts] | None) -> Iterator[Bl
     for test_set in table.sets:
         found = groups(facts, table.rows[0].places[test_set])
         for dimension in DIMENSIONS:
-            division = sheets.division(table, test_set, found, dimension)
+            division = text_tables.division(table, test_set, found, dimension)
             for metric in columns.metric_names(table, test_set):
-                sheet = division.sheet(table, test_set, metric)
+                text_table = division.text_table(table, test_set, metric)
                 if test_set == deciding and metric == CURVE_METRIC:
-                    yield _division_plot(table, division, sheet)
-                    yield replace(sheet, title="The same in figures", note="")
+                    yield _division_plot(table, division, text_table)
+                    yield replace(text_table, title="The same in figures", note="")
                 else:
-                    rest.append(sheet)
+                    rest.append(text_table)
     yield More("Every metric and test set by popularity, history and title", tuple(rest))
 
 
-def _division_plot(table: Table, division: sheets.Division, sheet: Sheet) -> Plot:
+def _division_plot(table: Table, division: text_tables.Division, text_table: TextTable) -> Plot:
     panels = []
     for group, of_group in zip(division.groups, division.found, strict=True):
         marks = [of_row.get(CURVE_METRIC) for of_row in of_group]
@@ -300,7 +330,11 @@ def _division_plot(table: Table, division: sheets.Division, sheet: Sheet) -> Plo
             charts.Mark(mark.value, mark.low, mark.high) if mark else charts.Mark(None) for mark in marks
         ]
         panels.append(charts.Panel(f"{group.name}\nn {len(group)}", tuple(drawn)))
-    return Plot(sheet.title, charts.intervals(_labels(table), panels, sheet.title, same=True), sheet.note)
+    return Plot(
+        text_table.title,
+        charts.intervals(_labels(table), panels, text_table.title, same=True),
+        text_table.note,
+    )
 
 
 def _pairs(table: Table) -> Iterator[Block]:
@@ -314,11 +348,11 @@ def _pairs(table: Table) -> Iterator[Block]:
             found = table.pairs(test_set, metric)
             if not found:
                 continue
-            sheet = sheets.pair_rows(found, test_set, metric)
+            text_table = text_tables.pair_rows(found, test_set, metric)
             if test_set == deciding and metric == CURVE_METRIC:
-                yield sheet
+                yield text_table
             else:
-                rest.append(sheet)
+                rest.append(text_table)
     yield More("Pairs by every metric and test set", tuple(rest))
 
 
@@ -338,7 +372,7 @@ def _provenance(table: Table) -> Iterator[Block]:
     )
     rows = tuple(
         (
-            sheets.name(row),
+            text_tables.name(row),
             str(run.seed),
             run.created,
             run.config_sha256[:8],
@@ -352,7 +386,7 @@ def _provenance(table: Table) -> Iterator[Block]:
     settings = tuple(
         block
         for row in table.everything
-        for block in (Heading(sheets.name(row)), Code(json.dumps(dict(row.first.config), indent=1)))
+        for block in (Heading(text_tables.name(row)), Code(json.dumps(dict(row.first.config), indent=1)))
     )
-    yield Sheet("Runs", heads, rows, words=len(heads))
+    yield TextTable("Runs", heads, rows, words=len(heads))
     yield More("Settings of every method", settings)

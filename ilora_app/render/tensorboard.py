@@ -16,7 +16,7 @@ from core.events import Emit, Evaluated, Event, MethodFinished, PlanMade, Settin
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-Job = tuple[str, int]
+MethodSeed = tuple[str, int]
 """Method and training seed."""
 
 
@@ -57,7 +57,7 @@ class TensorBoard:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._plan: PlanMade | None = None
-        self._settings: dict[Job, str] = {}
+        self._settings: dict[MethodSeed, str] = {}
         self._writers: dict[str, SummaryWriter] = {}
 
     def __call__(self, event: Event) -> None:
@@ -81,7 +81,7 @@ class TensorBoard:
             writer.close()
         self._writers.clear()
 
-    def _write(self, job: Job, figures: dict[str, float], step: int) -> None:
+    def _write(self, job: MethodSeed, figures: dict[str, float], step: int) -> None:
         """Adds figures of a training; settings that are tried have folders of their own."""
         name, setting = self._name(job), self._settings.get(job, "")
         if setting:
@@ -111,7 +111,7 @@ class TensorBoard:
         for tag, value in figures.items():
             self._writers[name].add_scalar(tag, value, step)
 
-    def _name(self, job: Job) -> str:
+    def _name(self, job: MethodSeed) -> str:
         """The name of a job's result file, which tells apart whatever results are told apart by."""
         from core.benchmark.run import method_config
         from core.config.settings import RunConfig

@@ -17,7 +17,7 @@ from ilora_app.tui.engine.client import Engine, engine_in
 from ilora_app.tui.engine.messages import EngineComplained, EngineDied, EngineMumbled, EngineSaid
 from ilora_app.tui.everywhere import Everywhere
 from ilora_app.tui.leaving import end_when_told
-from ilora_app.tui.screens.main_screen import Place, lazily, load
+from ilora_app.tui.screens.main_screen import TabScreen, lazily, load
 from ilora_app.tui.state.app_state import MAIN, SPEAKERS, AppState, Post, Stage
 from ilora_app.tui.state.views import View
 from ilora_app.tui.tour import Tour
@@ -113,7 +113,7 @@ class IloraTui(Everywhere):
     def refresh_state(self) -> None:
         """Every place that is open shows how the engine is."""
         for screen in self.screen_stack:
-            if isinstance(screen, Place) and screen.is_mounted:
+            if isinstance(screen, TabScreen) and screen.is_mounted:
                 screen.refresh_state()
 
     # --- actions ----------------------------------------------------------------------------------------

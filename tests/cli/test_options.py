@@ -69,6 +69,8 @@ def test_a_swept_setting_reaches_the_config_and_goes_before_the_option() -> None
         ("quantize", "model.quantize"),
         ("model", "model.name"),
         ("chat-timeout", "chat.timeout"),
+        ("item-text", "model.item_text"),
+        ("users", "data.users"),
     ],
 )
 def test_a_setting_is_swept_by_its_option_its_part_and_field_or_its_field(name: str, place: str) -> None:
@@ -77,12 +79,12 @@ def test_a_setting_is_swept_by_its_option_its_part_and_field_or_its_field(name: 
     assert sweep_settings([f"{name}={value}"]) == [{place: value}]
 
 
-def test_every_scalar_setting_outside_the_data_can_be_swept() -> None:
+def test_every_scalar_setting_can_be_swept_but_those_that_decide_the_cases() -> None:
     parts = {**RunConfig().to_dict(), "chat": dataclasses.asdict(ChatConfig())}
     settings = {
         f"{part}.{field}"
         for part, values in parts.items()
         for field, value in values.items()
-        if part != "data" and not isinstance(value, list)
+        if (part != "data" or field == "users") and not isinstance(value, list)
     }
     assert {place for place, _ in sweepable().values()} == settings

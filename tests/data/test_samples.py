@@ -96,6 +96,17 @@ def test_candidates_always_keep_their_contract(seen: set[int], user: str, seed: 
     assert not (set(drawn) - {target}) & seen and all(0 <= item < 60 for item in drawn)
 
 
+def test_few_training_users_are_a_fixed_draw_and_leave_every_other_case_as_it_is() -> None:
+    everybody = make_samples(DATASET, CARD)
+    of = {users: {case.user for case in make_samples(DATASET, CARD, users=users).train} for users in (2, 4)}
+    assert [len(users) for users in of.values()] == [2, 4] and of[2] < of[4]
+    few = make_samples(DATASET, CARD, users=2)
+    assert list(few.train) == [case for case in everybody.train if case.user in of[2]]
+    assert few.untrained == len({case.user for case in everybody.train}) - 2
+    assert (few.validation, few.test, few.sha256) == (everybody.validation, everybody.test, everybody.sha256)
+    assert make_samples(DATASET, CARD, users=10**6) == everybody
+
+
 def test_the_checksum_follows_the_cases() -> None:
     base = make_samples(DATASET, CARD)
     assert base == make_samples(DATASET, CARD)

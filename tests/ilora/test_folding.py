@@ -12,7 +12,7 @@ import torch
 from peft import PeftModel
 from torch import Tensor
 
-from core.config.settings import GATE_SCOPES, GATES, GateConfig
+from core.config.settings import GATE_SCOPES, GateConfig
 from core.errors import InputError
 from core.ilora.folding import MAX_RANK, Update, fold, reduce_rank, save_updates
 from core.ilora.layers import ADAPTER
@@ -91,7 +91,7 @@ def test_a_users_history_becomes_their_own_static_adapter(tmp_path: Path, is_gat
 
 
 @pytest.mark.usefixtures("tiny_home")
-@pytest.mark.parametrize("kind", GATES)
+@pytest.mark.parametrize("kind", tiny.GATES_ALONE)
 @pytest.mark.parametrize("scope", GATE_SCOPES)
 def test_every_gate_folds_whatever_shares_it(tmp_path: Path, kind: str, scope: str) -> None:
     settings = dataclasses.replace(tiny.config(), gate=GateConfig(kind=kind, scope=scope))

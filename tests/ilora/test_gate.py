@@ -11,7 +11,7 @@ from core.errors import InputError
 from core.ilora.gate import Gate, MeanInput, RandomInput, SoftmaxGate, gate_penalty, make_gate
 
 WIDTH, EXPERTS = 16, 4
-LEARNT = [kind for kind in GATES if kind not in ("uniform", "random-fixed")]
+LEARNT = [kind for kind in GATES if kind not in ("uniform", "random-fixed", "dataset")]
 
 
 def gate_of(kind: str, sites: int = 1, **settings: float) -> Gate:
@@ -53,13 +53,21 @@ def test_an_answer_depends_on_nobody_else_in_the_batch(kind: str) -> None:
     torch.testing.assert_close(gate(z_of())[2], gate(z_of()[[2]])[0])
 
 
-@pytest.mark.parametrize("kind", [kind for kind in GATES if kind != "uniform"])
+@pytest.mark.parametrize("kind", [kind for kind in GATES if kind not in ("uniform", "dataset")])
 def test_sequences_get_weights_of_their_own(kind: str) -> None:
     omega = gate_of(kind).eval()(z_of())
     assert (omega[0] - omega[1]).abs().max() > 1e-4
 
 
-@pytest.mark.parametrize("kind", ["uniform", "random-fixed"])
+def test_the_gate_by_dataset_gives_everything_to_the_place_that_holds_something() -> None:
+    z = torch.zeros(3, WIDTH)
+    for row, place in enumerate((2, 0, 3)):
+        z[row, 4 * place : 4 * place + 4] = -torch.rand(4)
+    omega = gate_of("dataset", sites=2)(z)
+    assert omega.argmax(-1).tolist() == [[2, 2], [0, 0], [3, 3]] and (omega.amax(-1) == 1).all()
+
+
+@pytest.mark.parametrize("kind", ["uniform", "random-fixed", "dataset"])
 def test_a_control_learns_nothing(kind: str) -> None:
     assert not list(gate_of(kind).parameters())
 

@@ -15,7 +15,7 @@ from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from core.config.settings import ENCODERS, GATE_INPUTS, GATE_SCOPES, GATES, GateConfig, RunConfig
+from core.config.settings import ENCODERS, GATE_INPUTS, GATE_SCOPES, GateConfig, RunConfig
 from core.data.card_files import load_card
 from core.errors import ModelError
 from core.ilora.model import ADAPTER_FILE, REST_FILE, AdaptedModel
@@ -119,7 +119,7 @@ def test_an_ilora_with_a_uniform_gate_is_lora_at_every_scope(scope: str) -> None
     torch.testing.assert_close(scores(ilora), scores(lora), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("kind", GATES)
+@pytest.mark.parametrize("kind", tiny.GATES_ALONE)
 def test_one_expert_is_lora_whatever_the_gate(kind: str) -> None:
     settings = dataclasses.replace(
         with_gate(kind=kind), adapter=dataclasses.replace(tiny.config().adapter, experts=1)
@@ -157,7 +157,7 @@ def test_weights_by_layer_are_those_of_its_modules_on_average() -> None:
     assert adapted(True).expert_weights_by_layer(HISTORIES) is None
 
 
-@pytest.mark.parametrize("kind", GATES)
+@pytest.mark.parametrize("kind", tiny.GATES_ALONE)
 @pytest.mark.parametrize("source", GATE_INPUTS)
 def test_every_gate_reads_every_input_learns_and_comes_back(kind: str, source: str, tmp_path: Path) -> None:
     settings = with_gate(kind=kind, input=source, scope="per-layer", balance=0.1, entropy=0.1)

@@ -16,7 +16,7 @@ from core.lm.decoder import decoder_view
 from core.lm.generation import MAX_ANSWER_TOKENS, Trie, pad_left
 from core.lm.likelihood import AnswerRanker
 from core.lm.loading import LanguageModel
-from core.lm.prompts import MAX_TITLE_TOKENS, NO_ITEM, AnswerPrompt, Piece, pack
+from core.lm.prompts import MAX_TITLE_TOKENS, NO_ITEM, AnswerPrompt, TokenRun, pack
 from tests import tiny
 
 TEMPLATE = "Seen {history}. Of {candidates} ({count}) the next is:"
@@ -48,9 +48,9 @@ def by_hand(made: AnswerRanker, llm: LanguageModel, history: list[int], row: lis
     prompt, written = made.prompt, list[int]()
     prefix = prompt.prefix(history, row)
     while len(written) < MAX_ANSWER_TOKENS:
-        pieces = [*prefix, *([Piece(np.array(written))] if written else [])]
+        pieces = [*prefix, *([TokenRun(np.array(written))] if written else [])]
         length = sum(len(piece.tokens) for piece in pieces)
-        packed = pack([pieces], [[Piece(np.array([0]))]])  # a branch is needed, and seen by nobody
+        packed = pack([pieces], [[TokenRun(np.array([0]))]])  # a branch is needed, and seen by nobody
         logits: Tensor = llm.logits(made._read(packed, hybrid=True)[0, length - 1][None])[0].float()
         if not written:
             logits[prompt.line_ends] = -torch.inf
@@ -193,7 +193,10 @@ def test_a_title_that_begins_another_can_be_left_or_gone_on_with() -> None:
 
 
 def test_prompts_end_in_the_last_column_and_slots_move_with_them() -> None:
-    short, long = [Piece(np.array([5, 6]), 3)], [Piece(np.array([7])), Piece(np.array([8, 9, 10]), 4)]
+    short, long = (
+        [TokenRun(np.array([5, 6]), 3)],
+        [TokenRun(np.array([7])), TokenRun(np.array([8, 9, 10]), 4)],
+    )
     batch = pad_left([short, long], fill=0)
     assert batch.tokens.tolist() == [[0, 0, 5, 6], [7, 8, 9, 10]]
     assert batch.real.tolist() == [[0, 0, 1, 1], [1, 1, 1, 1]]

@@ -12,7 +12,7 @@ from core.lm.prompts import (
     AnswerPrompt,
     ListwisePrompt,
     Packed,
-    Piece,
+    TokenRun,
     pack,
     slot_token,
     visible,
@@ -20,8 +20,8 @@ from core.lm.prompts import (
 from tests import tiny
 
 
-def piece(length: int, item: int = NO_ITEM) -> Piece:
-    return Piece(np.arange(1, length + 1), item)
+def piece(length: int, item: int = NO_ITEM) -> TokenRun:
+    return TokenRun(np.arange(1, length + 1), item)
 
 
 def two_rows() -> Packed:

@@ -14,7 +14,7 @@ from core.methods import control_methods
 from core.results.controls import against_base, base_of
 from core.results.format import Result
 from core.results.tables import Table, group_tables
-from ilora_app.render import sheets
+from ilora_app.render import text_tables
 from ilora_app.render.export import table_record, tables_csv
 from ilora_app.render.leaderboard import Leaderboard
 from tests.made_up import LLM, cases, five_methods, result
@@ -65,8 +65,8 @@ def test_controls_without_the_row_that_they_ask_are_shown_without_a_comparison()
     assert [row.method for row in alone.rows] == ["mean-gate"]
     (beside,) = group_tables([*lonely, FIVE[0]])
     assert not against_base(beside, "spread")
-    sheet = sheets.controls(beside, "spread")
-    assert sheet is not None and sheet.rows[0][3:5] == ("–", "–")
+    text_table = text_tables.controls(beside, "spread")
+    assert text_table is not None and text_table.rows[0][3:5] == ("–", "–")
 
 
 def test_every_output_shows_the_controls() -> None:

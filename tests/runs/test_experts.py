@@ -15,7 +15,7 @@ from peft import PeftModel
 from peft.tuners.lora.layer import LoraLayer
 from safetensors.numpy import load_file
 
-from core.config.settings import ENCODERS, GATE_INPUTS, GATES, EncoderConfig, GateConfig, RunConfig
+from core.config.settings import ENCODERS, GATE_INPUTS, EncoderConfig, GateConfig, RunConfig
 from core.errors import InputError
 from core.files import sha256_of_file
 from core.ilora.standalone_gate import LONGEST_CODE
@@ -59,7 +59,7 @@ def printed(folder: Path) -> tuple[str, Any]:
 
 
 @pytest.mark.parametrize("encoder", ENCODERS)
-@pytest.mark.parametrize("kind", [kind for kind in GATES if kind != "resnet"])
+@pytest.mark.parametrize("kind", [kind for kind in tiny.GATES_ALONE if kind != "resnet"])
 def test_the_printed_function_gives_the_programs_omega(tmp_path: Path, kind: str, encoder: str) -> None:
     check_omega(opened(settings(kind), tmp_path, encoder), tmp_path / "out")
 

@@ -16,6 +16,7 @@ from core.errors import InputError, Interrupted, ResultError
 from core.recommenders.registry import method_class
 from core.runs import exporting_users
 from core.runs.exporting_users import INDEX, export_users
+from core.runs.parts import LOCK, claimed
 from core.runs.store import OpenRun, RunInfo
 from core.stages import Watch
 from tests import tiny
@@ -100,12 +101,24 @@ def test_a_file_names_the_users_and_what_is_unknown_is_counted(run: OpenRun, tmp
     unpack(tmp_path / "store", "a/b", tmp_path / "one")
 
 
-def test_a_user_who_is_there_twice_is_refused(run: OpenRun, tmp_path: Path) -> None:
+def test_a_user_who_is_there_twice_is_refused_before_anything_is_written(
+    run: OpenRun, tmp_path: Path
+) -> None:
     file = tmp_path / "people.jsonl"
-    file.write_text('{"user": "a", "history": ["1"]}\n{"user": "a", "history": ["2"]}\n')
-    with pytest.raises(InputError, match="user a is there twice"):
+    lines = [f'{{"user": "{user}", "history": ["1"]}}' for user in ("a", "b", "a")]
+    file.write_text("\n\n".join(lines))
+    with pytest.raises(InputError, match="user a is there twice, in rows 1 and 3"):
         export_users(run, tmp_path / "store", file)
-    assert not (tmp_path / "store").exists()
+    assert list(tmp_path.glob("store*")) == []
+
+
+def test_two_processes_do_not_write_one_store(run: OpenRun, tmp_path: Path) -> None:
+    work = tmp_path / "store.parts"
+    work.mkdir()
+    with claimed(work), pytest.raises(InputError, match="another process works on"):
+        export_users(run, tmp_path / "store")
+    export_users(run, tmp_path / "store")
+    assert not (tmp_path / "store" / LOCK).exists()
 
 
 def test_another_jobs_beginning_is_left_alone(run: OpenRun, tmp_path: Path) -> None:

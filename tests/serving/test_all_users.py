@@ -126,6 +126,17 @@ def test_a_row_that_is_wrong_is_named(session: Session, tmp_path: Path, text: st
     assert not (tmp_path / "recs.parquet").exists()
 
 
+def test_a_user_who_is_there_twice_is_refused_before_anything_is_written(
+    session: Session, tmp_path: Path
+) -> None:
+    file = tmp_path / "people.jsonl"
+    people = [{"user": str(number), "history": ["1"]} for number in range(2000)]
+    file.write_text("\n".join(map(json.dumps, [*people, {"user": 7, "history": ["2"]}])))
+    with pytest.raises(InputError, match="user 7 is there twice, in rows 8 and 2001"):
+        recommend_all(session, order(tmp_path, histories=file))
+    assert list(tmp_path.glob("recs*")) == []
+
+
 def test_a_stopped_job_goes_on_and_ends_as_one_that_was_not(
     session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

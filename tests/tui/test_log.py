@@ -11,7 +11,7 @@ import pytest
 from core.events import Notice
 from core.serving.protocol import WarmedUp
 from ilora_app.tui.engine import gpu
-from ilora_app.tui.engine.jobs import Job, Tail
+from ilora_app.tui.engine.jobs import Tail, TrainingProcess
 from ilora_app.tui.engine.messages import EngineComplained
 from ilora_app.tui.screens.train import TrainScreen
 from ilora_app.tui.state.following import Following
@@ -91,7 +91,7 @@ def test_what_was_written_before_anybody_read_it_has_no_time(tmp_path: Path) -> 
     journal = Journal()
     following = Following(journal)
     assert not following.read()
-    following.begin(Job(me.pid, me.create_time(), [], str(log), str(errors)))
+    following.begin(TrainingProcess(me.pid, me.create_time(), [], str(log), str(errors)))
     assert following.read()
     with log.open("a") as file:
         file.write(Notice("late").to_json() + "\n")

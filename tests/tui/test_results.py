@@ -8,7 +8,7 @@ from typing import Any
 from core.results.store import save_result
 from core.runs.demo import demo_runs
 from ilora_app.tui.screens.explore.screen import ExploreScreen
-from ilora_app.tui.screens.results import Board, ResultsScreen
+from ilora_app.tui.screens.results import MethodRows, ResultsScreen
 from ilora_app.tui.state.leaderboard_rows import arrange
 from tests.made_up import result
 from tests.tui.conftest import Drive, settle, text_of
@@ -58,7 +58,7 @@ async def test_rows_sort_filter_and_hide(drive: Drive) -> None:
     async with drive() as (app, pilot):
         fill(app.app_state.out)
         screen = await shown(app, pilot)
-        board = screen.query_one(Board)
+        board = screen.query_one(MethodRows)
         hits = [line.value("HR@1") for line in board.lines]
         assert hits == sorted(hits, reverse=True)
         everything = len(board.lines)
@@ -84,7 +84,7 @@ async def test_enter_opens_a_run_in_explore_and_says_when_none_was_kept(drive: D
     async with drive() as (app, pilot):
         fill(app.app_state.out)
         screen = await shown(app, pilot)
-        board = screen.query_one(Board)
+        board = screen.query_one(MethodRows)
         line = next(
             line for line in board.lines if line.method == "ilora" and not line.shipped(app.app_state.out)
         )
@@ -110,7 +110,7 @@ async def test_before_anything_is_trained_the_results_of_the_program_are_shown(d
             "LoRA demo",
             "iLoRA demo",
         }
-        board = screen.query_one(Board)
+        board = screen.query_one(MethodRows)
         board.cursor = next(at for at, line in enumerate(board.lines) if line.method == "lora")
         await pilot.press("enter")
         await settle(pilot)

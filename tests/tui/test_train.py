@@ -16,7 +16,8 @@ from textual.widgets import Input
 from core.events import Event, StepLogged
 from core.serving.protocol import Estimate
 from ilora_app.tui.engine import jobs
-from ilora_app.tui.engine.jobs import Job, Log, last_job, running_job, start_job
+from ilora_app.tui.engine.jobs import Log, last_job, running_job, start_job
+from ilora_app.tui.engine.jobs import TrainingProcess as Job
 from ilora_app.tui.screens.dialogs.ask import Ask
 from ilora_app.tui.screens.train import TrainScreen
 from ilora_app.tui.state.progress import Progress

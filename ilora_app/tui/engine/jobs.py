@@ -28,7 +28,7 @@ NICENESS = 12
 
 
 @dataclass(frozen=True)
-class Job:
+class TrainingProcess:
     """One training process."""
 
     pid: int
@@ -156,7 +156,7 @@ class Log:
         return events
 
 
-def start_job(out: Path, options: Sequence[str]) -> Job:
+def start_job(out: Path, options: Sequence[str]) -> TrainingProcess:
     """Starts a benchmark in a session of its own, and notes it down."""
     folder = out / "training"
     folder.mkdir(parents=True, exist_ok=True)
@@ -174,20 +174,20 @@ def start_job(out: Path, options: Sequence[str]) -> Job:
         )
     stand_back(process.pid, NICENESS)
     started = psutil.Process(process.pid).create_time()
-    job = Job(process.pid, started, command, str(log.absolute()), str(errors.absolute()))
+    job = TrainingProcess(process.pid, started, command, str(log.absolute()), str(errors.absolute()))
     atomic_write(out / CARD, json.dumps(plain(job)) + "\n")
     return job
 
 
-def last_job(out: Path) -> Job | None:
+def last_job(out: Path) -> TrainingProcess | None:
     """The newest job of an output folder, running or not; None where there was none (or a damaged note)."""
     try:
-        return build(Job, json_of(read_text(out / CARD), CARD))
+        return build(TrainingProcess, json_of(read_text(out / CARD), CARD))
     except DataError:
         return None
 
 
-def running_job(out: Path) -> Job | None:
+def running_job(out: Path) -> TrainingProcess | None:
     """The newest job, if it runs."""
     job = last_job(out)
     return job if job is not None and job.running else None

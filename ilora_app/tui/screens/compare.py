@@ -25,7 +25,7 @@ from core.serving.protocol import (
 from ilora_app.render.figures import method_name
 from ilora_app.tui.drawing.bars import bar, fit
 from ilora_app.tui.screens.dialogs.pick import PickRun
-from ilora_app.tui.screens.main_screen import Place
+from ilora_app.tui.screens.main_screen import TabScreen
 from ilora_app.tui.state.app_state import BESIDE, Stage
 from ilora_app.tui.state.explore_state import ExploreState
 from ilora_app.tui.state.grid import Grid
@@ -75,7 +75,7 @@ class CaseList(Rows):
         return [*cells, (bar(abs(gain) / 19, max(0, width - 27)), ink)]
 
 
-class CompareScreen(Place):
+class CompareScreen(TabScreen):
     """The run of Explore at the left, a second one at the right."""
 
     PLACE = "compare"

@@ -13,7 +13,7 @@ from textual.markup import escape
 from core.events import Event
 from core.serving.protocol import Curves, CurvesListed, Surveyed
 from ilora_app.tui.engine.jobs import last_job
-from ilora_app.tui.screens.main_screen import Place
+from ilora_app.tui.screens.main_screen import TabScreen
 from ilora_app.tui.state.app_state import MAIN
 from ilora_app.tui.state.curves_state import CurvesState
 from ilora_app.tui.state.following import Following
@@ -24,7 +24,7 @@ from ilora_app.tui.widgets.rows import Rows
 READ_SECONDS = 0.5
 
 
-class CurvesScreen(Place):
+class CurvesScreen(TabScreen):
     """Runs at the left, their curves at the right."""
 
     PLACE = "curves"

@@ -40,7 +40,7 @@ def lazily(name: str) -> Callable[[], Screen[Any]]:
     return make
 
 
-class Place(Screen[None]):
+class TabScreen(Screen[None]):
     """Base of Explore, Compare, Train and Results."""
 
     PLACE: ClassVar[str] = ""

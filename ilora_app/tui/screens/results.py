@@ -16,7 +16,7 @@ from textual.widgets import Static
 from core.safe_text import plain_values
 from ilora_app.render.figures import NONE, duration, share
 from ilora_app.tui.drawing.bars import fit, interval_bar
-from ilora_app.tui.screens.main_screen import Place
+from ilora_app.tui.screens.main_screen import TabScreen
 from ilora_app.tui.state.grid import Grid, Value
 from ilora_app.tui.state.leaderboard_rows import OTHER_SORTS, Line, Metric, arrange, lines_of, metrics_of
 from ilora_app.tui.widgets.rows import Cell, Rows
@@ -24,7 +24,7 @@ from ilora_app.tui.widgets.rows import Cell, Rows
 LEGEND = "★ best  ≈ not to be told apart  ¶ reported"
 
 
-class Board(Rows):
+class MethodRows(Rows):
     """Every method that was measured, on the same cases.
 
     ★ highest HR@1, ≈ not to be told apart from it, ¶ reported by the paper under another protocol.
@@ -114,7 +114,7 @@ class Board(Rows):
         return cells
 
 
-class ResultsScreen(Place):
+class ResultsScreen(TabScreen):
     """The table is made by a process of its own, so that the screen stays alive."""
 
     PLACE = "results"
@@ -131,12 +131,12 @@ class ResultsScreen(Place):
 
     def content(self) -> ComposeResult:
         """The board, and what its cursor is on."""
-        yield Board(id="board", classes="pane")
+        yield MethodRows(id="board", classes="pane")
         yield Static(id="detail", classes="pane", markup=False)
 
     def on_mount(self) -> None:
         """The board has the keyboard; results are read when the screen is resumed."""
-        self.query_one(Board).focus()
+        self.query_one(MethodRows).focus()
 
     def catch_up(self) -> None:
         """Results may have come while another place was shown."""
@@ -157,7 +157,7 @@ class ResultsScreen(Place):
             if process.returncode is None:
                 process.kill()
                 await process.communicate()
-        if self.query(Board):  # the program may have been left meanwhile
+        if self.query(MethodRows):  # the program may have been left meanwhile
             code, words = process.returncode or 0, complained.decode("utf-8", errors="replace")
             self.take(code, said.decode("utf-8"), words)
 
@@ -182,7 +182,7 @@ class ResultsScreen(Place):
         self._draw()
 
     def _draw(self) -> None:
-        board = self.query_one(Board)
+        board = self.query_one(MethodRows)
         board.empty = self.state
         rising = any(metric.name == self.sort and not metric.higher_is_better for metric in self.metrics)
         lines = arrange(self.lines, self.test_set, self.dataset, self.sort, self.reported, rising)
@@ -196,7 +196,7 @@ class ResultsScreen(Place):
 
     @on(Rows.Highlighted, "#board")
     def _detail(self) -> None:
-        board = self.query_one(Board)
+        board = self.query_one(MethodRows)
         panel = self.query_one("#detail", Static)
         parts = list(filter(None, self.gains))
         if board.lines:
@@ -221,7 +221,7 @@ class ResultsScreen(Place):
 
     @on(Rows.Chosen, "#board")
     async def _open(self) -> None:
-        board = self.query_one(Board)
+        board = self.query_one(MethodRows)
         if not board.lines:
             return
         path = board.lines[board.cursor].run(self.app_state.out)

@@ -22,10 +22,10 @@ from core.serving.protocol import Estimate, Estimated, RequestFailed, Surveyed
 from ilora_app.render.figures import method_name
 from ilora_app.tui.drawing.bars import bar
 from ilora_app.tui.engine import gpu
-from ilora_app.tui.engine.jobs import Job, last_job, start_job
+from ilora_app.tui.engine.jobs import TrainingProcess, last_job, start_job
 from ilora_app.tui.screens.dialogs.ask import Ask
 from ilora_app.tui.screens.dialogs.name import Name
-from ilora_app.tui.screens.main_screen import Place
+from ilora_app.tui.screens.main_screen import TabScreen
 from ilora_app.tui.state.app_state import EMBEDDED, MAIN
 from ilora_app.tui.state.following import Following
 from ilora_app.tui.state.progress import Progress
@@ -47,7 +47,7 @@ READ_SECONDS = 0.25
 GPU_SECONDS = 2.0
 
 
-class TrainScreen(Place):
+class TrainScreen(TabScreen):
     """A benchmark in a process of its own, which goes on when this screen is closed."""
 
     PLACE = "train"
@@ -73,7 +73,7 @@ class TrainScreen(Place):
         """1 while the job runs, 0 once its end is drawn, -1 before anything is."""
 
     @property
-    def job(self) -> Job | None:
+    def job(self) -> TrainingProcess | None:
         """The training that is looked at, running or not."""
         return self.following.job
 
@@ -277,7 +277,7 @@ class TrainScreen(Place):
             self._show_plan(self.job)
             self._start(self.job.options)
 
-    def _show_plan(self, job: Job) -> None:
+    def _show_plan(self, job: TrainingProcess) -> None:
         """The form shows what the job was asked for."""
         named = ("dataset", "preset", "model", "samples", "seeds")
         values = {name: value for name in named if (value := job.option(name)) is not None}
@@ -287,7 +287,7 @@ class TrainScreen(Place):
             self.query_one(Form).fill(values, methods.split(","), "method-")
             self._ask_soon()
 
-    def _watch_job(self, job: Job) -> None:
+    def _watch_job(self, job: TrainingProcess) -> None:
         """Follows a job from its first line."""
         self.following.begin(job)
         self._drawn = -1

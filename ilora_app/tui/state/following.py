@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ilora_app.tui.engine.jobs import Job, Log, Tail
+from ilora_app.tui.engine.jobs import Log, Tail, TrainingProcess
 from ilora_app.tui.state.journal import Journal
 from ilora_app.tui.state.progress import Progress
 
@@ -15,7 +15,7 @@ class Following:
     """
 
     def __init__(self, journal: Journal | None = None) -> None:
-        self.job: Job | None = None
+        self.job: TrainingProcess | None = None
         self.progress = Progress()
         self.stopped = False
         """Whether somebody here asked it to stop."""
@@ -23,7 +23,7 @@ class Following:
         self._errors: Tail | None = None
         self._journal, self._told, self._first = journal, 0, True
 
-    def begin(self, job: Job) -> None:
+    def begin(self, job: TrainingProcess) -> None:
         """Follows a job from its first line."""
         self.job, self._log, self._errors = job, Log(job.log), Tail(job.errors)
         self.progress, self.stopped, self._told, self._first = Progress(), False, 0, True

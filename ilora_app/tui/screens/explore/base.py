@@ -5,13 +5,13 @@ from __future__ import annotations
 from textual.timer import Timer
 
 from core.serving.protocol import Rank
-from ilora_app.tui.screens.main_screen import Place
+from ilora_app.tui.screens.main_screen import TabScreen
 from ilora_app.tui.state.explore_state import ExploreState
 from ilora_app.tui.state.run_data import ORDERS
 from ilora_app.tui.widgets.ranking import RankingList
 
 
-class ExploreBase(Place):
+class ExploreBase(TabScreen):
     """The state of Explore; a part of the screen works on it and says when to ask and to draw."""
 
     def __init__(self) -> None:

@@ -10,6 +10,7 @@ from core.evaluation.metrics import HEADLINE, TIE_BREAK
 from core.evaluation.statistics import Estimate
 from core.results.breakdown import DIMENSIONS, Group, by_group
 from core.results.controls import against_base
+from core.results.sweeps import Sweep
 from core.results.tables import Pair, Row, Table
 from ilora_app.render import columns, figures
 from ilora_app.render.reported import ReportedRow, reported_for
@@ -18,7 +19,7 @@ ALPHA = 0.05
 
 
 @dataclass(frozen=True)
-class Sheet:
+class TextTable:
     """A table of text; its first columns hold words, the others figures."""
 
     title: str
@@ -32,7 +33,7 @@ class Sheet:
     """Rows that stand out."""
 
 
-def scores(table: Table, test_set: str, reported: Sequence[ReportedRow] = ()) -> Sheet:
+def scores(table: Table, test_set: str, reported: Sequence[ReportedRow] = ()) -> TextTable:
     """Quality of every row on one test set; a metric that a row does not have is a dash."""
     metrics = columns.metric_names(table, test_set)
     sign, best = columns.sign(table, test_set), table.best(test_set)
@@ -49,7 +50,7 @@ def scores(table: Table, test_set: str, reported: Sequence[ReportedRow] = ()) ->
             cells.append(figures.share(published.hit_ratio_at_1 if published else None))
         rows.append(tuple(cells))
     heads = ["Method", *metrics, "n", "Seeds", *([columns.REPORTED] if reported else [])]
-    return Sheet(
+    return TextTable(
         title=f"Quality on {test_set}",
         note=f"{columns.BEST} highest {HEADLINE}; {columns.LEVEL} cannot be told apart from it (paired test "
         "by user, Holm); [ ] 95 % interval",
@@ -59,7 +60,7 @@ def scores(table: Table, test_set: str, reported: Sequence[ReportedRow] = ()) ->
     )
 
 
-def controls(table: Table, test_set: str) -> Sheet | None:
+def controls(table: Table, test_set: str) -> TextTable | None:
     """Every control beside the row that it asks; None where the table has no controls."""
     if not table.controls:
         return None
@@ -81,17 +82,17 @@ def controls(table: Table, test_set: str) -> Sheet | None:
     basis = f"Against {bases}: paired sign-flip test by user, Holm over the controls." if bases else ""
     heads = ("Control", HEADLINE, TIE_BREAK, "Points", "p (Holm)", "Seeds")
     told = "The same trained weights, asked otherwise; nothing is trained."
-    return Sheet(f"Controls on {test_set}", heads, tuple(rows), f"{told} {basis}".rstrip())
+    return TextTable(f"Controls on {test_set}", heads, tuple(rows), f"{told} {basis}".rstrip())
 
 
-def costs(table: Table) -> Sheet:
+def costs(table: Table) -> TextTable:
     """What each row takes to train, to hold and to ask."""
     shown = columns.shown(columns.COSTS)
     rows = tuple(
         (name(row), *(column.text(column.value(table, row)) for column in shown)) for row in table.rows
     )
     heads = ("Method", *(column.title for column in shown))
-    return Sheet("Parameters, time and memory", heads, rows)
+    return TextTable("Parameters, time and memory", heads, rows)
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ class Division:
     found: Sequence[Sequence[Mapping[str, Estimate]]]
     """[group][row] -> metric -> estimate."""
 
-    def sheet(self, table: Table, test_set: str, metric: str) -> Sheet:
+    def text_table(self, table: Table, test_set: str, metric: str) -> TextTable:
         """One metric of every row in every group."""
         rows = tuple(
             (name(row), *(columns.estimate(of_group[place].get(metric)) for of_group in self.found))
@@ -111,7 +112,7 @@ class Division:
         )
         heads = tuple(f"{group.name}\nn {len(group)}" for group in self.groups)
         title = f"{metric} on {test_set} by {self.dimension}"
-        return Sheet(title, ("Method", *heads), rows, f"{DIMENSIONS[self.dimension]}.")
+        return TextTable(title, ("Method", *heads), rows, f"{DIMENSIONS[self.dimension]}.")
 
 
 def division(table: Table, test_set: str, groups: Sequence[Group], dimension: str) -> Division:
@@ -120,7 +121,7 @@ def division(table: Table, test_set: str, groups: Sequence[Group], dimension: st
     return Division(dimension, chosen, by_group(table.rows, test_set, chosen))
 
 
-def pair_rows(pairs: Sequence[Pair], test_set: str, metric: str, of: int | None = None) -> Sheet:
+def pair_rows(pairs: Sequence[Pair], test_set: str, metric: str, of: int | None = None) -> TextTable:
     """Comparisons of two rows each; `of` is the number of pairs that Holm corrected for."""
     rows = []
     for pair in pairs:
@@ -139,7 +140,7 @@ def pair_rows(pairs: Sequence[Pair], test_set: str, metric: str, of: int | None 
         )
     first = pairs[0].found if pairs else None
     basis = f"{figures.plural(first.n, 'case')}, {figures.plural(first.users, 'user')}; " if first else ""
-    return Sheet(
+    return TextTable(
         title=f"Paired comparisons by {metric} on {test_set}",
         note=f"{basis}sign-flip permutation test by user; Holm corrects for "
         f"{figures.plural(of or len(pairs), 'pair')} of the table. Points and %: 95 % interval.",
@@ -150,13 +151,47 @@ def pair_rows(pairs: Sequence[Pair], test_set: str, metric: str, of: int | None 
     )
 
 
+def sweep(found: Sweep, table: Table, test_set: str, metric: str) -> TextTable:
+    """One metric of every method at each value of a setting, and what the gate gains there."""
+    gains = found.gains(table, test_set, metric)
+    rows = []
+    for at, value in enumerate(found.words):
+        cells = [columns.estimate(_metric(of[at], test_set, metric)) for of in found.rows.values()]
+        rows.append((value, *cells, *_gain(gains[at])))
+    setting = found.place[1].replace("_", " ")
+    known = next((pair for pair in gains if pair is not None), None)
+    names = [figures.method_name(row.method) for row in (known.a, known.b)] if known else []
+    heads = (" over ".join(names), "p (Holm)") if known else ()
+    return TextTable(
+        f"{metric} on {test_set} by {setting}",
+        (setting.capitalize(), *map(figures.method_name, found.rows), *heads),
+        tuple(row if known else row[:-2] for row in rows),
+        "[ ] 95 % interval" + "; paired sign-flip test by user, Holm over the values" * (known is not None),
+    )
+
+
+def _metric(row: Row | None, test_set: str, metric: str) -> Estimate | None:
+    return None if row is None else row.metrics[test_set].get(metric)
+
+
+def _gain(pair: Pair | None) -> tuple[str, str]:
+    if pair is None:
+        return figures.NONE, figures.NONE
+    found = pair.found
+    ends = figures.ends(found.relative_low, found.relative_high)
+    return (
+        f"{figures.points(found.relative)} % {ends}".rstrip(),
+        figures.p_value(pair.p_holm).removeprefix("p ").removeprefix("= "),
+    )
+
+
 def name(row: Row) -> str:
     """How the row's method is written."""
     return figures.method_name(row.label)
 
 
-def markdown(sheet: Sheet, level: int = 3) -> str:
-    """A sheet as a Markdown section."""
+def markdown(text_table: TextTable, level: int = 3) -> str:
+    """A table as a Markdown section."""
 
     def shown(cell: str) -> str:
         return "<br>".join(map(safe_text.markdown, cell.replace("|", "\\|").split("\n")))
@@ -164,12 +199,12 @@ def markdown(sheet: Sheet, level: int = 3) -> str:
     def line(cells: Sequence[str]) -> str:
         return "| " + " | ".join(map(shown, cells)) + " |"
 
-    rule = ["---" if place < sheet.words else "---:" for place in range(len(sheet.columns))]
+    rule = ["---" if place < text_table.words else "---:" for place in range(len(text_table.columns))]
     rows = [
-        [f"**{cells[0]}**", *cells[1:]] if place in sheet.strong else cells
-        for place, cells in enumerate(sheet.rows)
+        [f"**{cells[0]}**", *cells[1:]] if place in text_table.strong else cells
+        for place, cells in enumerate(text_table.rows)
     ]
-    parts = [f"{'#' * level} {safe_text.markdown(sheet.title)}", ""]
-    if sheet.note:
-        parts += [safe_text.markdown(sheet.note), ""]
-    return "\n".join([*parts, line(sheet.columns), line(rule), *(line(cells) for cells in rows), ""])
+    parts = [f"{'#' * level} {safe_text.markdown(text_table.title)}", ""]
+    if text_table.note:
+        parts += [safe_text.markdown(text_table.note), ""]
+    return "\n".join([*parts, line(text_table.columns), line(rule), *(line(cells) for cells in rows), ""])
