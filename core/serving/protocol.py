@@ -18,9 +18,10 @@ from core.serving.tables import RunListed as RunListed
 from core.serving.tables import TraitListed as TraitListed
 from core.serving.tables import UserListed as UserListed
 
-BENCHMARK, CATALOGUE = "benchmark", "catalogue"
-SOURCES = (BENCHMARK, CATALOGUE)
-"""Where candidates come from: the benchmark's twenty, or the best unseen of the whole catalogue."""
+BENCHMARK, CATALOGUE, RAISED = "benchmark", "catalogue", "raised"
+SOURCES = (BENCHMARK, CATALOGUE, RAISED)
+"""Where candidates come from: the benchmark's twenty, the unseen items that the encoder scores
+highest, or those whose score this history raises most above its mean over the training users."""
 RETRIEVED = 100
 """Candidates that the encoder retrieves from the catalogue unless told otherwise."""
 

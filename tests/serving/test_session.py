@@ -25,6 +25,7 @@ from core.runs.store import read_run, run_folder, save_run
 from core.serving.opening import open_session
 from core.serving.protocol import (
     CATALOGUE,
+    RAISED,
     Curves,
     CurvesListed,
     EncoderReady,
@@ -430,6 +431,22 @@ def test_users_and_catalogue_come_before_the_model_is_loaded(
     kinds = [type(event).__name__ for event in said]
     assert {"Opened", "ItemsListed", "UsersListed"} <= set(kinds)
     assert kinds[-1] == "RequestFailed"
+
+
+def test_what_a_history_raises_is_its_score_above_the_training_users_mean(session: Session) -> None:
+    history, seen = (1, 2, 3), frozenset({1, 2, 3})
+    users, histories = session.newest_histories()
+    trains = [past for user, past in zip(users, histories, strict=True) if user not in session.parts]
+    assert 0 < len(trains) < len(users)
+    with torch.no_grad():
+        usual = session.encoder.logits(session.encoder.represent(trains)).mean(0)
+        raised = session.encoder.logits(session.encoder.represent([history]))[0] - usual
+    raised[list(seen)] = -torch.inf
+    found = session.retrieve(history, seen, 5, raised=True)
+    assert list(found.items) == raised.argsort(descending=True)[:5].tolist()
+    ranked = session.rank(0, Question(list(history), RAISED, retrieve=5))
+    assert set(ranked.items) == set(found.items)
+    assert ranked.source == RAISED
 
 
 def wait_for(said: list[Event], kind: type[Event]) -> None:

@@ -21,7 +21,7 @@ from textual.message import Message
 from core.events import Event, Fetching
 from core.ilora.experts import one_sidedness
 from core.serving.protocol import (
-    CATALOGUE,
+    BENCHMARK,
     Curves,
     CurvesListed,
     Differed,
@@ -236,9 +236,9 @@ def ranked(
     if asked.user is not None and asked.position is not None:
         target = life(int(asked.user))[asked.position]
     free = [item for item in range(FILMS) if item not in asked.history]
-    count = min(asked.retrieve, 40) if asked.source == CATALOGUE else 20
+    count = min(asked.retrieve, 40) if asked.source != BENCHMARK else 20
     candidates = asked.candidates or free[:count]
-    if target is not None and target not in candidates and asked.source != CATALOGUE:
+    if target is not None and target not in candidates and asked.source == BENCHMARK:
         candidates = [target, *candidates[1:]]
     natural = gate(asked.history)
     rows = by_layer(natural, layers)
@@ -270,7 +270,7 @@ def ranked(
             "popularity": [len(items) - other.index(item) for item in items],
             method: list(range(1, len(items) + 1)),
         },
-        target_place=33 if asked.source == CATALOGUE else None,
+        target_place=33 if asked.source != BENCHMARK else None,
         milliseconds=84.0,
         gate_by_layer=rows if gated else None,
         omega_by_layer=used if gated and rows else None,

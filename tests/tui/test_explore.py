@@ -12,7 +12,7 @@ from core.events import Notice
 from core.serving.protocol import Explained, Rank, Why
 from ilora_app.tui.screens.explore.screen import ExploreScreen
 from ilora_app.tui.state.explore_state import ExploreState
-from ilora_app.tui.state.views import View
+from ilora_app.tui.state.views import View, command_of, view_of
 from ilora_app.tui.widgets.gate import GatePanel
 from ilora_app.tui.widgets.history import HistoryList
 from ilora_app.tui.widgets.rank_curve import RankCurve
@@ -324,6 +324,10 @@ async def test_the_whole_catalogue_can_be_ranked_and_a_target_that_was_not_found
         target = explored(app).target
         if target not in explored(app).ranked.items:
             assert "not retrieved" in text_of(app)
+        await pilot.press("c")
+        await settle(pilot)
+        assert asked(app, Rank)[-1].question["source"] == "raised"
+        assert "iLoRA ranks the 100 that SASRec raises most" in text_of(app)
         await pilot.press("c")
         await settle(pilot)
         assert asked(app, Rank)[-1].question["source"] == "benchmark"
@@ -653,3 +657,38 @@ async def test_a_view_with_pushed_experts_waits_for_the_gate_and_keeps_its_push(
         await settle(pilot)
         asked = [request for request in app.app_state.main.asked if isinstance(request, Rank)]
         assert asked[-1].question["push"] == [0.5, 0, 0, 0]
+
+
+async def test_a_step_of_a_replay_leaves_the_ranking_before_it_dimmed_on_screen(drive: Drive) -> None:
+    async with drive() as (app, pilot):
+        await pilot.press("comma")
+        await settle(pilot)
+        app.app_state.main.held = (Rank,)
+        await pilot.press("full_stop")
+        await settle(pilot)
+        ranking = app.screen.query_one(RankingList)
+        assert ranking.count
+        assert ranking.stale
+        assert "ranking …" in text_of(app)
+        app.app_state.main.release()
+        await settle(pilot)
+        assert not ranking.stale
+
+
+async def test_a_taste_of_your_own_can_be_asked_what_it_raises(drive: Drive) -> None:
+    async with drive() as (app, pilot):
+        await pilot.press("n")
+        await settle(pilot)
+        await pilot.press(*"horror", "enter", "escape")
+        await settle(pilot)
+        app.screen.query_one(RankingList).focus()
+        await pilot.press("c")
+        await settle(pilot)
+        assert asked(app, Rank)[-1].question["source"] == "raised"
+        assert explored(app).own
+        view = view_of(explored(app))
+        assert view is not None
+        assert "--from raised --candidates 100" in command_of(view)
+        await pilot.press("c")
+        await settle(pilot)
+        assert asked(app, Rank)[-1].question["source"] == "catalogue"

@@ -94,7 +94,9 @@ class TabScreen(Screen[None]):
     def refresh_state(self) -> None:
         """The engine's state in the top bar, and in panes that wait for it."""
         self.query_one(TopBar).state = self.app_state.status()
-        self.query_one("#guide", Static).update(self.guide())
+        guide, text = self.query_one("#guide", Static), self.guide()
+        if text != str(guide.content):  # what stays is not painted again
+            guide.update(text)
         self.query_one(TourBar).say(self.ilora.tour.shown)
 
     def guide(self) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from core.serving.protocol import BENCHMARK
+from core.serving.protocol import BENCHMARK, RAISED
 from ilora_app.render.figures import method_name
 from ilora_app.tui.state.explore_state import ExploreState
 from ilora_app.tui.state.run_data import RunData
@@ -31,6 +31,9 @@ def ranking_title(explored: ExploreState, run_data: RunData) -> str:
     if explored.source == BENCHMARK:
         return f"{who} ranks 20 candidates{until}"
     encoder = ranked.encoder if ranked else ""
+    if explored.source == RAISED:
+        finder = "it" if encoder == method else method_name(encoder) if encoder else "the encoder"
+        return f"{who} ranks the {explored.retrieve} that {finder} raises most{until}"
     if encoder == method:
         return f"{who}'s best {explored.retrieve} of all {run_data.opened.items:,}{until}"
     return f"{who} reranks {method_name(encoder) if encoder else 'the encoder'}'s best {explored.retrieve}"
