@@ -4,7 +4,7 @@
 
 prints the genre's share among the best recommendations, for made-up tastes of 1 to 10 items and for the real
 moments of all users whose history is of that genre. "raised most" is the encoder's score less its mean over
-all users: what this history raises, whatever is popular.
+the training users: what this history raises, whatever is popular.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import torch
 
 from core.runs.demo import demo_runs
 from core.serving.opening import open_session
-from core.serving.protocol import CATALOGUE, RETRIEVED, Question
+from core.serving.protocol import CATALOGUE, RAISED, RETRIEVED, Question
 from core.serving.session import Session
 
 LENGTHS = (1, 2, 3, 5, 10)
@@ -50,32 +50,45 @@ def share(items: Sequence[int], of_genre: npt.NDArray[np.bool_]) -> float:
     return float(of_genre[list(items)].mean()) if len(items) else float("nan")
 
 
+def alikeness(scores: Sequence[float], others: npt.NDArray[np.float32]) -> float:
+    """Spearman's rank correlation of two scores of the same items."""
+    orders = [np.argsort(np.argsort(values)) for values in (np.asarray(scores), others)]
+    return float(np.corrcoef(*orders)[0, 1])
+
+
 def tastes(session: Session, genre: str, count: int, best_of: int) -> None:
     """Made-up tastes: the genre's share among the best, by several rankers."""
     of_genre = np.array([genre in tags for tags in session.dataset.catalogue.tags])
     counts = np.asarray(session.counts)
     pool = [int(item) for item in np.argsort(-counts * of_genre, kind="stable")[:WATCHED]]
-    _, everybody = session.newest_histories()
-    usual = encoder_scores(session, everybody).mean(axis=0)
+    usual = session.usual_scores
     rng = np.random.default_rng(0)
     print(f"\n{count} tastes of n among the {WATCHED} most watched; share of {genre} in the best {best_of}\n")
     method = session.recommender.name
     heads = ["n", "popularity", session.encoder.kind, f"{method} of its best {RETRIEVED}", "raised most"]
     print(f"| {' | '.join(heads)} | {method} of the {RETRIEVED} raised most |")
     print("|---|---|---|---|---|---|")
+    alike: list[tuple[float, float]] = []
     for n in LENGTHS:
         rows: list[tuple[float, ...]] = []
         for _ in range(count):
             taste = [int(item) for item in rng.choice(pool, n, replace=False)]
             scores = encoder_scores(session, [taste])[0]
             ranked = session.rank(0, Question(taste, CATALOGUE))
+            popular = counts[ranked.items]
+            alike.append((alikeness(ranked.encoder_scores, popular), alikeness(ranked.scores, popular)))
             found = [best(counts, taste, best_of), best(scores, taste, best_of)]
             found += [ranked.items[:best_of], best(scores - usual, taste, best_of)]
-            raised = best(scores - usual, taste, RETRIEVED)
-            found.append(session.rank(0, Question(taste, candidates=raised)).items[:best_of])
+            found.append(session.rank(0, Question(taste, RAISED)).items[:best_of])
             rows.append(tuple(share(items, of_genre) for items in found))
         mean = np.mean(rows, axis=0)
-        print(f"| {n} | " + " | ".join(f"{value:.2f}" for value in mean) + " |")
+        print(f"| {n} | " + " | ".join(f"{value:.2f}" for value in mean) + " |", flush=True)
+    encoder, own = np.mean(alike, axis=0)
+    print(
+        f"\nrank correlation with popularity among the {RETRIEVED}: {session.encoder.kind} {encoder:.2f}, ",
+        end="",
+    )
+    print(f"{method} {own:.2f}")
 
 
 def moments(session: Session, genre: str, best_of: int) -> None:

@@ -165,7 +165,7 @@ class Session:
         z = self.encoder.represent([history])
         scores = self.encoder.logits(z)[0].float().cpu().numpy()
         if raised:
-            scores = scores - self._usual_scores
+            scores = scores - self.usual_scores
         scores[list(seen)] = -np.inf
         order = np.argsort(-scores, kind="stable")
         best = [int(item) for item in order[: min(count, len(order) - len(seen))]]
@@ -177,7 +177,7 @@ class Session:
         return Retrieved(tuple(best), place)
 
     @cached_property
-    def _usual_scores(self) -> Scores:
+    def usual_scores(self) -> Scores:
         """The mean of the encoder's scores, (items,), over the newest histories of all who train."""
         users, histories = self.newest_histories()
         trains = [history for user, history in zip(users, histories, strict=True) if user not in self.parts]
