@@ -106,6 +106,8 @@ class Method:
 
 _ADAPTED = ("data", "model", "encoder", "adapter", "training", "answering")
 _GATED = ("data", "model", "encoder", "adapter", "gate", "training", "answering")
+_TITLES_WRITTEN = {"objective": "language-model", "item_tokens": False}
+_CANDIDATES_LISTED = {"objective": "listwise", "item_tokens": False}
 CONTROLS = "controls"
 """What stands for all controls wherever methods are listed."""
 
@@ -201,7 +203,12 @@ METHODS: dict[str, Method] = {
             ADAPTER,
             "core.recommenders.adapter:Tallrec",
             reads=("data", "model", "adapter", "training", "answering"),
-            own_training={"objective": "language-model", "item_slots": False, "curriculum": False},
+            own_training={
+                "objective": "language-model",
+                "item_slots": False,
+                "curriculum": False,
+                "item_tokens": False,
+            },
             trains=True,
             keeps_model=True,
             about="A LoRA that writes the next title after a prompt of text alone (arXiv 2305.00447).",
@@ -214,7 +221,12 @@ METHODS: dict[str, Method] = {
             ADAPTER,
             "core.recommenders.adapter:Llara",
             reads=_ADAPTED,
-            own_training={"objective": "language-model", "item_slots": True, "curriculum": True},
+            own_training={
+                "objective": "language-model",
+                "item_slots": True,
+                "curriculum": True,
+                "item_tokens": False,
+            },
             trains=True,
             keeps_model=True,
             about="A LoRA that writes the next title, learnt from text-only to hybrid prompts with the item "
@@ -245,7 +257,12 @@ METHODS: dict[str, Method] = {
             ADAPTER,
             "core.recommenders.adapter:LoraZ",
             reads=_ADAPTED,
-            own_training={"objective": "listwise", "item_slots": True, "curriculum": False},
+            own_training={
+                "objective": "listwise",
+                "item_slots": True,
+                "curriculum": False,
+                "item_tokens": False,
+            },
             trains=True,
             keeps_model=True,
             about="A LoRA that is told what iLoRA's gate reads: the user's vector from a frozen {encoder} "
@@ -354,7 +371,9 @@ def settle(config: RunConfig, method: str) -> RunConfig:
     """A run's settings as they hold for one method."""
     record = METHODS[method]
     if record.is_remote:
-        training = replace(config.training, objective="language-model", encoder_prior=False)
+        training = replace(
+            config.training, objective="language-model", encoder_prior=False, item_tokens=False
+        )
         return replace(config, training=training, answering=replace(config.answering, protocol="generate"))
     if config.chat != ChatConfig():
         config = replace(config, chat=ChatConfig())

@@ -60,15 +60,15 @@ def check_pool(config: RunConfig, methods: Sequence[str], dataset: Dataset) -> N
     )
     for method in filter(reranks, methods):
         record = METHODS[method]
-        objective = settle(config, method).training.objective
-        lists = not record.has_adapter or objective == "language-model"
+        asks = settle(config, method).training.asks
+        lists = not record.has_adapter or asks == "language-model"
         check(
             not lists or 0 < wanted <= LARGEST_LISTED,
             f"{method} lists its candidates in the prompt, which holds at most {LARGEST_LISTED}",
             f"give --retrieve {LARGEST_LISTED} or less",
         )
         check(
-            wanted > 0 or size <= LARGEST_READ,
+            wanted > 0 or size <= LARGEST_READ or (record.has_adapter and asks == "item-tokens"),
             f"--retrieve all would have {method} score {size} items for every case",
             f"give --retrieve N for catalogues of more than {LARGEST_READ} items",
         )

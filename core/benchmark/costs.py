@@ -35,9 +35,9 @@ class Measured:
     vector: float = 0.0
     """A title's vector for MoRec."""
     train: Mapping[str, float] = field(default_factory=dict)
-    """A training sample, forward and backward, by objective."""
+    """A training sample, forward and backward, by `TrainingConfig.asks`."""
     rank: Mapping[str, float] = field(default_factory=dict)
-    """A ranked case, by objective; zero-shot: by the model as it comes."""
+    """A ranked case, by the same; zero-shot: by the model as it comes."""
     answer: Mapping[str, float] = field(default_factory=dict)
     """A written answer, by the keys of `rank`."""
     step: Mapping[str, float] = field(default_factory=dict)
@@ -92,10 +92,10 @@ def cost(
         stages.append(Stage("read", method, reading, measured.items, "read", "vectors"))
     if record.is_encoder:
         return [*stages, _encoder(measured, config, method, samples, seed, longest)]
-    key = "zero-shot" if record.kind == PROMPTED else config.training.objective
+    key = "zero-shot" if record.kind == PROMPTED else config.training.asks
     writes = config.answering.protocol != "rank"
     asked = (measured.answer if writes else measured.rank)[key] * cases
-    if config.data.whole:  # as many candidates as the encoder passes on, or all
+    if config.data.whole and key != "item-tokens":  # as many candidates as the encoder passes on, or all
         asked *= (config.data.retrieve or measured.items) / CANDIDATES
     test = Stage("test", method, asked, cases, f"{'answer' if writes else 'rank'} {key}")
     if record.kind == PROMPTED:

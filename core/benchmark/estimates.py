@@ -104,7 +104,7 @@ class _Language:
         self.at_once = most if torch.cuda.is_available() else min(ROWS, most)
         self.training = config.training
         with_adapter = [settle(config, method) for method in methods if METHODS[method].has_adapter]
-        self.objectives = sorted({one.training.objective for one in with_adapter})
+        self.objectives = sorted({one.training.asks for one in with_adapter})
 
     def added_to(self, found: Measured) -> Measured:
         """The same with what the language model takes."""
@@ -117,6 +117,8 @@ class _Language:
             times["listwise"] = self._timed("listwise", self._listwise)
         if "language-model" in self.objectives:
             times["language-model"] = self._timed("words", self._words)
+        if "item-tokens" in self.objectives:
+            times["item-tokens"] = self._timed("tokens", self._item_tokens)
         vars(self).pop("layers", None)
         release_memory()
         token = next(iter(times.values())).token * self.rows.title
@@ -164,6 +166,15 @@ class _Language:
         if self.training.checkpointing:
             train += rank * given.tokens.shape[1] / asked.tokens.shape[1]
         return Times(train, rank, 0.0, token)
+
+    def _item_tokens(self) -> Times:
+        """A sample and a ranked case where each item is a token: one prompt through all layers."""
+        layers, asked = self.layers, self.rows.item_tokens(self.at_once)
+        layers.adapt(self.adapter)
+        rank, train = layers.ranking(asked, self.depth), layers.training(asked, self.depth)
+        if self.training.checkpointing:
+            train += rank
+        return Times(train, rank, 0.0, rank / asked.tokens.shape[1] / self.depth)
 
     def _words(self) -> Times:
         """A sample, a ranked case and a written answer of the paper's prompt, with an adapter."""

@@ -53,6 +53,10 @@ class Rows:
         """Rows of the listwise prompt."""
         return _packed(self.text + self.history * self.title, candidates, self.title, rows)
 
+    def item_tokens(self, rows: int = 1) -> Packed:
+        """Rows of the prompt in which each title is followed by its item's token."""
+        return _packed(self.text + self.history * (self.title + 1), 1, 1.0, rows)
+
     def answers(self, answers: int, rows: int = 1) -> Packed:
         """Rows of the paper's prompt with so many answers to be scored."""
         prefix = self.words + (self.history + self.candidates) * self.title

@@ -18,6 +18,7 @@ from core.benchmark import budget, estimates
 from core.benchmark.catalogue import check_pool, pool_settings
 from core.benchmark.clock import Clock
 from core.benchmark.costs import total
+from core.benchmark.facts import keep_facts
 from core.benchmark.out_folder import (
     WORK,
     check_written,
@@ -54,9 +55,8 @@ from core.events import (
 from core.methods import METHODS, any_needs_llm, any_remote, check_method, settle
 from core.recommenders.base import FitReport, Recommender, Task
 from core.recommenders.chat_client import check_ready
-from core.recommenders.popularity import item_counts
 from core.recommenders.registry import method_class
-from core.results.case_facts import facts_of, facts_path, save_experts, save_facts
+from core.results.case_facts import save_experts
 from core.results.checking import config_sha256
 from core.results.format import Parameters, Result, intervals, means, measure
 from core.results.naming import RunKey
@@ -178,7 +178,7 @@ def run_benchmark(plan: Plan, emit: Emit = silent, should_stop: ShouldStop = nev
         with parallel.main_first_if_whole():
             try_model(plan.config.model, Watch(emit, should_stop))  # before other methods are trained
     if parallel.is_main():
-        _save_facts(plan, dataset, samples)
+        keep_facts(dataset, samples, plan.config.data, plan.out)
     results = []
     for job in jobs:
         method, seed = job
@@ -219,16 +219,6 @@ def within_budget(
     for note in cut.notes or (f"all of it fits into {minutes:g} minutes, nothing is cut",):
         emit(Notice(note))
     return replace(plan, config=cut.config, cuts=cut.notes)
-
-
-def _save_facts(plan: Plan, dataset: Dataset, samples: Samples) -> None:
-    """Keeps what reports need to know of the cases, once for each set of them."""
-    if facts_path(plan.out, samples.dataset, samples.split, samples.sha256).exists():
-        return
-    everybody = samples
-    if samples.untrained:  # the facts are those of the cases, whoever trains
-        _, everybody = load_task_data(replace(plan.config.data, users=0))
-    save_facts(facts_of(dataset, samples, item_counts(dataset, everybody)), samples, plan.out)
 
 
 def _key(plan: Plan, samples: Samples, method: str, seed: int) -> RunKey:

@@ -19,10 +19,16 @@ SERVEABLE: Mapping[str, Mapping[str, Any]] = {
     },
 }
 """Part -> settings: adapters in all layers, one gate, text alone, ranked by titles' likelihood."""
+WITH_TOKENS: Mapping[str, Mapping[str, Any]] = {
+    **SERVEABLE,
+    "training": {"item_slots": False, "curriculum": False, "encoder_prior": False},
+    "answering": {"protocol": "rank"},
+}
+"""The same where each item is a token: ranked by the next token's likelihood, trained by either objective."""
 
 
 def with_serveable(parts: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """The given settings and, where they say nothing, those of `SERVEABLE`.
+    """The given settings and, where they say nothing, `SERVEABLE` or, with item tokens, `WITH_TOKENS`.
 
     Fewer adapted layers may be given: a server does not mind.
 
@@ -30,7 +36,8 @@ def with_serveable(parts: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str
         InputError: a given setting is one that a plain server cannot do.
     """
     found = {part: dict(values) for part, values in parts.items()}
-    for part, values in SERVEABLE.items():
+    wanted = WITH_TOKENS if found.get("training", {}).get("item_tokens") else SERVEABLE
+    for part, values in wanted.items():
         for name, value in values.items():
             given = found.setdefault(part, {}).setdefault(name, value)
             if given != value and (part, name) != ("adapter", "layers"):
@@ -50,9 +57,9 @@ def obstacles(config: RunConfig, folded: bool = False) -> list[str]:
     training, found = config.training, []
     if config.gate.scope != "shared" and not folded:
         found.append("a gate for each layer or module")
-    if training.objective == "listwise":
+    if training.objective == "listwise" and not training.item_tokens:
         found.append("the score head")
-    if training.item_slots:
+    if training.item_slots and not training.item_tokens:
         found.append("the item vectors in the prompt")
     if training.encoder_prior:
         found.append("the sequence encoder's own score")

@@ -223,10 +223,17 @@ class TrainingConfig:
     """Whether the encoder's own score is added to the LLM's with a learned weight."""
     item_slots: bool = True
     """Whether titles in the prompt are followed by item vectors (hybrid), or stand alone (text-only)."""
+    item_tokens: bool = False
+    """Whether each item is a token of its own in the model's tables; `item_slots` then means nothing."""
     curriculum: bool = False
     """Whether batches go from text-only to hybrid prompts over all of training (LLaRA)."""
     checkpointing: bool = False
     """Whether layers run again in the backward pass instead of keeping activations."""
+
+    @property
+    def asks(self) -> str:
+        """What the language model is asked in training and at test, which decides the time it takes."""
+        return "item-tokens" if self.item_tokens else self.objective
 
     def __post_init__(self) -> None:
         check_choice(self.objective, OBJECTIVES, "objective")
@@ -242,9 +249,16 @@ class TrainingConfig:
             "use --objective listwise, or leave --encoder-prior out",
         )
         check(
-            (self.item_slots and not self.curriculum) or self.objective == "language-model",
+            (self.item_slots and not self.curriculum)
+            or self.item_tokens
+            or self.objective == "language-model",
             "text-only prompts and the curriculum belong to the language-model objective",
             "use --objective language-model",
+        )
+        check(
+            not self.item_tokens or not (self.encoder_prior or self.curriculum),
+            "with item tokens neither the encoder's score nor a curriculum has a place",
+            "leave out --item-tokens, or both of the others",
         )
         check(
             self.item_slots or not self.curriculum,
@@ -334,6 +348,11 @@ class RunConfig:
             "--gate dataset needs several datasets and an expert for each: "
             f"{datasets}, not {self.adapter.experts}",
             "such as --dataset movielens+lastfm --gate dataset --experts 2",
+        )
+        check(
+            self.answering.protocol == "rank" or not self.training.item_tokens,
+            f"--protocol {self.answering.protocol} writes titles, and --item-tokens has none to write",
+            "leave --protocol out, or --item-tokens",
         )
         check(
             self.answering.protocol == "rank" or not self.data.whole,

@@ -291,7 +291,7 @@ def _per_user(values: Array, users: Users) -> tuple[Array, Array]:
 
 def _draw(totals: Array, resamples: int | None, seed: int) -> Array:
     """Sums of the users' totals (u, k) over bootstrap draws of users: (resamples, k)."""
-    weights = _weights(len(totals), resamples or default_resamples(len(totals)), seed)
+    weights = user_weights(len(totals), resamples or default_resamples(len(totals)), seed)
     return (weights @ totals.astype(np.float32)).astype(np.float64)
 
 
@@ -311,14 +311,14 @@ def _drawn(runs: Sequence[Array], users: Users, resamples: int | None, seed: int
     drawn = _draw(np.column_stack([sums, counts]), resamples, seed)
     ends = np.cumsum([len(run) for run in runs])
     columns = [
-        (drawn[:, end - len(run) : end] * _seed_weights(len(run), len(drawn), seed)).sum(axis=1)
+        (drawn[:, end - len(run) : end] * seed_weights(len(run), len(drawn), seed)).sum(axis=1)
         for run, end in zip(runs, ends, strict=True)
     ]
     return np.column_stack([*columns, drawn[:, -1]]), counts
 
 
 @lru_cache(maxsize=4)
-def _seed_weights(seeds: int, resamples: int, seed: int) -> Array:
+def seed_weights(seeds: int, resamples: int, seed: int) -> Array:
     """The share of each training seed in each draw, (resamples, seeds): of S seeds S - 1 are drawn."""
     if seeds == 1:
         return np.ones((resamples, 1))
@@ -335,7 +335,7 @@ def _shifted_p(draws: Array, observed: float) -> float:
 
 
 @lru_cache(maxsize=2)
-def _weights(users: int, resamples: int, seed: int) -> npt.NDArray[np.float32]:
+def user_weights(users: int, resamples: int, seed: int) -> npt.NDArray[np.float32]:
     """How often each user is drawn: (resamples, users), rows sum to `users`.
 
     Kept between calls: every method and metric of a table meets the same draws.

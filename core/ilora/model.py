@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +32,8 @@ from core.lm.norms import replace_norms
 from core.lm.prompts import AnswerPrompt, ListwisePrompt, encode_titles
 from core.lm.sharding import spread_layers
 from core.lm.states import SegmentStates, states_key
+from core.lm.token_prompt import TokenPrompt
+from core.lm.token_ranker import TokenRanker
 from core.records import json_of, read_text
 from core.stages import UNWATCHED, Watch
 from core.training.weights import check_weights
@@ -91,7 +93,7 @@ class AdaptedModel:
         if config.training.checkpointing:
             recompute_in_backward(llm.model)
         spread_layers(llm)
-        self.cut = self.lower if llm.reading.split else 0
+        self.cut = self.lower if llm.reading.split and not config.training.item_tokens else 0
         """Layers that run by themselves, before item vectors are added."""
         self.ranker = self._ranker(decoder, titles, prompts, watch).to(llm.device)
         self.gate: Gate | None = None
@@ -107,10 +109,15 @@ class AdaptedModel:
 
     def _ranker(
         self, decoder: nn.Module, titles: Sequence[str], prompts: Prompts, watch: Watch
-    ) -> ListwiseRanker | AnswerRanker:
+    ) -> ListwiseRanker | AnswerRanker | TokenRanker:
         packed = self.llm.reading.packed
         upper = decoder_view(decoder, self.cut, self.llm.depth, norm=True, packed=packed)
         vectors = self.encoder.item_vectors()
+        if self.config.training.item_tokens:
+            asked = TokenPrompt(self.llm.tokenizer, titles, prompts.history)
+            even = torch.ones(1, self.config.adapter.experts)  # untrained, the experts add nothing
+            with self.weights.use(even) if self.weights else nullcontext():
+                return TokenRanker(self.llm, asked, upper, vectors)
         if self.config.training.objective == "language-model":
             prompt = AnswerPrompt(self.llm.tokenizer, titles, prompts.answer_templates)
             lower = decoder_view(decoder, 0, self.cut, norm=False, packed=packed) if self.cut else None
@@ -175,8 +182,11 @@ class AdaptedModel:
         the answer's tokens, their mean per sample; its prompts are worded as told.
         """
         z, prior = self._read(histories, candidates)
+        listwise = self.config.training.objective == "listwise"
         with self._gated(histories, z) as omega:
-            if isinstance(self.ranker, AnswerRanker):
+            if isinstance(self.ranker, TokenRanker):
+                loss = self.ranker.loss(histories, candidates, targets, listwise)
+            elif isinstance(self.ranker, AnswerRanker):
                 answers = [row[target] for row, target in zip(candidates, targets, strict=True)]
                 loss = self.ranker.loss(histories, candidates, answers, wording)
             else:
@@ -319,7 +329,7 @@ class AdaptedModel:
             if not p.requires_grad
         )
         own = sum(p.numel() for p in self.parameters().values())
-        if not self.gated and self.ranker.slots is None:
+        if not self.gated and isinstance(self.ranker, AnswerRanker) and self.ranker.slots is None:
             return packed + own  # a prompt of text alone needs no encoder
         return packed + own + sum(p.numel() for p in self.encoder.parameters())
 

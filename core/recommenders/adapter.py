@@ -26,6 +26,7 @@ from core.hardware import release_memory
 from core.ilora.model import AdaptedModel
 from core.lm.checking import load_checked
 from core.lm.likelihood import AT_TEST, AnswerRanker, Wording
+from core.lm.listwise import ListwiseRanker
 from core.methods import METHODS, settle
 from core.recommenders.base import FitReport, Recommender, Task
 from core.recommenders.batching import (
@@ -122,7 +123,7 @@ class AdapterJob:
     def baseline(self) -> dict[str, float] | None:
         """With the encoder's prior, training starts from the encoder's own ranking, whose worth is known."""
         ranker = self.model.ranker
-        if isinstance(ranker, AnswerRanker) or ranker.prior is None:
+        if not isinstance(ranker, ListwiseRanker) or ranker.prior is None:
             return None
         scores = score_samples(self.model.encoder, self.validation)
         metrics = summarize(ranks_from_scores(scores, target_columns(self.validation)))
@@ -201,7 +202,9 @@ class AdapterRecommender(Recommender):
         self.model.train(False)
         self.model.round()
         notes = []
-        if isinstance(self.model.ranker, AnswerRanker):
+        if settings.item_tokens:
+            notes.append("each item is a token; candidates are ranked by its likelihood as the next one")
+        elif isinstance(self.model.ranker, AnswerRanker):
             notes += notes_on_answers(task)
         elif settings.encoder_prior:
             notes.append("the encoder's own score is part of the score, with a learned weight")
@@ -226,7 +229,7 @@ class AdapterRecommender(Recommender):
 
     def _scores(self, histories: Sequence[Sequence[int]], candidates: Sequence[Sequence[int]]) -> Tensor:
         """Some at a time where candidates do not meet each other: a row of a whole catalogue is too long."""
-        if isinstance(self.model.ranker, AnswerRanker) or len(candidates[0]) <= LONGEST_ROW:
+        if not isinstance(self.model.ranker, ListwiseRanker) or len(candidates[0]) <= LONGEST_ROW:
             return self.model.scores(histories, candidates)
         starts = range(0, len(candidates[0]), LONGEST_ROW)
         parts = [[row[start : start + LONGEST_ROW] for row in candidates] for start in starts]

@@ -22,7 +22,8 @@ from core.files import LARGEST_RESULT, atomic_write
 from core.records import json_of, read_text
 
 FORMAT = 1
-_AGAIN = "run the benchmark again: finished results are reused, this file is made anew"
+AGAIN = "run the benchmark again: finished results are reused, this file is made anew"
+"""Hint beside a damaged file of facts."""
 
 Place = tuple[str, int]
 """A case's user and position, its name in every result file."""
@@ -86,18 +87,18 @@ def load_facts(out: Path, dataset: str, split: str, samples_sha256: str) -> dict
         ResultError: the file is damaged, or of other cases.
     """
     path = facts_path(out, dataset, split, samples_sha256)
-    record = _read(path)
+    record = read_facts(path)
     if record is None:
         return None
     if record.get("samples_sha256") != samples_sha256:
-        raise ResultError(f"{path.name} is about other cases", _AGAIN)
+        raise ResultError(f"{path.name} is about other cases", AGAIN)
     try:
         return {
             (str(user), int(position)): CaseFacts(_small(popularity), _small(history), bool(shared))
             for user, position, popularity, history, shared in record["rows"]
         }
     except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise ResultError(f"{path.name} is damaged: {error}", _AGAIN) from error
+        raise ResultError(f"{path.name} is damaged: {error}", AGAIN) from error
 
 
 def _small(value: Any) -> int:
@@ -146,28 +147,33 @@ def load_experts(out: Path, result_file: Path) -> ExpertUse | None:
         ResultError: the file is damaged.
     """
     path = experts_path(out, result_file)
-    record = _read(path)
+    record = read_facts(path)
     if record is None:
         return None
     try:
         places = tuple((str(user), int(position)) for user, position, _ in record["rows"])
         omega = np.array([weights for *_, weights in record["rows"]], dtype=np.float64)
     except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise ResultError(f"{path.name} is damaged: {error}", _AGAIN) from error
+        raise ResultError(f"{path.name} is damaged: {error}", AGAIN) from error
     if omega.ndim != 2 or 0 in omega.shape or not np.isfinite(omega).all() or omega.min() < 0:
-        raise ResultError(f"{path.name} is damaged: no weights", _AGAIN)
+        raise ResultError(f"{path.name} is damaged: no weights", AGAIN)
     return ExpertUse(places, omega)
 
 
-def _read(path: Path) -> dict[str, Any] | None:
+def read_facts(path: Path) -> dict[str, Any] | None:
+    """The record in a file of facts; None where there is no such file.
+
+    Raises:
+        ResultError: it is damaged, or of another version.
+    """
     if not path.exists():
         return None
     try:
         record = json_of(read_text(path, LARGEST_RESULT), path.name)
     except DataError as error:
-        raise ResultError(f"{path.name} cannot be read: {error}", _AGAIN) from error
+        raise ResultError(f"{path.name} cannot be read: {error}", AGAIN) from error
     if not isinstance(record, dict) or record.get("format") != FORMAT:
-        raise ResultError(f"{path.name} was made by another version of this program", _AGAIN)
+        raise ResultError(f"{path.name} was made by another version of this program", AGAIN)
     return record
 
 

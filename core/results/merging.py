@@ -20,6 +20,7 @@ from core.results.case_facts import (
     load_facts,
 )
 from core.results.format import Result
+from core.results.item_facts import item_facts_path
 from core.results.naming import RunKey
 from core.results.rankings import rankings_path
 from core.results.store import load_results, result_path
@@ -125,7 +126,8 @@ def merge(sources: Sequence[Path], target: Path) -> Merged:
         if source == target:
             continue
         key = (result.dataset, result.split, result.samples_sha256)
-        _copy(facts_path(source, *key), facts_path(target, *key))
+        for facts in (facts_path, item_facts_path):
+            _copy(facts(source, *key), facts(target, *key))
         for path in (experts_path, _rankings, _itself):  # the result last: what is there is complete
             _copy(path(source, _file(source, result)), path(target, _file(target, result)))
     return Merged(copied, tuple(problems))

@@ -153,7 +153,7 @@ def save_rankings(found: RunFile, result_file: Path) -> Path:
 
 
 def load_rankings(result: Result, result_file: Path) -> RunFile:
-    """A result's run file, which says what the result says.
+    """A result's run file, which says what the result says, also where the result is but a part of its cases.
 
     Raises:
         ResultError: the result has none, or it is missing, damaged or of other cases.
@@ -170,7 +170,7 @@ def load_rankings(result: Result, result_file: Path) -> RunFile:
     except (DataError, OSError, ValueError, TypeError, OverflowError) as error:
         reason = " ".join(str(error).split())[:100]
         raise ResultError(f"the run file {path.name} is damaged ({reason})", _again(result)) from error
-    if found.ranks() != {case.place: case.rank for case in result.cases}:
+    if not {case.place: case.rank for case in result.cases}.items() <= found.ranks().items():
         raise ResultError(
             f"the run file {path.name} is of other cases or ranks than its result", _again(result)
         )

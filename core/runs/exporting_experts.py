@@ -21,6 +21,7 @@ from core.ilora.layers import ADAPTER
 from core.ilora.standalone_gate import StandaloneGate, check_one_gate, standalone
 from core.methods import METHODS
 from core.runs.exporting import check_destination
+from core.runs.exporting_tokens import TokenBase, token_base
 from core.runs.prompt_files import CLIENT, write_client, write_prompt
 from core.runs.store import MODEL_CARD, OpenRun, RunInfo
 
@@ -72,7 +73,8 @@ def export_experts(run: OpenRun, out: Path, form: str = "peft") -> ExportedExper
     model: AdaptedModel = run.recommender.model  # type: ignore[attr-defined]
     gate = standalone(model, run.dataset.catalogue.ids, run.dataset.rules.max_history)
     parts = split_experts(model.folded(None), gate.facts["experts"])
-    base, lm = base_model(run.info.config.model.name), model.llm.model.config
+    tokens = token_base(model, run.info.config.model, form)
+    base, lm = tokens.name if tokens else base_model(run.info.config.model.name), model.llm.model.config
     if form == "gguf":
         architecture_of(lm)
     names = tuple(f"expert-{place}{'.gguf' if form == 'gguf' else ''}" for place in range(len(parts)))
@@ -88,12 +90,15 @@ def export_experts(run: OpenRun, out: Path, form: str = "peft") -> ExportedExper
                 else:
                     (folder / name).mkdir()
                     save_updates(folder / name, updates, model.peft.peft_config[ADAPTER], base)
+            if tokens:
+                tokens.write(folder)
             save_file(dict(gate.weights), folder / GATE)
             (folder / FACTS).write_text(json.dumps(dict(gate.facts)) + "\n", encoding="utf-8")
-            if served:
+            if served or tokens:
                 write_prompt(folder, model, run.dataset, names, base)
+            if served:
                 write_client(folder, gate.code)
-            readme = _readme(run.info, names, rank, base, gate, missing, served)
+            readme = _readme(run.info, names, rank, base, gate, missing, served, tokens)
             (folder / MODEL_CARD).write_text(readme, encoding="utf-8")
             files = sorted(path for path in folder.rglob("*") if path.is_file())
             size = sum(path.stat().st_size for path in files)
@@ -123,11 +128,13 @@ def _readme(
     gate: StandaloneGate,
     missing: Sequence[str],
     served: bool,
+    tokens: TokenBase | None = None,
 ) -> str:
     """Ten lines for whoever runs a server, and the code that they need."""
     count, listed = len(names), ", ".join(f"`{name}`" for name in names)
     ranking = (
-        "A server with these adapters ranks as the run does: by the likelihood of each candidate's title."
+        "A server with these adapters ranks as the run does: by the likelihood of each candidate's "
+        f"{'token' if tokens else 'title'}."
         if not missing
         else f"The run's own ranking also needs {', '.join(missing)}: with these adapters a server continues "
         "text, it does not rank as the run does. `ilora-app train --serveable` trains one that does."
@@ -135,18 +142,20 @@ def _readme(
     if served:
         ranking += f" `python {CLIENT} http://127.0.0.1:8080 --history ID,ID --candidates ID,ID` asks it to."
     files = ",".join(names) if served else "expert-0.gguf,expert-1.gguf,…"
+    file = base if served and tokens else "BASE.gguf"
     lines = (
         f"Load the base model `{base}` and all {count} adapters, LoRA of rank {rank}: {listed}.",
         "For a request, take the ids of the items that the user chose last, oldest first.",
         f"`omega(weights, facts, history)` below gives {count} numbers that add up to 1.",
         f"Send the request with adapter k at scale {count} * omega[k], all {count} of them at once.",
-        f"llama.cpp (`--format gguf`): `llama-server -m BASE.gguf --lora {files} --cache-ram 0`.",
+        f"llama.cpp (`--format gguf`): `llama-server -m {file} --lora {files} --cache-ram 0`.",
         'Its requests take `"lora": [{"id": 0, "scale": …}, …]`; send `"cache_prompt": false` with the first '
         "of a user, for a prompt that was read with one user's scales must not serve another.",
         "peft: `load_adapter` for each, `set_adapter` with all names, `set_scale` in each layer.",
         'An id that `facts["places"]` lacks was not in the training data: leave it out, and say so.',
         f"`{MANIFEST}` has the SHA-256 of every file.",
         ranking,
+        *(tokens.lines if tokens else ()),
     )
     numbered = "\n".join(f"{number}. {line}" for number, line in enumerate(lines, start=1))
     return f"""# {count} experts for {info.dataset}: one language model that adapts to each user

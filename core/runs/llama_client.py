@@ -113,10 +113,10 @@ def rank(
     candidates: Sequence[str],
     slot: int = 0,
 ) -> list[float]:
-    """The log-likelihood of each candidate's title as what comes next."""
+    """The log-likelihood of each candidate's title, or of its token, as what comes next."""
     known = [item for item in history if item in prompt["items"]][-prompt["max_history"] :]
     tokens = prompt_tokens(prompt, known, candidates)
-    answers = [prompt["items"][item] for item in candidates]
+    answers = [prompt.get("answers", prompt["items"])[item] for item in candidates]
     return [
         likelihood(url, tokens, answer, lora, slot, fresh=not place) for place, answer in enumerate(answers)
     ]

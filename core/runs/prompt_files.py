@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.data.types import Dataset
-from core.lm.likelihood import AnswerRanker
+from core.lm.listwise import ListwiseRanker
 from core.lm.prompts import AnswerPrompt, TokenRun
+from core.lm.token_prompt import TokenPrompt
+from core.lm.token_ranker import TokenRanker
 from core.runs import llama_client
 
 if TYPE_CHECKING:
@@ -33,24 +35,41 @@ def write_prompt(
 
     Args:
         folder: that of the adapters.
-        model: ranks by the likelihood of titles.
+        model: ranks by the likelihood of titles, or of items that are tokens.
         dataset: whose items are asked for.
         adapters: their names, as a server is to load them.
         base: the language model's name.
     """
-    assert isinstance(model.ranker, AnswerRanker)
-    prompt, catalogue = model.ranker.prompt, dataset.catalogue
+    catalogue, ranker = dataset.catalogue, model.ranker
+    assert not isinstance(ranker, ListwiseRanker)
+    vocabulary = int(model.llm.model.config.get_text_config().vocab_size)
     facts = {
         "format": 1,
         "base_model": base,
-        "vocabulary": int(model.llm.model.config.get_text_config().vocab_size),
+        "vocabulary": vocabulary,
         "adapters": [*adapters],
         "max_history": dataset.rules.max_history,
-        "parts": parts_of(prompt),
-        "items": {item: prompt.answer(place).tokens.tolist() for place, item in enumerate(catalogue.ids)},
         "titles": dict(zip(catalogue.ids, catalogue.titles, strict=True)),
     }
+    if isinstance(ranker, TokenRanker):
+        facts |= _of_tokens(ranker.prompt, catalogue.ids, vocabulary)
+    else:
+        answer = ranker.prompt.answer
+        items = {item: answer(place).tokens.tolist() for place, item in enumerate(catalogue.ids)}
+        facts |= {"parts": parts_of(ranker.prompt), "items": items}
     (folder / PROMPT).write_text(json.dumps(facts) + "\n", encoding="utf-8")
+
+
+def _of_tokens(prompt: TokenPrompt, ids: Sequence[str], vocabulary: int) -> dict[str, Any]:
+    """A prompt that lists no candidates, whose answers are one token each; as text, too."""
+    before, *lines = prompt.cut([prompt.before, *prompt.lines])
+    return {
+        "vocabulary": prompt.vocabulary(vocabulary),
+        "parts": [before, "{history}"],
+        "items": dict(zip(ids, lines, strict=True)),
+        "answers": {item: [prompt.first + place] for place, item in enumerate(ids)},
+        "text": {"before": prompt.before, "items": dict(zip(ids, prompt.lines, strict=True))},
+    }
 
 
 def write_client(folder: Path, gate: str) -> None:

@@ -108,6 +108,12 @@ RUN_OPTIONS = (
         "rank (score all candidates), generate (write an answer), constrained (write a candidate).",
     ),
     RunOption("curriculum", "training.curriculum", bool, "Go from text-only to hybrid prompts (LLaRA)."),
+    RunOption(
+        "item_tokens",
+        "training.item_tokens",
+        bool,
+        "Make each item a token of the model's vocabulary; the next token's likelihood ranks.",
+    ),
     RunOption("samples", "training.samples", int, "Training samples for LoRA and iLoRA."),
     RunOption(
         "train_candidates",
@@ -178,7 +184,8 @@ def with_run_options(command: Callable[..., None]) -> Callable[..., None]:
 def _serveable() -> inspect.Parameter:
     """The option that stands for several settings at once."""
     text = (
-        "What a plain server can rank with: adapters in all layers, one gate, text alone, titles' likelihood."
+        "What a plain server can rank with: adapters in all layers, one gate, text alone, titles' likelihood "
+        "(with --item-tokens, that of a token for each item)."
     )
     kind = inspect.Parameter.KEYWORD_ONLY
     annotation: Any = Annotated[bool, typer.Option("--serveable", help=text)]

@@ -45,6 +45,14 @@ def results(
     ] = None,
     pairs: Annotated[bool, typer.Option("--pairs", help="Compare every two methods.")] = False,
     metric: Annotated[str, typer.Option(help="Metric of --by, --over, --compare and --pairs.")] = "HR@1",
+    beyond: Annotated[
+        bool,
+        typer.Option(
+            "--beyond",
+            help="Show more than hits: coverage, popularity, novelty, genres, agreement.",
+        ),
+    ] = False,
+    top: Annotated[int | None, typer.Option(help="Places of a list under --beyond, up to 100. [10]")] = None,
     demo: Annotated[
         bool, typer.Option("--demo", help="Show the results that come with the program, too.")
     ] = False,
@@ -66,11 +74,18 @@ def results(
     tables, problems = tables_of(folders, dataset, method, split, test_set, demo)
     folders = [*folders, DEMO_OUT] if demo else folders
     cards = {table.dataset: _card(table.dataset) for table in tables}
-    if as_json:
+    if top is not None and not beyond:
+        raise InputError("--top is about the lists of --beyond", "add --beyond")
+    if as_json and not beyond:
         _print_json(tables, problems, cards, folders)
         return
     for problem in problems:
         say(f"left out: {problem}", err=True)
+    if beyond:
+        from ilora_app.cli.beyond import print_beyond
+
+        print_beyond(tables, folders, top, as_json, as_csv)
+        return
     if as_csv:
         from ilora_app.render.export import tables_csv
 

@@ -23,7 +23,7 @@ from core.results.format import Result
 from core.results.merging import experts_for, facts_for
 from core.results.sweeps import sweeps
 from core.results.tables import Table
-from ilora_app.render import analysis, analysis_charts, charts, columns, figures, text_tables
+from ilora_app.render import analysis, analysis_charts, beyond, charts, columns, figures, text_tables
 from ilora_app.render.blocks import Block, Code, Heading, More, Plot, Section, Words
 from ilora_app.render.export import tables_csv
 from ilora_app.render.leaderboard import Leaderboard, about_set
@@ -111,6 +111,7 @@ def _blocks(table: Table, folders: Sequence[Path], reported: Sequence[ReportedRo
             yield asked_otherwise
     if late := columns.lateness(table):
         yield Words(f"{late}.")
+    yield from beyond.blocks(table, folders)
     yield from _published(table, reported)
     yield Heading("What it costs")
     yield text_tables.costs(table)

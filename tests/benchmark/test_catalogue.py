@@ -128,6 +128,13 @@ def test_a_model_that_is_passed_everything_scores_what_it_scores_in_parts(
     assert whole.cases == parts.cases and whole.retrieve is None
 
 
+def test_with_item_tokens_one_pass_ranks_all_of_it(tmp_path: Path, tiny_model: Path) -> None:
+    config = settings(tiny_model, retrieve=0, item_tokens=True, encoder_prior=False)
+    (result,) = bench(tmp_path, config, "ilora")
+    assert result.whole and result.retrieve is None
+    assert result.config["training"]["item_tokens"] is True
+
+
 def test_it_never_meets_results_of_twenty_candidates(tmp_path: Path) -> None:
     config = settings()
     twenty = dataclasses.replace(config, data=dataclasses.replace(config.data, candidates="20"))

@@ -106,6 +106,22 @@ def test_what_one_method_makes_for_all_counts_once() -> None:
     assert total([first, lora, ilora]) < sum(seconds(found, config, method, samples) for method, _ in jobs)
 
 
+def test_with_item_tokens_the_whole_catalogue_takes_no_longer_to_rank() -> None:
+    found = Measured(items=500, train={"item-tokens": 1.0}, rank={"item-tokens": 0.1}, step={"sasrec": 1.0})
+    samples = samples_of({"test": 5, "validation": 5, "pieces": 100})
+    few = with_overrides(preset_config("quick"), training={"item_tokens": True})
+    whole = with_overrides(few, data={"candidates": "catalogue"})
+    assert cost(found, few, "lora", samples) == cost(found, whole, "lora", samples)
+
+
+@pytest.mark.usefixtures("tiny_home")
+def test_a_prompt_with_item_tokens_is_timed(tiny_model: Path) -> None:
+    config = tiny.config(tiny_model, item_tokens=True, encoder_prior=False)
+    found = measured(config, ["lora", "ilora"], *tiny.load(config))
+    assert found.train["item-tokens"] > 0 and found.rank["item-tokens"] > 0
+    assert seconds(found, config, "ilora", tiny.load(config)[1]) > 0
+
+
 def test_an_encoder_is_thought_to_stop_where_validation_does_unless_the_longest_is_asked_for() -> None:
     found = Measured(step={"sasrec": 1.0})
     config, samples = preset_config("standard"), samples_of({"test": 5, "validation": 5, "pieces": 1280})

@@ -1,0 +1,39 @@
+"""What reports need to know of cases and items, kept once for each set of cases."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from core.config.settings import DataConfig
+from core.data.loading import load_task_data
+from core.data.types import Dataset, Samples
+from core.errors import ResultError
+from core.recommenders.popularity import item_counts
+from core.results.case_facts import facts_of, load_facts, save_facts
+from core.results.item_facts import item_facts_of, load_item_facts, save_item_facts
+
+
+def keep_facts(dataset: Dataset, samples: Samples, data: DataConfig, out: Path) -> None:
+    """Writes what the folder lacks or holds damaged: facts of cases and, for a catalogue, of its items."""
+    key = (samples.dataset, samples.split, samples.sha256)
+    lacking = not _holds(lambda: load_facts(out, *key))
+    lacking_items = data.whole and not _holds(lambda: load_item_facts(out, *key))
+    if not (lacking or lacking_items):
+        return
+    everybody = samples
+    if samples.untrained:  # the facts are those of the cases, whoever trains
+        _, everybody = load_task_data(replace(data, users=0))
+    counts = item_counts(dataset, everybody)
+    if lacking:
+        save_facts(facts_of(dataset, samples, counts), samples, out)
+    if lacking_items:
+        save_item_facts(item_facts_of(dataset, samples, counts), samples, out)
+
+
+def _holds(load: Callable[[], object]) -> bool:
+    try:
+        return load() is not None
+    except ResultError:
+        return False
