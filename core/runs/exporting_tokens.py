@@ -56,7 +56,7 @@ class TokenBase:
         return (
             f"`{self.name}` is the base model with a token for each item, weights as the run computed them.",
             f"`{PROMPT}` has the prompt as text and as token ids: its beginning, then a line for each item, "
-            "oldest first. Put nothing before it, not even a start of text: it has one where the model has. "
+            "oldest first. Put nothing before it, not even a start of text: it has one where the model does. "
             "The likelihood of an item's token, in `answers`, as the next one is its score.",
         )
 

@@ -186,7 +186,8 @@ class Session:
             for start in range(0, len(trains), GATE_BATCH):
                 z = self.encoder.represent(trains[start : start + GATE_BATCH])
                 total += self.encoder.logits(z).double().sum(0).cpu().numpy()
-        return total / max(1, len(trains))
+        found: Scores = (total / max(1, len(trains))).astype(np.float32)
+        return found
 
     @torch.no_grad()
     def encode(self, history: Sequence[int], candidates: Sequence[int]) -> Scores:
