@@ -17,7 +17,7 @@ import torch
 from core.config.checks import check
 from core.config.saved import without_news
 from core.config.settings import RunConfig
-from core.data.types import Dataset, Sample
+from core.data.types import COLD, Dataset, Sample
 from core.methods import METHODS, settle
 from core.recommenders.base import Recommender, Task
 from core.recommenders.encoders import fit_encoder
@@ -85,6 +85,7 @@ class Pool:
     def __init__(self, recommender: Recommender, task: Task) -> None:
         self.sequences = task.dataset.sequences
         self.everything = np.arange(len(task.dataset.catalogue))
+        self.cold = np.isin(self.everything, list(task.samples.cold))
         self.retrieve = task.config.data.retrieve if reranks(recommender.name) else 0
         """How many the encoder passes on; 0: every item is scored by the method itself."""
         self.encoder = None
@@ -92,11 +93,16 @@ class Pool:
             self.encoder = recommender.own_encoder() or fit_encoder(task)[0]
 
     def of(self, sample: Sample) -> Items:
-        """The items that the user has not had before the case, ascending; the target is always one."""
+        """The items that the user has not had before the case, ascending; the target is always one.
+
+        Of a case that is ranked among cold items alone, only these.
+        """
         had = self.sequences[sample.user].items[: sample.position]
         left = np.ones(len(self.everything), dtype=np.bool_)
         left[had] = False
         left[sample.target] = True
+        if sample.pool == COLD:
+            left &= self.cold
         return np.flatnonzero(left)
 
     @torch.no_grad()

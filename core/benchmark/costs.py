@@ -149,8 +149,8 @@ def encoder_steps(config: RunConfig, samples: Samples) -> int:
 
 
 def test_cases(samples: Samples) -> int:
-    """Test cases, each once."""
-    return len(samples.asked)
+    """Test cases, each once for each kind of candidates."""
+    return len(samples.questions)
 
 
 def seconds(

@@ -8,17 +8,18 @@ from pathlib import Path
 
 from core.config.settings import DataConfig
 from core.data.loading import load_task_data
+from core.data.samples import last_positions
 from core.data.types import Dataset, Samples
 from core.errors import ResultError
 from core.recommenders.popularity import item_counts
-from core.results.case_facts import facts_of, load_facts, save_facts
+from core.results.case_facts import facts_of, holds_facts, save_facts
 from core.results.item_facts import item_facts_of, load_item_facts, save_item_facts
 
 
 def keep_facts(dataset: Dataset, samples: Samples, data: DataConfig, out: Path) -> None:
     """Writes what the folder lacks or holds damaged: facts of cases and, for a catalogue, of its items."""
     key = (samples.dataset, samples.split, samples.sha256)
-    lacking = not _holds(lambda: load_facts(out, *key))
+    lacking = not holds_facts(out, samples)
     lacking_items = data.whole and not _holds(lambda: load_item_facts(out, *key))
     if not (lacking or lacking_items):
         return
@@ -27,7 +28,7 @@ def keep_facts(dataset: Dataset, samples: Samples, data: DataConfig, out: Path) 
         _, everybody = load_task_data(replace(data, users=0))
     counts = item_counts(dataset, everybody)
     if lacking:
-        save_facts(facts_of(dataset, samples, counts), samples, out)
+        save_facts(facts_of(dataset, samples, counts, last_positions(everybody.train)), samples, out)
     if lacking_items:
         save_item_facts(item_facts_of(dataset, samples, counts), samples, out)
 

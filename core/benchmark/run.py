@@ -29,7 +29,14 @@ from core.benchmark.out_folder import (
 )
 from core.benchmark.reused import trained_before, twenty_of
 from core.benchmark.run_files import whole
-from core.benchmark.statements import lateness, model_of, model_version, note_on_users, notes_on_processes
+from core.benchmark.statements import (
+    lateness,
+    model_of,
+    model_version,
+    note_on_users,
+    notes_on,
+    withheld,
+)
 from core.benchmark.testing import CHUNK, Tested, ask_all
 from core.benchmark.trained import Trained
 from core.config.checks import check
@@ -331,7 +338,7 @@ def _result(
     adapted = "training" in METHODS[method].reads
     cases, test_seconds = tested.cases, tested.seconds
     metrics = measure(cases, config.data.whole)
-    scored = len({case.place for case in cases})
+    scored = len(task.samples.questions)
     for name, values in metrics.items():
         shown = {metric: value.value for metric, value in values.items()}
         task.emit(Evaluated(method, task.seed, name, next(iter(values.values())).n, shown))
@@ -367,6 +374,7 @@ def _result(
         command=plan.command,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         lateness=lateness(task.dataset, task.samples),
+        withheld=withheld(task.dataset, task.samples),
         history=tuple(report.curve),
         notes=tuple(
             dict.fromkeys(
@@ -374,8 +382,7 @@ def _result(
                     *report.notes,
                     *remarks,
                     *plan.cuts,
-                    *note_on_users(task.samples),
-                    *notes_on_processes(has_llm),
+                    *notes_on(task.samples, method, config.training.item_tokens),
                 ]
             )
         ),

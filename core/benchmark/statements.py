@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from core.config.moments import said
 from core.config.settings import RunConfig
 from core.data.samples import last_positions, later_than_test
 from core.data.types import Dataset, Samples
-from core.methods import METHODS
+from core.methods import COUNTING, METHODS
+from core.recommenders.popularity import item_counts
 from core.results.format import Lateness
+from core.results.withheld import Withheld
 from core.training import parallel
 
 
@@ -14,6 +17,45 @@ def lateness(dataset: Dataset, samples: Samples) -> Lateness | None:
     """How many training interactions are later than the earliest test case; None without times."""
     found = later_than_test(dataset, samples)
     return None if found is None else Lateness(*found)
+
+
+def withheld(dataset: Dataset, samples: Samples) -> Withheld | None:
+    """What the split keeps from training; None where there is neither a moment nor a cold item."""
+    if not (samples.moments or samples.cold):
+        return None
+    trained, counts = last_positions(samples.train), item_counts(dataset, samples)
+    asked, moments = samples.asked.values(), samples.moments
+    return Withheld(
+        items=len(dataset.catalogue),
+        withheld_items=len(samples.withheld),
+        new_users=len({case.user for case in asked} - trained.keys()),
+        new_targets=sum(not counts[case.target] for case in asked),
+        cold_items=len(samples.cold),
+        test_from=said(moments.test) if moments else None,
+        validation_from=said(moments.validation) if moments else None,
+    )
+
+
+def note_on_withheld(samples: Samples, method: str, item_tokens: bool = False) -> list[str]:
+    """What a method makes of items that training never meets."""
+    record, items = METHODS[method], f"the {len(samples.withheld):,} items that training never meets"
+    if not samples.withheld:
+        return []
+    if record.kind == COUNTING:
+        return [f"{items} have a count of 0"]
+    if record.is_encoder and not record.needs_llm:
+        return [f"{items} have the mean vector of all others"]
+    if record.needs_llm and not record.is_encoder and "encoder" in record.reads:
+        told = "tokens are made from" if item_tokens else "slots are empty, and the encoder has for them"
+        return [f"{items}: {told} the mean vector of all others"]
+    return [f"{items} are known by their titles"]
+
+
+def notes_on(samples: Samples, method: str, item_tokens: bool) -> list[str]:
+    """All that a result says of its users, of withheld items and of processes."""
+    processes = notes_on_processes(METHODS[method].needs_llm)
+    withholding = note_on_withheld(samples, method, item_tokens)
+    return [*note_on_users(samples), *withholding, *processes]
 
 
 def note_on_users(samples: Samples) -> list[str]:

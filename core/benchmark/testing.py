@@ -30,7 +30,7 @@ class Tested:
     cases: list[Case]
     """The target's rank in every case of every test set."""
     rankings: list[Ranking]
-    """One for each case, once where it belongs to several test sets."""
+    """One for each case and kind of candidates, once where it belongs to several test sets."""
     seconds: float
     """What asking took."""
 
@@ -44,23 +44,25 @@ def rank_cases(recommender: Recommender, task: Task) -> tuple[list[Case], float]
 def ask_all(recommender: Recommender, task: Task) -> Tested:
     """Asks a trained method every test case.
 
-    A case that belongs to several test sets is asked once. A method that answers in words gives no ranking:
-    the target has rank 1 where it is the answer, else the last.
+    A case that belongs to several test sets is asked once for each kind of candidates. A method that answers
+    in words gives no ranking: the target has rank 1 where it is the answer, else the last.
 
     Raises:
         Interrupted: the task asked to stop.
     """
-    samples = list(task.samples.asked.values())
+    samples = task.samples.questions
     started = time.monotonic()
     asked = parallel.share_out(samples, lambda own: _asked(recommender, task, own))
-    found = {case.place: case for case, _ in asked}
+    pools = [sample.pool for sample in samples]
+    found = {(case.place, pool): case for (case, _), pool in zip(asked, pools, strict=True)}
     seconds = time.monotonic() - started
     cases = [
-        replace(found[case.place], set=name)
+        replace(found[case.place, case.pool], set=name)
         for name, members in task.samples.test.items()
         for case in members
     ]
-    return Tested(cases, [ranked for _, ranked in asked], seconds)
+    rankings = [ranked._replace(pool=pool) for (_, ranked), pool in zip(asked, pools, strict=True)]
+    return Tested(cases, rankings, seconds)
 
 
 def _asked(recommender: Recommender, task: Task, samples: Sequence[Sample]) -> list[tuple[Case, Ranking]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from typing import Any
 
 from core.errors import InputError
@@ -26,6 +27,31 @@ def check(condition: bool, title: str, hint: str = "") -> None:
 def check_choice(value: str, choices: tuple[str, ...], what: str) -> None:
     """Raises `InputError` naming the choices unless the value is one of them."""
     check(value in choices, f"unknown {what}: {value}", f"choose one of: {', '.join(choices)}")
+
+
+def check_dataset(name: str, whole: bool, special: bool) -> None:
+    """Raises `InputError` unless this names one dataset, or several of which less can be asked.
+
+    Args:
+        name: of one or several.
+        whole: whether a whole catalogue is to be ranked.
+        special: whether cold items or short histories are to be test sets of their own.
+    """
+    check(
+        bool(re.fullmatch(DATASET_NAMES, name)),
+        f"{name[:80]!r} is no dataset's name",
+        "ilora-app data lists the names, ilora-app data add makes one of your own files",
+    )
+    check(
+        not whole or JOINT not in name,
+        "several datasets as one have no catalogue of their own to rank",
+        "leave --candidates out, or name one dataset",
+    )
+    check(
+        not special or JOINT not in name,
+        "several datasets as one have no sets of cold items or short histories",
+        "leave --cold-items and --min-history out, or name one dataset",
+    )
 
 
 def sha256_of(record: Any) -> str:

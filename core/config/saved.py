@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from core.config.checks import check
-from core.config.settings import OLDER, PARTS, RETIRED, RunConfig
+from core.config.settings import OLDER, PARTS, RETIRED, DataConfig, RunConfig
 from core.errors import DataError, InputError
 from core.records import build
 
@@ -93,6 +93,12 @@ def without_news(part: str, values: Mapping[str, Any]) -> dict[str, Any]:
     """A part's settings, the later ones left out where they say what older versions did."""
     older = _older(part)
     return {name: value for name, value in values.items() if name not in older or value != older[name]}
+
+
+def withholding(data: DataConfig) -> dict[str, Any]:
+    """Those data settings that keep something from training, where they do; a checksum may hold them."""
+    names = ("test_from", "cold_items")
+    return without_news("data", {name: getattr(data, name) for name in names})
 
 
 def lasting(config: RunConfig) -> dict[str, Any]:

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import re
 from dataclasses import dataclass, field
 from typing import Any
 
 from core.config.bounds import WHOLE, bounded, check_bounds
 from core.config.chat import ChatConfig
-from core.config.checks import DATASET_NAMES, JOINT, check, check_choice
+from core.config.checks import JOINT, check, check_choice, check_dataset
+from core.config.moments import check_moment
 
 QUANTIZATIONS = ("nf4", "int8", "none")
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 OBJECTIVES = ("listwise", "language-model")
 PROTOCOLS = ("rank", "generate", "constrained")
 POOLS = ("20", "catalogue")
-SPLITS = ("paper", "leave-one-out")
+SPLITS = ("paper", "leave-one-out", "temporal")
 GATES = {
     "softmax": "the paper's linear gate",
     "mlp": "with a hidden layer",
@@ -286,7 +286,8 @@ class DataConfig:
     dataset: str = "movielens"
     """A card's name, or several with a plus between them: these are used as one."""
     split: str = "paper"
-    """paper: users are split; leave-one-out: each user's last item is the test."""
+    """paper: users are split; leave-one-out: each user's last item is the test; temporal: what is later than
+    one moment, the same for all users."""
     samples_seed: int = bounded(0, 0, WHOLE, "the seed of the candidates")
     """Seeds the negatives; the same for every method and training seed."""
     spread_positions: int = bounded(10, 1, 1000, "spread positions")
@@ -294,13 +295,19 @@ class DataConfig:
     validation_positions: int = bounded(3, 1, 1000, "validation positions")
     """Positions per validation user."""
     test_users: int = bounded(0, 0, 10**9, "the number of test users")
-    """At most this many users of the paper's split are tested, a fixed draw; 0: all of them."""
+    """At most this many users are tested, a fixed draw, but for leave-one-out; 0: all of them."""
     users: int = bounded(ALL_USERS, 0, 10**9, "the number of training users")
     """At most this many users train, a fixed draw in which fewer are always among more; 0: all of them."""
     candidates: str = "20"
     """20: the target and 19 drawn items; catalogue: every item that the user has not had."""
     retrieve: int = bounded(100, 0, 10**9, "--retrieve")
     """Of the catalogue, how many items of their encoder's language models rerank; 0: they score all of it."""
+    test_from: str = "0.9"
+    """Under the split temporal, the share of all interactions before the test, or a date."""
+    cold_items: float = bounded(0.0, 0, 1, "--cold-items")
+    """Share of the items that training and validation never meet; as targets they are sets of their own."""
+    min_history: int = bounded(0, 0, 1000, "--min-history")
+    """Shorter histories than the card asks for, down to this length, are a test set of their own; 0: none."""
 
     @property
     def whole(self) -> bool:
@@ -310,16 +317,8 @@ class DataConfig:
     def __post_init__(self) -> None:
         check_choice(self.split, SPLITS, "split")
         check_choice(self.candidates, POOLS, "kind of candidates")
-        check(
-            bool(re.fullmatch(DATASET_NAMES, self.dataset)),
-            f"{self.dataset[:80]!r} is no dataset's name",
-            "ilora-app data lists the names, ilora-app data add makes one of your own files",
-        )
-        check(
-            not self.whole or JOINT not in self.dataset,
-            "several datasets as one have no catalogue of their own to rank",
-            "leave --candidates out, or name one dataset",
-        )
+        check_moment(self.test_from, self.split, DataConfig.test_from)
+        check_dataset(self.dataset, self.whole, bool(self.cold_items or self.min_history))
         check_bounds(self)
 
 

@@ -10,12 +10,12 @@ from functools import cached_property
 
 from core.assets import spec
 from core.config.checks import DATASET_NAME
+from core.config.settings import SPLITS
 from core.data.tables import EXAMPLE, REPEATS, UNLISTED, InteractionsTable, ItemsTable, WindowsTable
 from core.errors import DataError
 
 LONGEST_HISTORY = 1000
 """Items of the longest history that a card may ask for."""
-SPLITS = ("paper", "leave-one-out")
 TITLE_STYLES = ("as-is", "trailing-article")
 
 
@@ -268,7 +268,7 @@ class DatasetCard:
     titles: Titles = field(default_factory=Titles)
     """How titles are repaired."""
     split: PaperSplit | None = None
-    """The paper's users; without it only `leave-one-out` is possible."""
+    """The paper's users; without it there is no split `paper`."""
     reported: tuple[Reported, ...] = ()
     """Published figures on this dataset."""
 
@@ -300,9 +300,16 @@ class DatasetCard:
     @property
     def splits(self) -> tuple[str, ...]:
         """The splits that this dataset can be divided by; published windows are kept as they are."""
-        if self.split is None:
-            return SPLITS[1:]
-        return SPLITS[:1] if self.split.published else SPLITS
+        if self.split is not None and self.split.published:
+            return ("paper",)
+        possible = {"paper": self.split is not None, "temporal": self.has_times}
+        return tuple(split for split in SPLITS if possible.get(split, True))
+
+    @property
+    def has_times(self) -> bool:
+        """Whether the interactions of every source come with times."""
+        tables = [source.interactions for source in self.sources]
+        return all(table is not None and table.timestamp is not None for table in tables)
 
 
 def _check_template(

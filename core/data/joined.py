@@ -95,6 +95,11 @@ def join_samples(dataset: Dataset, parts: Sequence[Samples]) -> Samples:
         left_out=sum(samples.left_out for samples in parts),
         untrained=sum(samples.untrained for samples in parts),
         parts=tuple(parts),
+        withheld=frozenset(
+            item + start
+            for start, samples in zip(starts(dataset.parts), parts, strict=True)
+            for item in samples.withheld
+        ),
     )
 
 

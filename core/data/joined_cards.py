@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from core.config.checks import DATASET_NAMES, JOINT, check
-from core.data.cards import SPLITS, DatasetCard, Licence, Prompts
+from core.config.settings import SPLITS
+from core.data.cards import DatasetCard, Licence, Prompts
 
 PROMPTS = Prompts(
     history="This user chose:",

@@ -53,6 +53,9 @@ def load_task_data(config: DataConfig, emit: Emit = silent) -> tuple[Dataset, Sa
         validation_positions=config.validation_positions,
         test_users=config.test_users,
         whole=config.whole,
+        test_from=config.test_from,
+        cold_items=config.cold_items,
+        min_history=config.min_history,
         users=config.users,
     )
     return dataset, samples

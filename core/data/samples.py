@@ -7,12 +7,16 @@ import json
 import operator
 from abc import abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from typing import Any, overload
 
 from core.data.cards import DatasetCard, Rules
-from core.data.splits import Place, Places, Stretches, divide
-from core.data.types import Dataset, Sample, Samples, UserSequence
+from core.data.cold import draw_cold
+from core.data.split_checks import check_cold, check_filled, check_shortest
+from core.data.splits import Place, Places, Stretches, Wanted, check_split, divide
+from core.data.temporal import items_of, moments_of
+from core.data.types import COLD, Dataset, Sample, Samples, UserSequence, pool_of
 from core.errors import DataError, InputError
 
 CANDIDATES = 20
@@ -29,6 +33,9 @@ def make_samples(
     validation_positions: int = 3,
     test_users: int = 0,
     whole: bool = False,
+    test_from: str = "0.9",
+    cold_items: float = 0.0,
+    min_history: int = 0,
     users: int = 0,
 ) -> Samples:
     """All cases of a dataset under one split.
@@ -36,14 +43,18 @@ def make_samples(
     Args:
         dataset: what to divide.
         card: its rules and its split.
-        split: `paper` (whole users are held out) or `leave-one-out`.
-        seed: seed of the candidates; not the training seed.
-        spread_positions: most test cases per user in the test set `spread` of the paper's split.
-        validation_positions: most validation cases per user of the paper's split.
-        test_users: most users tested under the paper's split, those with the smallest SHA-256 of dataset and
+        split: `paper` (whole users are held out), `leave-one-out` or `temporal` (one moment for all users).
+        seed: seed of the candidates and of the cold items; not the training seed.
+        spread_positions: most test cases per user in the test set `spread`.
+        validation_positions: most validation cases per user.
+        test_users: most users tested, but for `leave-one-out`: those with the smallest SHA-256 of dataset and
             id; 0 for all.
         whole: whether test cases are ranked against the whole catalogue; their sampled candidates are drawn
             all the same, for whoever asks about twenty, but the checksum is another.
+        test_from: under `temporal`, the share of all interactions that come before the test, or a date.
+        cold_items: share of the items that training and validation never meet; their targets are the test
+            sets `cold` and `cold-all`.
+        min_history: histories of so many items up to the card's rule are asked as the set `short`; 0: none.
         users: most users who train, those with the smallest SHA-256 of dataset and id; 0 for all. Validation
             and test stay as they are.
 
@@ -51,29 +62,46 @@ def make_samples(
         Training cases without candidates, validation and test cases with `CANDIDATES` of them.
 
     Raises:
-        InputError: the split is unknown, or not possible with this card.
+        InputError: the split is unknown, or not possible with this card or data, or leaves nothing to train
+            on, to validate or to test.
         DataError: a user of the split is not in the data, or has seen too much to draw candidates.
     """
     if dataset.parts:
         raise InputError(f"{dataset.name} is several datasets, divided each by itself", "name one of them")
-    division = divide(dataset, card, split, spread_positions, validation_positions)
+    check_split(card, split)
+    check_shortest(card, min_history)
+    n_items = len(dataset.catalogue)
+    cold = draw_cold(dataset.name, dataset.catalogue.ids, cold_items, seed)
+    check_cold(cold_items, cold, n_items, CANDIDATES)
+    moments = moments_of(dataset, test_from) if split == "temporal" else None
+    wanted = Wanted(spread_positions, validation_positions, moments, cold, min_history)
+    division = divide(dataset, card, split, wanted)
     held_out = {user for places in division.test.values() for user, _ in places}
-    asked = _few(dataset.name, "test", held_out, test_users if split == "paper" else 0)
+    asked = _few(dataset.name, "test", held_out, test_users if split != "leave-one-out" else 0)
     trained = _few(dataset.name, "train", division.train.ranges, users)
+    own = {name: [place for place in places if place[0] in asked] for name, places in division.test.items()}
+    check_filled(division, own, dataset.name, wanted)
+    everything = frozenset(range(n_items))
+    apart = {COLD: everything - cold}
     test = {
-        name: _cases(dataset, card.rules, [place for place in places if place[0] in asked], seed)
-        for name, places in division.test.items()
+        name: _cases(dataset, card.rules, places, seed, apart.get(pool_of(name), frozenset()), pool_of(name))
+        for name, places in own.items()
     }
+    later = (everything - items_of(division.trained)) if moments else cold
+    unknown = (everything - items_of(division.validated)) if moments else cold
     return Samples(
         dataset=dataset.name,
         split=split,
         seed=seed,
-        train=TrainingCases(dataset, card.rules, division.train.of(trained)),
-        validation=_cases(dataset, card.rules, division.validation, seed),
+        train=TrainingCases(division.trained, card.rules, division.train.of(trained)),
+        validation=_cases(division.validated, card.rules, division.validation, seed, unknown),
         test=test,
         sha256=_checksum(dataset, split, seed, test, whole),
         left_out=len(held_out) - len(asked),
         untrained=len(division.train.ranges) - len(trained),
+        cold=cold,
+        withheld=later,
+        moments=moments,
     )
 
 
@@ -94,6 +122,7 @@ def draw_candidates(
     count: int = CANDIDATES,
     seed: int = 0,
     salt: str = "",
+    withheld: AbstractSet[int] = frozenset(),
 ) -> tuple[int, ...]:
     """The target among `count - 1` different items that the user has never interacted with.
 
@@ -109,11 +138,12 @@ def draw_candidates(
         count: how many candidates, the target among them.
         seed: the samples' seed.
         salt: another draw for the same case, such as the epoch for training.
+        withheld: items that are not drawn, whoever has seen them.
 
     Raises:
         DataError: fewer than `count - 1` items are left that the user has not seen.
     """
-    excluded = user_sequence.seen | {target}
+    excluded = user_sequence.seen | {target} | withheld
     left = n_items - len(excluded)
     if left < count - 1:
         raise DataError(
@@ -154,6 +184,28 @@ def candidates_of(
         start += len(part.catalogue)
     sequence, n_items = dataset.sequences[user], len(dataset.catalogue)
     return draw_candidates(dataset.name, sequence, position, target, n_items, count, seed, salt)
+
+
+def training_candidates(
+    dataset: Dataset, samples: Samples, case: Sample, count: int, seed: int, salt: str
+) -> tuple[int, ...]:
+    """The candidates of a training case, of items that training may meet, all of the user's own dataset."""
+    start = 0
+    for part, of_part in zip(dataset.parts, samples.parts, strict=True):
+        if case.user.startswith(f"{part.name}:"):
+            own = replace(case, user=case.user.removeprefix(f"{part.name}:"), target=case.target - start)
+            drawn = training_candidates(part, of_part, own, count, seed, salt)
+            return tuple(item + start for item in drawn)
+        start += len(part.catalogue)
+    sequence = trained_on(dataset, samples)[case.user]
+    place = (dataset.name, sequence, case.position, case.target, len(dataset.catalogue))
+    return draw_candidates(*place, count=count, seed=seed, salt=salt, withheld=samples.withheld)
+
+
+def trained_on(dataset: Dataset, samples: Samples) -> Mapping[str, UserSequence]:
+    """The sequences as training knows them: without what the split withholds."""
+    known = samples.train.dataset if isinstance(samples.train, TrainingCases) else dataset
+    return known.sequences
 
 
 def history_of(sequence: UserSequence, position: int, rules: Rules) -> tuple[int, ...]:
@@ -232,13 +284,26 @@ def user_parts(samples: Samples) -> dict[str, str]:
     return parts
 
 
-def _cases(dataset: Dataset, rules: Rules, places: Places, seed: int) -> tuple[Sample, ...]:
-    """Cases with candidates."""
+def _cases(
+    dataset: Dataset,
+    rules: Rules,
+    places: Places,
+    seed: int,
+    withheld: AbstractSet[int] = frozenset(),
+    pool: str = "",
+) -> tuple[Sample, ...]:
+    """Cases with candidates, none of them withheld, which come from a pool."""
     cases = []
     for user, position in places:
         case = _case(dataset, rules, (user, position))
-        drawn = candidates_of(dataset, user, position, case.target, seed=seed)
-        cases.append(replace(case, candidates=drawn))
+        what = (dataset.name, dataset.sequences[user], position, case.target, len(dataset.catalogue))
+        try:
+            drawn = draw_candidates(*what, seed=seed, salt=pool, withheld=withheld)
+        except DataError as error:
+            if not pool:
+                raise
+            raise InputError(f"of the cold items, {error.title}", "give a larger --cold-items") from error
+        cases.append(replace(case, candidates=drawn, pool=pool))
     return tuple(cases)
 
 
@@ -296,7 +361,8 @@ def later_than_test(dataset: Dataset, samples: Samples) -> tuple[int, int] | Non
         return (sum(all_of for all_of, _ in found), sum(later for _, later in found)) if found else None
     times = {user: sequence.timestamps for user, sequence in dataset.sequences.items()}
     targets = [int(times[user][position]) for user, position in samples.asked]
-    trained = [times[user][: end + 1] for user, end in last_positions(samples.train).items()]
+    known = trained_on(dataset, samples)
+    trained = [known[user].timestamps[: end + 1] for user, end in last_positions(samples.train).items()]
     interactions = sum(map(len, trained))
     if not targets or not interactions or not any(of_user.any() for of_user in times.values()):
         return None

@@ -10,6 +10,14 @@ import numpy.typing as npt
 
 from core.data.cards import DatasetCard, Rules
 
+COLD, COLD_ALL, SHORT = "cold", "cold-all", "short"
+"""Test sets beside the usual ones: cold targets among cold items, the same among all, short histories."""
+
+
+def pool_of(test_set: str) -> str:
+    """What the candidates of a test set are drawn from: `cold` items, or all, which is an empty name."""
+    return COLD if test_set == COLD else ""
+
 
 @dataclass(frozen=True)
 class Catalogue:
@@ -84,11 +92,23 @@ class Sample:
     candidates: tuple[int, ...] = ()
     """The target and the sampled negatives, in a seeded order; empty for training samples, whose
     candidates are drawn when they are used."""
+    pool: str = ""
+    """What it is ranked among: empty for all items, `cold` for the cold ones alone."""
 
     @property
     def place(self) -> tuple[str, int]:
         """User and position: what this case is called everywhere."""
         return self.user, self.position
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Where in time a split cuts, in seconds since 1970."""
+
+    validation: int
+    """Training reads what is earlier."""
+    test: int
+    """Validation reads what is earlier; targets of test cases are of this time or later."""
 
 
 @dataclass(frozen=True)
@@ -101,11 +121,17 @@ class Samples:
     train: Sequence[Sample]
     validation: tuple[Sample, ...]
     test: Mapping[str, tuple[Sample, ...]]
-    """Test-set name (`last`, `spread`) -> cases. One set may contain another's cases."""
+    """Test-set name (`last`, `spread`, …) -> cases. One set may contain another's cases."""
     sha256: str
     """Checksum over the test samples; results with different checksums are never put in one table."""
     left_out: int = 0
     """Test users of the split who are not asked."""
+    cold: frozenset[int] = frozenset()
+    """Items that were drawn to be cold."""
+    withheld: frozenset[int] = frozenset()
+    """Items that training must not meet in any way: the cold ones, and under a split by time later ones."""
+    moments: Moments | None = None
+    """Where a split by time cuts."""
     untrained: int = 0
     """Training users of the split who do not train."""
     parts: tuple[Samples, ...] = ()
@@ -113,5 +139,18 @@ class Samples:
 
     @property
     def asked(self) -> dict[tuple[str, int], Sample]:
-        """The test cases by user and position; one that belongs to several test sets is there once."""
-        return {case.place: case for cases in self.test.values() for case in cases}
+        """The test cases by user and position; one that belongs to several test sets is there once.
+
+        Those that are ranked among some items only are `apart`; each is here, too, ranked among all.
+        """
+        return {case.place: case for cases in self.test.values() for case in cases if not case.pool}
+
+    @property
+    def apart(self) -> list[Sample]:
+        """The test cases that are ranked among some items only."""
+        return [case for cases in self.test.values() for case in cases if case.pool]
+
+    @property
+    def questions(self) -> list[Sample]:
+        """All that is asked, each once: a case that is ranked among two kinds of candidates is two."""
+        return [*self.asked.values(), *self.apart]

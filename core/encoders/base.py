@@ -72,6 +72,15 @@ class Encoder(nn.Module, ABC):
         """Logits of candidates: (batch, c) for z (batch, width) and unshifted ids (batch, c)."""
         return torch.einsum("bd,bcd->bc", z, self.item_vectors()[candidates])
 
+    @torch.no_grad()
+    def settle_withheld(self, withheld: Tensor) -> None:
+        """Gives items that training never meets the mean vector of all others: nothing else is known of them.
+
+        Args:
+            withheld: (items,) true for those items.
+        """
+        take_mean(self.items.weight[1:], withheld)
+
     def batch(self, histories: Sequence[Sequence[int]]) -> Tensor:
         """Shifted, left-padded ids, (batch, max_history), of the last items of each history."""
         ids = np.full((len(histories), self.max_history), PAD, dtype=np.int64)
@@ -89,6 +98,11 @@ class Encoder(nn.Module, ABC):
     def train(self, mode: bool = True) -> Self:
         """Training mode, unless frozen: the vectors that a gate reads never go through dropout."""
         return super().train(mode and not self.frozen)
+
+
+def take_mean(rows: Tensor, at: Tensor) -> None:
+    """Sets the rows where `at`, (n,), is true to the mean of all others."""
+    rows[at] = rows[~at].mean(dim=0)
 
 
 def new_encoder(kind: str, items: int, config: EncoderConfig, max_history: int) -> Encoder:

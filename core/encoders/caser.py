@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from core.config.settings import EncoderConfig
-from core.encoders.base import PAD, Encoder
+from core.encoders.base import PAD, Encoder, take_mean
 
 HORIZONTAL = 16
 """Filters of each height, as in the authors' code."""
@@ -60,6 +60,13 @@ class Caser(Encoder):
     def item_vectors(self) -> Tensor:
         """(items, width), the output vectors, which z is compared with."""
         return self.outputs.weight
+
+    @torch.no_grad()
+    def settle_withheld(self, withheld: Tensor) -> None:
+        """Items that training never meets get the mean of both vectors and of the bias."""
+        super().settle_withheld(withheld)
+        take_mean(self.outputs.weight, withheld)
+        take_mean(self.bias, withheld)
 
     def logits(self, z: Tensor) -> Tensor:
         """Scores of the whole catalogue with the items' biases: (n, items) for z (n, width)."""

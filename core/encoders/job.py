@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -24,10 +24,22 @@ class EncoderJob:
 
     A user's sequence is cut into pieces of max_history + 1 items; where it is cut changes every epoch, so
     that every item is met with histories of every length. A training sample is one piece.
+
+    Args:
+        model: what is trained.
+        sequences: the users' items, oldest first, none of them withheld.
+        validation: cases with candidates.
+        seed: of the cuts.
+        withheld: items that are not even predicted against; they get the encoder's vector for such items.
     """
 
     def __init__(
-        self, model: Encoder, sequences: list[np.ndarray], validation: Sequence[Sample], seed: int
+        self,
+        model: Encoder,
+        sequences: list[np.ndarray],
+        validation: Sequence[Sample],
+        seed: int,
+        withheld: Collection[int] = (),
     ) -> None:
         self.model, self.seed, self.validation = model, seed, validation
         self.window = model.max_history
@@ -37,6 +49,11 @@ class EncoderJob:
         pieces = -(-(self.lengths - 1) // self.window) + 1
         self.user = np.repeat(np.arange(len(sequences)), pieces)
         self.piece = np.arange(len(self.user)) - np.repeat(np.cumsum(pieces) - pieces, pieces)
+        self.withheld: Tensor | None = None
+        """(items,) true for withheld ones; None where there are none."""
+        if withheld:
+            self.withheld = torch.zeros(len(model.item_vectors()), dtype=torch.bool)
+            self.withheld[list(withheld)] = True
         self._cuts: dict[int, npt.NDArray[np.int64]] = {}
 
     def __len__(self) -> int:
@@ -87,15 +104,23 @@ class EncoderJob:
         inputs, targets = ids[:, :-1].contiguous(), ids[:, 1:]
         real = inputs != PAD
         logits = self.model.logits(self.model(inputs)[real])
+        if self.withheld is not None:
+            logits = logits.masked_fill(self.withheld.to(logits.device), -torch.inf)
         yield F.cross_entropy(logits, targets[real] - 1, reduction="sum"), int(real.sum())
 
     def validate(self, should_stop: ShouldStop) -> dict[str, float]:
         """Ranking metrics over the validation candidates."""
         if should_stop():
             raise Interrupted
+        self.settle()
         scores = score_samples(self.model, self.validation)
         metrics = summarize(ranks_from_scores(scores, target_columns(self.validation)))
         return {**metrics, "n": float(len(self.validation))}
+
+    def settle(self) -> None:
+        """Gives withheld items what the encoder has for them."""
+        if self.withheld is not None:
+            self.model.settle_withheld(self.withheld.to(self.model.items.weight.device))
 
     def baseline(self) -> None:
         """An untrained encoder is worth nothing."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -18,6 +20,7 @@ class MoRec(SASRec):
 
     Args:
         titles: (items, t) frozen vectors of the titles.
+        withheld: items whose titles decide nothing about how titles are scaled.
         config: SASRec's settings.
         max_history: items read.
     """
@@ -25,10 +28,14 @@ class MoRec(SASRec):
     kind = "morec"
     titles: Tensor
 
-    def __init__(self, titles: Tensor, config: EncoderConfig, max_history: int) -> None:
+    def __init__(
+        self, titles: Tensor, config: EncoderConfig, max_history: int, withheld: Collection[int] = ()
+    ) -> None:
         super().__init__(0, config, max_history)  # of the id embeddings only the padding is left
-        spread = titles.std(dim=0, keepdim=True).clamp_min(1e-6)
-        self.register_buffer("titles", (titles - titles.mean(dim=0, keepdim=True)) / spread)
+        known = torch.ones(len(titles), dtype=torch.bool)
+        known[list(withheld)] = False
+        spread = titles[known].std(dim=0, keepdim=True).clamp_min(1e-6)
+        self.register_buffer("titles", (titles - titles[known].mean(dim=0, keepdim=True)) / spread)
         hidden = nn.Linear(titles.shape[1], 4 * config.width)
         last = nn.Linear(4 * config.width, config.width)
         nn.init.normal_(last.weight, std=0.005)  # items start about as small as id embeddings do
@@ -38,6 +45,10 @@ class MoRec(SASRec):
     def embed(self, ids: Tensor) -> Tensor:
         """The projected title vectors of shifted ids, the padding's embedding where they pad."""
         return F.embedding(ids, torch.cat([self.items.weight, self.item_vectors()]))
+
+    def settle_withheld(self, withheld: Tensor) -> None:
+        """Every item has its title's vector, whether training met it or not."""
+        del withheld
 
     def item_vectors(self) -> Tensor:
         """(items, width), the projected title vectors."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -57,6 +57,11 @@ class AnswerRanker(nn.Module):
         self.slots = None
         if item_vectors is not None:
             self.slots = ItemSlots(item_vectors, llm.width, self._typical_scale())
+
+    def withhold(self, items: Collection[int]) -> None:
+        """Leaves the slots of items empty that the encoder never met."""
+        if self.slots is not None:
+            self.slots.leave_empty(items)
 
     @property
     def prompt(self) -> AnswerPrompt:

@@ -6,7 +6,7 @@ The adapted upper layers read the whole prompt. With all layers adapted, the low
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import torch
@@ -44,6 +44,10 @@ class ListwiseRanker(nn.Module):
             nn.init.normal_(self.head.weight, std=states.llm.width**-0.5)
         # Last, so that everything before starts the same with and without it.
         self.user = UserSlot(user, states.llm.width, states.scale()) if user else None
+
+    def withhold(self, items: Collection[int]) -> None:
+        """Leaves the slots of items empty that the encoder never met."""
+        self.slots.leave_empty(items)
 
     @property
     def prompt(self) -> ListwisePrompt:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from core.lm.prompts import USER
+from core.lm.prompts import NO_ITEM, USER
 
 
 class ItemSlots(nn.Module):
@@ -24,13 +26,22 @@ class ItemSlots(nn.Module):
         super().__init__()
         vectors = item_vectors.detach().float()
         self.register_buffer("item_vectors", vectors / vectors.square().mean().sqrt(), persistent=False)
+        self.known: np.ndarray | None = None
+        """(items,) whose slots are filled; None for all."""
         self.scale = scale
         self.projector = nn.Linear(vectors.shape[1], width)
         nn.init.normal_(self.projector.weight, std=vectors.shape[1] ** -0.5)
         nn.init.zeros_(self.projector.bias)
 
+    def leave_empty(self, items: Collection[int]) -> None:
+        """Adds nothing at the slots of these items from now on: the encoder never met them."""
+        self.known = np.ones(len(self.item_vectors), dtype=np.bool_)
+        self.known[list(items)] = False
+
     def forward(self, hidden: Tensor, slots: np.ndarray) -> Tensor:
         """`hidden`, (batch, T, width), with the vectors of `slots`, (batch, T), where these are items."""
+        if self.known is not None:
+            slots = np.where((slots >= 0) & self.known[slots], slots, NO_ITEM)
         items = torch.from_numpy(slots).to(hidden.device)
         at = items >= 0
         added = torch.zeros_like(hidden)

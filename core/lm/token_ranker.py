@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import torch
@@ -90,7 +90,13 @@ class TokenRanker(nn.Module):
         check_tables(llm)
         self._parts = (llm, prompt, EndReader(decoder))  # a tuple: none of them is trained here
         self.items = ItemTokens(item_vectors, llm.width, *_typical_sizes(llm, prompt, decoder))
+        self.withheld = torch.zeros(prompt.items, dtype=torch.bool)
+        """(items,) true for those that training must not meet."""
         self._start_beside_text()
+
+    def withhold(self, items: Collection[int]) -> None:
+        """Lets nothing be predicted against the tokens of items that training must not meet."""
+        self.withheld[list(items)] = True
 
     @property
     def prompt(self) -> TokenPrompt:
@@ -168,6 +174,7 @@ class TokenRanker(nn.Module):
         flat = states.flatten(0, 1)
         everything = torch.arange(prompt.items, device=states.device)
         items = flat.float() @ self.items.said(everything).T
+        items = items.masked_fill(self.withheld.to(items.device), -torch.inf)
         logits = with_items(llm.logits(flat).float(), items, prompt.first)
         losses = F.cross_entropy(logits, answers.flatten() + prompt.first, reduction="none")
         by_row: Tensor = losses.view(answers.shape)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from core.config.checks import sha256_of
 from core.config.saved import lasting
-from core.data.samples import candidates_of
+from core.data.samples import training_candidates
 from core.encoders.base import Encoder
 from core.encoders.job import score_samples, target_columns
 from core.evaluation.answer_matching import Answer
@@ -89,16 +89,9 @@ class AdapterJob:
 
     def candidates(self, sample: int, epoch: int) -> tuple[int, ...]:
         """The target among fresh negatives, drawn anew every epoch, the same for LoRA and iLoRA."""
-        case, task = self.samples[sample], self.task
-        return candidates_of(
-            task.dataset,
-            case.user,
-            case.position,
-            case.target,
-            count=self.settings.candidates,
-            seed=task.seed,
-            salt=f"train-{epoch}",
-        )
+        case, task, count = self.samples[sample], self.task, self.settings.candidates
+        given = (task.dataset, task.samples, case, count, task.seed)
+        return training_candidates(*given, salt=f"train-{epoch}")
 
     @contextmanager
     def loss(self, samples: Sequence[int], epoch: int) -> Iterator[tuple[Tensor, int]]:
@@ -168,7 +161,10 @@ class AdapterRecommender(Recommender):
         llm = load_checked(task.config.model, watch)
         record = METHODS[self.name]
         given = (llm, encoder, task.texts, card.prompts, task.config, record.has_gate, task.seed, watch)
-        return AdaptedModel(*given, knows_user=record.knows_user)
+        model = AdaptedModel(*given, knows_user=record.knows_user)
+        if task.samples.withheld:
+            model.ranker.withhold(task.samples.withheld)
+        return model
 
     def fit(self, task: Task) -> FitReport:
         """Trains adapter, projector and head; validation chooses among the checkpoints."""

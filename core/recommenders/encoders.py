@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from core.config.checks import sha256_of
-from core.config.saved import without_news
+from core.config.saved import withholding, without_news
 from core.config.settings import TUNING_GRID, EncoderConfig
 from core.data.samples import last_positions
 from core.data.types import Samples
@@ -151,6 +151,7 @@ def train_encoder(task: Task, recipe: Recipe, config: EncoderConfig) -> tuple[En
     settings = {field: value for field, value in vars(config).items() if field not in ("kind", "tune")}
     settings = without_news("encoder", settings)
     settings["max_history"] = task.dataset.rules.max_history
+    settings |= withholding(task.config.data)
     if task.config.data.users:
         settings["users"] = task.config.data.users
     key = sha256_of([settings, samples.dataset, samples.split, *validation, task.seed, *recipe.inputs])[:12]
@@ -173,7 +174,8 @@ def _train_encoder(
             return model, report
         except (ModelError, OSError, SafetensorError, RuntimeError, ValueError, KeyError, TypeError) as error:
             task.emit(Notice(f"{path} is damaged ({error}); training the encoder again", "warning"))
-    job = EncoderJob(model, training_sequences(task.dataset, samples), samples.validation, task.seed)
+    sequences = training_sequences(task.dataset, samples)
+    job = EncoderJob(model, sequences, samples.validation, task.seed, samples.withheld)
     epoch = max(1, round(-(-len(job) // config.batch_size) * passes(samples)))
     schedule = Schedule(
         steps=min(epoch * config.epochs, config.steps or epoch * config.epochs),
@@ -189,6 +191,7 @@ def _train_encoder(
     )
     label = (name, task.seed)
     report = train(job, len(job), schedule, checkpoints, label, task.emit, task.should_stop)
+    job.settle()
     with atomic_path(path) as temporary:
         save_file(_contiguous(model), temporary, {REPORT: json.dumps(asdict(report))})
     clear_checkpoints(checkpoints)
@@ -348,7 +351,8 @@ class MoRecRecommender(EncoderRecommender):
         titles = title_vectors(llm, task.texts, watch)
         digest = hashlib.sha256(titles.numpy().tobytes()).hexdigest()
         span = task.dataset.rules.max_history
-        return Recipe(self.name, lambda config: MoRec(titles, config, span), (digest,))
+        withheld = task.samples.withheld
+        return Recipe(self.name, lambda config: MoRec(titles, config, span, withheld), (digest,))
 
     def load(self, folder: Path, task: Task) -> None:
         """Reads the weights, the title vectors among them; the language model is not loaded."""

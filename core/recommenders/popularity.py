@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from core.data.samples import last_positions
+from core.data.samples import last_positions, trained_on
 from core.data.types import Dataset, Samples
 from core.evaluation.metrics import Scores
 from core.recommenders.base import FitReport, Recommender, Task
@@ -37,6 +37,6 @@ def item_counts(dataset: Dataset, samples: Samples) -> Scores:
 
 
 def training_sequences(dataset: Dataset, samples: Samples) -> list[np.ndarray]:
-    """Each training user's items up to the last position that training may see, oldest first."""
-    last = last_positions(samples.train)
-    return [dataset.sequences[user].items[: end + 1] for user, end in last.items()]
+    """Each training user's items that training may see, up to the last such position, oldest first."""
+    known = trained_on(dataset, samples)
+    return [known[user].items[: end + 1] for user, end in last_positions(samples.train).items()]

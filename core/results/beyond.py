@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from core.data.types import pool_of
 from core.errors import InputError, ResultError
 from core.evaluation.exposure import COVERAGE, GINI, estimate_exposure
 from core.evaluation.lists import (
@@ -185,7 +186,8 @@ def beyond(table: Table, folders: Sequence[Path], top: int = TOP) -> Beyond:
             problems.append(f"{row.label}: a result of an older version has no run file")
             continue
         made = {
-            test_set: [_lists(found, code, row.places[test_set], top) for found in runs] for test_set in lists
+            name: [_lists(found, pool_of(name), code, row.places[name], top) for found in runs]
+            for name in lists
         }
         if any((one[:, 0] == NOTHING).any() for of_set in made.values() for one in of_set):
             problems.append(f"{row.label}: cases without a scored item")
@@ -317,9 +319,9 @@ def _rankings(folders: Sequence[Path], run: Result) -> RunFile | None:
     return load_rankings(run, next((file for file in files if rankings_path(file).exists()), files[0]))
 
 
-def _lists(found: RunFile, code: Mapping[str, int], places: Sequence[Place], top: int) -> Lists:
-    """The first places of the rankings of these cases, (n, top)."""
-    rows = found.rows()
+def _lists(found: RunFile, pool: str, code: Mapping[str, int], places: Sequence[Place], top: int) -> Lists:
+    """The first places of the rankings of these cases, (n, top), among the items of this pool."""
+    rows = found.rows(pool)
     lists = np.full((len(places), top), NOTHING, dtype=np.int64)
     listed = (found.rank <= top) & ~np.isnan(found.score)
     for case, place in enumerate(places):

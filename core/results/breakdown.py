@@ -1,4 +1,4 @@
-"""Where a method wins: the cases of a table by popularity of the target, length of history, shared titles.
+"""Where a method wins: the cases of a table by target, history, shared titles, and what training knows.
 
 What a group is depends on the cases alone, never on how a method did on them.
 """
@@ -20,6 +20,8 @@ DIMENSIONS = {
     "popularity": "How often the target occurs in the training part",
     "history": "How many items of the history are read",
     "title": "Whether another item of the catalogue has the target's title",
+    "user": "Whether training knows the user",
+    "item": "Whether a training sequence has the target",
 }
 """What cases can be cut by, in words."""
 
@@ -61,6 +63,7 @@ def groups(facts: Mapping[Place, CaseFacts], places: Sequence[Place]) -> list[Gr
     length = np.array([fact.history for fact in known])
     more = bool((length > LONG[1]).any())
     shared = np.array([fact.shared_title for fact in known])
+    familiar, stranger = (np.array([fact.known_user is side for fact in known]) for side in (True, False))
     found = [
         *_thirds(popularity),
         Group("history", f"fewer than {LONG[0]} items", length < LONG[0]),
@@ -68,6 +71,10 @@ def groups(facts: Mapping[Place, CaseFacts], places: Sequence[Place]) -> list[Gr
         Group("history", f"{LONG[1]} items{' or more' * more}", length >= LONG[1]),
         Group("title", "shared title", shared),
         Group("title", "title of its own", ~shared),
+        Group("user", "known users", familiar),
+        Group("user", "new users", stranger),  # neither where an older file says nothing
+        Group("item", "known items", popularity > 0),
+        Group("item", "new items", popularity == 0),
     ]
     return [group for group in found if len(group)]
 

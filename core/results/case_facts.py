@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,19 +39,26 @@ class CaseFacts:
     """Items in the history that methods read."""
     shared_title: bool
     """Whether another item of the catalogue has the target's title."""
+    known_user: bool | None = None
+    """Whether training knows the user; None in files of older versions."""
 
 
-def facts_of(dataset: Dataset, samples: Samples, counts: npt.NDArray[np.floating]) -> dict[Place, CaseFacts]:
+def facts_of(
+    dataset: Dataset, samples: Samples, counts: npt.NDArray[np.floating], trained: Collection[str]
+) -> dict[Place, CaseFacts]:
     """The facts of every test case.
 
     Args:
         dataset: for its catalogue's titles.
         samples: the cases.
         counts: (items,) training interactions of each item.
+        trained: the users whom training knows.
     """
     shared = shared_titles(dataset.catalogue)
     return {
-        place: CaseFacts(int(counts[case.target]), len(case.history), bool(shared[case.target]))
+        place: CaseFacts(
+            int(counts[case.target]), len(case.history), bool(shared[case.target]), case.user in trained
+        )
         for place, case in samples.asked.items()
     }
 
@@ -73,9 +80,12 @@ def save_facts(facts: Mapping[Place, CaseFacts], samples: Samples, out: Path) ->
     record = {
         "format": FORMAT,
         "samples_sha256": samples.sha256,
-        "columns": ["user", "position", "popularity", "history", "shared_title"],
+        "columns": ["user", "position", "popularity", "history", "shared_title", "known_user"],
     }
-    rows = [[*place, fact.popularity, fact.history, fact.shared_title] for place, fact in facts.items()]
+    rows = [
+        [*place, fact.popularity, fact.history, fact.shared_title, fact.known_user]
+        for place, fact in facts.items()
+    ]
     path = facts_path(out, samples.dataset, samples.split, samples.sha256)
     return atomic_write(path, _with_rows(record, rows))
 
@@ -94,11 +104,20 @@ def load_facts(out: Path, dataset: str, split: str, samples_sha256: str) -> dict
         raise ResultError(f"{path.name} is about other cases", AGAIN)
     try:
         return {
-            (str(user), int(position)): CaseFacts(_small(popularity), _small(history), bool(shared))
-            for user, position, popularity, history, shared in record["rows"]
+            (str(user), int(position)): CaseFacts(_small(popularity), _small(history), bool(shared), *known)
+            for user, position, popularity, history, shared, *known in record["rows"]
         }
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ResultError(f"{path.name} is damaged: {error}", AGAIN) from error
+
+
+def holds_facts(out: Path, samples: Samples) -> bool:
+    """Whether the folder knows all that this version says of these cases."""
+    try:
+        found = load_facts(out, samples.dataset, samples.split, samples.sha256)
+    except ResultError:
+        return False
+    return found is not None and all(fact.known_user is not None for fact in found.values())
 
 
 def _small(value: Any) -> int:

@@ -31,6 +31,7 @@ from core.kinds import (
 from core.records import Misfit, build, plain
 from core.results.checking import FORMAT, RERUN, check_whole, config_sha256, dump, record_of
 from core.results.naming import RunKey
+from core.results.withheld import Withheld
 
 
 def _is_point(value: Mapping[str, Any]) -> bool:
@@ -154,6 +155,8 @@ class Result:
     """Checksum of what the run file beside it says; None in files of older versions, which have none."""
     lateness: Lateness | None = None
     """None where the data has no times, and in files of older versions."""
+    withheld: Withheld | None = None
+    """None where the split keeps nothing from training but the test itself."""
 
     @property
     def protocol(self) -> str | None:
@@ -207,7 +210,7 @@ class Result:
             record[key] = value
             if key == "config":
                 record["config_sha256"] = self.config_sha256
-        for key in ("peak_gpu_memory_bytes", "rankings_sha256", "lateness"):
+        for key in ("peak_gpu_memory_bytes", "rankings_sha256", "lateness", "withheld"):
             if record[key] is None:
                 del record[key]
         for case in record["cases"]:

@@ -7,13 +7,16 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from core.data.types import pool_of
 from core.errors import ResultError
 from core.results.format import Case, Result
 
 
 def cases_of(result: Result, test_set: str | None = None) -> list[Case]:
-    """The cases of a test set, or every case once, sorted by user and position."""
-    found = {case.place: case for case in result.cases if test_set in (None, case.set)}
+    """The cases of a test set, or every case once, ranked among all items; sorted by user and position."""
+    among_all = {name for name in result.metrics if not pool_of(name)} or {*result.metrics}
+    sets = among_all if test_set is None else {test_set}
+    found = {case.place: case for case in result.cases if case.set in sets}
     return [found[place] for place in sorted(found)]
 
 

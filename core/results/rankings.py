@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from core.data.reading.parquet import read_parquet
+from core.data.types import pool_of
 from core.errors import DataError, ResultError
 from core.files import LARGEST_RESULT, atomic_path, read_regular
 from core.results.format import Case, Result
@@ -19,6 +20,8 @@ from core.results.format import Case, Result
 KEPT = 100
 """Places of a ranking that a run file keeps; the target is kept wherever it is."""
 COLUMNS = ("user", "position", "rank", "item", "score", "target")
+POOL = "pool"
+"""One more column, of files in which some cases are ranked among some items only."""
 
 
 class Ranking(NamedTuple):
@@ -33,6 +36,8 @@ class Ranking(NamedTuple):
     ranks: npt.NDArray[np.int32]
     """(k,) places, ascending: 1, 2, 3, ..., and behind them the target's where it is further down."""
     target: int
+    pool: str = ""
+    """What the candidates are drawn from; empty for all items."""
 
 
 def ranking(
@@ -76,28 +81,39 @@ class RunFile:
     score: npt.NDArray[np.float32]
     """NaN where the method gave none."""
     target: npt.NDArray[np.bool_]
+    pool: tuple[str, ...] = ()
+    """What each row's candidates are drawn from, an empty text for all items; empty where all are of all."""
 
     @property
     def sha256(self) -> str:
         """Checksum of what the file says, whichever version of a library wrote it."""
         digest = hashlib.sha256()
-        for texts in (self.user, self.item):
+        for texts in (self.user, self.item, *[self.pool] * bool(self.pool)):
             digest.update("\n".join(texts).encode())
         for numbers in (self.position, self.rank, self.score, self.target):
             digest.update(np.ascontiguousarray(numbers).tobytes())
         return digest.hexdigest()
 
-    def rows(self) -> dict[tuple[str, int], range]:
-        """User and position of every case -> its rows."""
-        places = list(zip(self.user, self.position.tolist(), strict=True))
+    def rows(self, pool: str = "") -> dict[tuple[str, int], range]:
+        """User and position of every case that is ranked among these items -> its rows."""
+        pools = self.pool or ("",) * len(self.user)
+        places = list(zip(pools, self.user, self.position.tolist(), strict=True))
         starts = [row for row, place in enumerate(places) if row == 0 or place != places[row - 1]]
         ends = [*starts[1:], len(places)]
-        return {places[start]: range(start, end) for start, end in zip(starts, ends, strict=True)}
+        return {
+            places[start][1:]: range(start, end)
+            for start, end in zip(starts, ends, strict=True)
+            if places[start][0] == pool
+        }
 
-    def ranks(self) -> dict[tuple[str, int], int]:
-        """User and position of every case -> the target's rank."""
-        rows = np.flatnonzero(self.target)
-        return {(self.user[row], int(self.position[row])): int(self.rank[row]) for row in rows}
+    def ranks(self, pool: str = "") -> dict[tuple[str, int], int]:
+        """User and position of every case that is ranked among these items -> the target's rank."""
+        pools = self.pool or ("",) * len(self.user)
+        return {
+            (self.user[row], int(self.position[row])): int(self.rank[row])
+            for row in np.flatnonzero(self.target)
+            if pools[row] == pool
+        }
 
 
 def run_file(rankings: Sequence[Ranking], ids: Sequence[str]) -> RunFile:
@@ -108,6 +124,7 @@ def run_file(rankings: Sequence[Ranking], ids: Sequence[str]) -> RunFile:
         ids: the catalogue's identifiers.
     """
     lengths = [len(one.items) for one in rankings]
+    pools = tuple(one.pool for one in rankings for _ in one.items)
     items = np.concatenate([one.items for one in rankings])
     return RunFile(
         user=tuple(one.user for one in rankings for _ in one.items),
@@ -116,6 +133,7 @@ def run_file(rankings: Sequence[Ranking], ids: Sequence[str]) -> RunFile:
         item=tuple(ids[item] for item in items),
         score=np.concatenate([one.scores for one in rankings]).astype(np.float32),
         target=items == np.repeat([one.target for one in rankings], lengths),
+        pool=pools if any(pools) else (),
     )
 
 
@@ -133,8 +151,9 @@ def save_rankings(found: RunFile, result_file: Path) -> Path:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    columns = {name: getattr(found, name) for name in COLUMNS}
-    columns |= {name: pa.array(columns[name], pa.string()).dictionary_encode() for name in ("user", "item")}
+    columns = {name: getattr(found, name) for name in (*COLUMNS, *[POOL] * bool(found.pool))}
+    texts = columns.keys() & {"user", "item", POOL}
+    columns |= {name: pa.array(columns[name], pa.string()).dictionary_encode() for name in texts}
     path = rankings_path(result_file)
     try:
         with atomic_path(path) as temporary:
@@ -142,7 +161,7 @@ def save_rankings(found: RunFile, result_file: Path) -> Path:
                 pa.table(columns),
                 temporary,
                 compression="zstd",
-                use_dictionary=["user", "item", "position"],
+                use_dictionary=sorted({*texts, "position"}),
                 column_encoding={"rank": "DELTA_BINARY_PACKED", "score": "BYTE_STREAM_SPLIT"},
             )
     except OSError as error:
@@ -170,7 +189,8 @@ def load_rankings(result: Result, result_file: Path) -> RunFile:
     except (DataError, OSError, ValueError, TypeError, OverflowError) as error:
         reason = " ".join(str(error).split())[:100]
         raise ResultError(f"the run file {path.name} is damaged ({reason})", _again(result)) from error
-    if not {case.place: case.rank for case in result.cases}.items() <= found.ranks().items():
+    pools = {pool_of(test_set) for test_set in result.metrics}
+    if any(not _stated(result, pool).items() <= found.ranks(pool).items() for pool in pools):
         raise ResultError(
             f"the run file {path.name} is of other cases or ranks than its result", _again(result)
         )
@@ -188,8 +208,13 @@ def cases_from(found: RunFile, sets: Mapping[str, Sequence[tuple[str, int]]]) ->
         found: the run file.
         sets: test set -> user and position of its cases.
     """
-    ranks = found.ranks()
-    return [Case(name, *place, ranks[place]) for name, places in sets.items() for place in places]
+    ranks = {name: found.ranks(pool_of(name)) for name in sets}
+    return [Case(name, *place, ranks[name][place]) for name, places in sets.items() for place in places]
+
+
+def _stated(result: Result, pool: str) -> dict[tuple[str, int], int]:
+    """The ranks that a result states of its cases that are ranked among these items."""
+    return {case.place: case.rank for case in result.cases if pool_of(case.set) == pool}
 
 
 def _again(result: Result) -> str:
@@ -197,8 +222,13 @@ def _again(result: Result) -> str:
 
 
 def _read(path: Path) -> RunFile:
-    frame = read_parquet(read_regular(path, LARGEST_RESULT), path.name, COLUMNS)
-    texts: Any = {name: tuple(map(str, frame[name])) for name in ("user", "item")}
+    content = read_regular(path, LARGEST_RESULT)
+    frame = read_parquet(content, path.name, None)
+    lacking = [name for name in COLUMNS if name not in frame]
+    if lacking:
+        raise DataError(f"no column '{lacking[0]}'", "the file is damaged")
+    given = [name for name in ("user", "item", POOL) if name in frame]
+    texts: Any = {name: tuple(map(str, frame[name])) for name in given}
     kinds = {"position": np.int32, "rank": np.int32, "score": np.float32, "target": np.bool_}
     numbers: Any = {name: frame[name].to_numpy().astype(kind) for name, kind in kinds.items()}
     return RunFile(**texts, **numbers)

@@ -12,6 +12,7 @@ from urllib.parse import quote
 import numpy as np
 
 from core.config.checks import check_choice
+from core.data.types import pool_of
 from core.errors import ResultError
 from core.files import atomic_path, atomic_write
 from core.results.format import Result
@@ -47,9 +48,9 @@ def exported(result: Result, found: RunFile) -> list[Exported]:
         result: for the test sets.
         found: its run file.
     """
-    rows = found.rows()
     made = []
     for test_set in result.metrics:
+        rows = found.rows(pool_of(test_set))
         places = [case.place for case in result.cases if case.set == test_set]
         run = [line for place in places for line in _falling(found, rows[place])]
         qrels = [

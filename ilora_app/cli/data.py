@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -47,7 +48,7 @@ def show(
         str | None, typer.Option(help="Write these cases to --out: test or validation.", metavar="SET")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="File for the cases, one JSON object a line.")] = None,
-    split: Annotated[str, typer.Option(help="paper or leave-one-out.")] = "paper",
+    split: Annotated[str, typer.Option(help="paper, leave-one-out or temporal.")] = "paper",
     samples_seed: Annotated[int, typer.Option(help="Seed of the candidates.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
 ) -> None:
@@ -293,10 +294,8 @@ def _load(name: str) -> tuple[DatasetCard, Dataset]:
 
 
 def _show(name: str, seed: int, as_json: bool) -> None:
-    from core.data.samples import make_samples
-
     card, dataset = _load(name)
-    splits = [_split_record(make_samples(dataset, card, split, seed)) for split in card.splits]
+    splits = list(_split_records(card, dataset, seed))
     row = {**_record(card), "sequence_lengths": _lengths(dataset), "splits": splits}
     if as_json:
         say_json(row, indent=2)
@@ -310,6 +309,19 @@ def _show(name: str, seed: int, as_json: bool) -> None:
 def _lengths(dataset: Dataset) -> dict[str, int]:
     lengths = sorted(len(sequence.items) for sequence in dataset.sequences.values())
     return {"shortest": lengths[0], "median": lengths[len(lengths) // 2], "longest": lengths[-1]}
+
+
+def _split_records(card: DatasetCard, dataset: Dataset, seed: int) -> Iterator[dict[str, Any]]:
+    """What every split gives that the data can be divided by."""
+    from core.data.samples import make_samples
+    from core.errors import InputError
+
+    for split in card.splits:
+        try:
+            yield _split_record(make_samples(dataset, card, split, seed))
+        except InputError:
+            if split != "temporal":  # times that are all the same show only here
+                raise
 
 
 def _split_record(samples: Samples) -> dict[str, Any]:

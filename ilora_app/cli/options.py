@@ -64,7 +64,30 @@ RUN_OPTIONS = (
         str,
         "A card's name (see `ilora-app data`), or for bench all; movielens if left out.",
     ),
-    RunOption("split", "data.split", str, "paper (users are split; the default) or leave-one-out."),
+    RunOption(
+        "split",
+        "data.split",
+        str,
+        "paper (users are split; the default), leave-one-out, or temporal (one moment for all users).",
+    ),
+    RunOption(
+        "test_from",
+        "data.test_from",
+        str,
+        "Moment of --split temporal: a date, or the share of interactions before it; 0.9 if left out.",
+    ),
+    RunOption(
+        "cold_items",
+        "data.cold_items",
+        float,
+        "Share of the items that training never meets; as targets they are test sets of their own.",
+    ),
+    RunOption(
+        "min_history",
+        "data.min_history",
+        int,
+        "Ask about shorter histories, too, down to this length, as a test set of their own.",
+    ),
     RunOption(
         "candidates",
         "data.candidates",

@@ -28,14 +28,15 @@ def results(
     method: Annotated[str | None, typer.Option(help="Show these methods only (comma-separated).")] = None,
     split: Annotated[str | None, typer.Option(help="Show this split only.")] = None,
     test_set: Annotated[
-        str | None, typer.Option("--set", help="Show this test set only (spread, last).")
+        str | None, typer.Option("--set", help="Show this test set only (spread, last, cold, ...).")
     ] = None,
     out: Annotated[
         list[Path] | None,
         typer.Option(help="Folder that `ilora-app bench` wrote to; give several to see them as one. [runs]"),
     ] = None,
     by: Annotated[
-        str | None, typer.Option(help="Split the cases by popularity, history or title; one table each.")
+        str | None,
+        typer.Option(help="Split the cases by popularity, history, title, user or item."),
     ] = None,
     over: Annotated[
         str | None, typer.Option(help="Show the rows by a setting that was swept, such as users or rank.")

@@ -122,6 +122,34 @@ def lateness(table: Table) -> str | None:
     )
 
 
+def about_split(table: Table) -> list[tuple[str, str]]:
+    """Head and line of what a split lets training see of the test, and of what it keeps from training."""
+    late = lateness(table)
+    return [*[("Time", late or "")] * (late is not None), *withheld(table)]
+
+
+def withheld(table: Table) -> list[tuple[str, str]]:
+    """Head and line of everything that the split keeps from training."""
+    found = table.rows[0].first.withheld  # the same for all rows
+    if found is None:
+        return []
+    users = {user for test_set in table.sets for user in table.rows[0].users(test_set)}
+    places = {place for test_set in table.sets for place in table.rows[0].places[test_set]}
+    new = (
+        f"training does not know {found.new_users:,} of {len(users):,} test users and the targets of "
+        f"{found.new_targets:,} of {len(places):,} test cases (results --by user, --by item)"
+    )
+    rule = (
+        f"{found.withheld_items:,} of {found.items:,} items are in no training: encoders have the mean of "
+        "all other vectors for them (MoRec their titles), language models leave their slots empty"
+    )
+    cold = f"{found.cold_items:,} items were drawn to be cold, and are in no validation either"
+    when = f"tested from {found.test_from} on, trained before {found.validation_from}; {new}"
+    lines = [("Moment", when)] * (found.test_from is not None)
+    lines += [("Cold", cold)] * (found.cold_items > 0)
+    return [*lines, ("Unknown items", rule)]
+
+
 IN_SHORT = ("HR@10", "NDCG@10", "MRR")
 """Metrics of a whole catalogue that stand beside the headline where there is no room for all."""
 

@@ -16,6 +16,7 @@ from rich.text import Text
 
 from core.config.checks import JOINT
 from core.data.cards import DatasetCard
+from core.data.types import COLD, COLD_ALL, SHORT
 from core.errors import ResultError
 from core.evaluation.metrics import HEADLINE, OF_RETRIEVED, RETRIEVED
 from core.evaluation.power import POWER
@@ -30,7 +31,13 @@ from ilora_app.render.terminal import text_grid
 WIDE = 120
 """From this many columns on, costs stand in the same table as the deciding test set."""
 
-SETS = {"spread": "several positions of each test user", "last": "each test user's last item"}
+SETS = {
+    "spread": "several positions of each test user",
+    "last": "each test user's last item",
+    COLD: "cold targets, ranked among cold items",
+    COLD_ALL: "the same targets, ranked among all items",
+    SHORT: "histories that are shorter than usual",
+}
 """What the test sets ask."""
 
 
@@ -107,8 +114,9 @@ class Leaderboard:
         if not wide:
             yield from ("", Text("What it costs", style="bold"))
             yield self._grid([self._names(), *self._costs()], console, options)
-        if late := columns.lateness(self.table):
-            yield from ("", Text("Time: ", style="bold").append(f"{late}.", "not bold"))
+        for place, (head, line) in enumerate(columns.about_split(self.table)):
+            yield from [""] * (place == 0)
+            yield Text(f"{head}: ", style="bold").append(f"{line}.", "not bold")
         yield from ("", self._legend())
 
     def headline(self, test_set: str) -> Text | None:

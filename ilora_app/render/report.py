@@ -111,6 +111,7 @@ def _blocks(table: Table, folders: Sequence[Path], reported: Sequence[ReportedRo
             yield asked_otherwise
     if late := columns.lateness(table):
         yield Words(f"{late}.")
+    yield from (Words(f"{head}: {line}.") for head, line in columns.withheld(table))
     yield from beyond.blocks(table, folders)
     yield from _published(table, reported)
     yield Heading("What it costs")

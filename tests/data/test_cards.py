@@ -46,14 +46,14 @@ def test_no_python_among_the_cards() -> None:
 
 def test_a_right_card_is_read() -> None:
     card = parse_card(TEXT, "made-up.toml")
-    assert card.name == "made-up" and card.splits == ("paper", "leave-one-out")
+    assert card.name == "made-up" and card.splits == ("paper", "leave-one-out", "temporal")
     assert card.sources[0].items.tags == 2
 
 
 def test_without_the_papers_users_only_leave_one_out_is_left() -> None:
     table = copy.deepcopy(TABLE)
     del table["split"]
-    assert card_of(table, "made-up.toml").splits == ("leave-one-out",)
+    assert card_of(table, "made-up.toml").splits == ("leave-one-out", "temporal")
 
 
 @pytest.mark.parametrize(

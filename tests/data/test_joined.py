@@ -78,7 +78,8 @@ def test_the_checksum_is_that_of_all_cases() -> None:
 
 def test_the_card_says_what_all_of_them_say() -> None:
     card = load_card("tiny+other")
-    assert (card.title, card.noun, card.splits) == ("Tiny + Tiny", "film", ("paper", "leave-one-out"))
+    assert (card.title, card.noun) == ("Tiny + Tiny", "film")
+    assert card.splits == ("paper", "leave-one-out", "temporal")
     assert card.licence.name == "CC0" and not card.reported
     assert named_card("tiny+other") == "tiny+other"
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from core.data.card_files import parse_card
 from core.data.cards import PaperSplit
 from core.data.reading.interactions import build_dataset, parse_catalogue, parse_interactions
-from core.data.splits import Stretches, divide, spread
+from core.data.splits import Stretches, Wanted, divide, spread
 from core.errors import DataError, InputError
 from tests.data import made_up
 
@@ -30,7 +30,7 @@ def rated(lengths: dict[str, int]) -> bytes:
 
 def division(lengths: dict[str, int], split: str, spread_positions: int = 4):  # type: ignore[no-untyped-def]
     interactions = parse_interactions(rated(lengths), CARD.sources[0].interactions, CATALOGUE)
-    return divide(build_dataset(CARD, CATALOGUE, interactions), CARD, split, spread_positions, 2)
+    return divide(build_dataset(CARD, CATALOGUE, interactions), CARD, split, Wanted(spread_positions, 2))
 
 
 def test_papers_split_holds_out_whole_users() -> None:
@@ -66,7 +66,7 @@ def test_a_card_without_the_papers_users_has_no_paper_split() -> None:
     interactions = parse_interactions(rated({"1": 5}), CARD.sources[0].interactions, CATALOGUE)
     card = dataclasses.replace(CARD, split=None)
     with pytest.raises(InputError, match="unknown split 'paper'"):
-        divide(build_dataset(card, CATALOGUE, interactions), card, "paper", 10, 3)
+        divide(build_dataset(card, CATALOGUE, interactions), card, "paper", Wanted())
 
 
 def test_no_user_is_both_tested_and_validated_on() -> None:

@@ -39,6 +39,7 @@ def test_targets_that_are_all_equally_popular_are_one_group():
         "rare targets (at most 5)",
         "10 items",
         "title of its own",
+        "known items",
     ]
 
 

@@ -54,7 +54,8 @@ def test_own_files_make_cases_that_come_back_the_same(tmp_path: Path) -> None:
     added = add(tmp_path)
     assert (added.card.expected.users, added.card.expected.items) == (12, 60)
     card = load_card("books")
-    assert card == added.card and card.noun == "book" and card.splits == ("paper", "leave-one-out")
+    assert card == added.card and card.noun == "book"
+    assert card.splits == ("paper", "leave-one-out", "temporal")
     dataset = load_dataset("books", silent)
     assert make_samples(dataset, card).sha256 == make_samples(added.dataset, card).sha256
     assert "next book" in str(card.prompts.language_model)
@@ -156,7 +157,7 @@ def test_only_short_users_are_refused(tmp_path: Path) -> None:
 
 def test_one_user_is_left_with_leave_one_out(tmp_path: Path) -> None:
     added = add(tmp_path, interactions(users=1, each=12))
-    assert added.card.splits == ("leave-one-out",)
+    assert added.card.splits == ("leave-one-out", "temporal")
     samples = make_samples(added.dataset, added.card, "leave-one-out")
     assert (len(samples.train), len(samples.validation), len(samples.test["last"])) == (7, 1, 1)
 
