@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import io
 import os
 import re
 import secrets
@@ -155,8 +156,12 @@ def sync(path: Path) -> None:
 
 
 def sha256_of_file(path: Path) -> str:
-    """Checksum of a file's content, 64 hexadecimal digits."""
-    with path.open("rb") as handle:
+    """Checksum of a file's content, 64 hexadecimal digits.
+
+    Raises:
+        OSError: it cannot be read, or is no regular file.
+    """
+    with _regular(path) as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
@@ -166,14 +171,22 @@ def read_regular(path: Path, most: int = LARGEST_TEXT) -> bytes:
     Raises:
         OSError: it cannot be read, is no regular file, or has more than `most` bytes.
     """
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)  # a pipe would wait
-    with os.fdopen(os.open(path, flags), "rb") as handle:
-        if not stat.S_ISREG(os.fstat(handle.fileno()).st_mode):
-            raise OSError(errno.EINVAL, "not a regular file", str(path))
-        content = handle.read(most + 1)
+    with _regular(path) as handle:
+        size = os.fstat(handle.fileno()).st_size
+        content = handle.read(min(most, size) + 1)
     if len(content) > most:
         raise OSError(errno.EFBIG, f"more than {most >> 20} MiB", str(path))
     return content
+
+
+@contextlib.contextmanager
+def _regular(path: Path) -> Iterator[io.BufferedReader]:
+    """An open regular file; opening a pipe would wait for a writer, and a device may never end."""
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    with os.fdopen(os.open(path, flags), "rb") as handle:
+        if not stat.S_ISREG(os.fstat(handle.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        yield handle
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from torch import nn
 
@@ -258,6 +259,27 @@ def load(settings: RunConfig) -> tuple[Dataset, Samples]:
 def task(settings: RunConfig, folder: Path, seed: int = 0, **more: Any) -> Task:
     """What a method is given."""
     return Task(*load(settings), settings, seed, folder, **more)
+
+
+def trained_run(
+    place: Path, method: str = "sasrec", model: str | Path = "no-model"
+) -> tuple[Path, dict[str, str]]:
+    """A run on disk, and the environment that finds its data; for fixtures of a whole module."""
+    from core.recommenders.registry import method_class
+    from core.runs.store import run_folder, save_run
+    from tests import made_up
+
+    environment = install(place / "home", place / "mirror")
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        recommender = method_class(method)()
+        asked = task(config(model), place / "work")
+        recommender.fit(asked)
+        path = run_folder(place / "runs", "tiny", "paper", method, 0, "a" * 64)
+        path.parent.mkdir(parents=True)
+        save_run(recommender, asked, path, made_up.result(method))
+    return path, environment
 
 
 def encoder(seed: int = 0, items: int = ITEMS, width: int = 16, kind: str = "sasrec") -> Encoder:

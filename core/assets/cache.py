@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from core.assets.spec import MANIFEST, Asset, Source, Stored
+from core.errors import DataError
 from core.events import Emit
 from core.files import atomic_write, remove_leftovers, sha256_of_file
+from core.records import json_of, read_text
 from core.stages import Watch
 
 
@@ -46,9 +48,9 @@ def verify(asset: Asset) -> bool:
 
 def _read_manifest(folder: Path) -> dict[str, Any] | None:
     try:
-        noted = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        noted = json_of(read_text(folder / MANIFEST), MANIFEST)
         return noted if isinstance(noted["source"], str) and isinstance(noted["files"], dict) else None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (DataError, KeyError, TypeError):
         return None
 
 

@@ -17,9 +17,11 @@ from core.config.checks import sha256_of
 from core.config.settings import DataConfig, RunConfig
 from core.data.loading import load_task_data
 from core.data.types import Dataset, Samples
+from core.errors import DataError
 from core.events import Emit, silent
 from core.files import atomic_write
 from core.hardware import describe
+from core.records import json_of, read_text
 
 SOON = 20.0
 """Minutes: `standard` is taken where all jobs together need no more."""
@@ -87,8 +89,8 @@ def _about(minutes: float) -> str:
 def _kept(path: Path) -> Choice | None:
     """The choice on disk; None where there is none that this version understands."""
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = json_of(read_text(path), path.name)
         preset, why = record["preset"], record["why"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (DataError, KeyError, TypeError):
         return None
     return Choice(preset, f"{why}; chosen before") if preset in (SMALLER, LARGER) else None

@@ -18,6 +18,7 @@ from core.ilora.layers import adapt_layers
 from core.lm.checking import find_reading
 from core.lm.decoder import EndReader, decoder_view, run_decoder
 from core.lm.doctor import quantized_linear
+from core.lm.folder import whole_number
 from core.lm.loading import LanguageModel, disable_cpu_packing, pick_device, quiet
 from core.lm.norms import replace_norms
 from core.lm.precision import pick_dtype
@@ -103,7 +104,7 @@ class FrozenLayers:
         self.rows, self.device = rows, pick_device(config.quantize)
         self.dtype = pick_dtype(self.device, config.precision)
         self.depth = int(settings["num_hidden_layers"])
-        self.width, self.vocabulary = int(settings["hidden_size"]), int(settings.get("vocab_size", 0))
+        self.width, self.vocabulary = int(settings["hidden_size"]), whole_number(settings.get("vocab_size"))
         cut, self.scale = _narrowed(settings, self.device)
         model = _random_model(cut, self.device, self.dtype)
         whole = LanguageModel(model.eval(), None, config.name, "none", self.device, self.dtype)  # type: ignore[arg-type]

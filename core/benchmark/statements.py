@@ -91,7 +91,7 @@ def model_version(config: RunConfig, method: str) -> dict[str, str]:
     """Of a hub model the commit that was used, which a branch's name does not tell."""
     if not METHODS[method].needs_llm:
         return {}
-    from core.lm.loading import resolved_commit
+    from core.lm.shape import resolved_commit
 
     commit = resolved_commit(config.model)
     return {"model": commit} if commit else {}

@@ -32,7 +32,7 @@ def join_datasets(card: DatasetCard, parts: Sequence[Dataset]) -> Dataset:
                 called(part, user),
                 sequence.items + start,
                 sequence.timestamps,
-                frozenset(item + start for item in sequence.seen),
+                sequence.met + start,
             )
             for part, start in zip(parts, starts(parts), strict=True)
             for user, sequence in part.sequences.items()

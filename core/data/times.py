@@ -20,6 +20,9 @@ WORDS = (
 )
 """All forms, for hints."""
 
+_CLOCK = re.compile(r" %[HI]")
+_DIRECTIVE = re.compile("%(.)")
+_REMEMBERED = 1 << 18
 _ZONE = re.compile(r" (UTC|GMT|Z)$")
 _OFFSET = re.compile(r"\s+([+-]\d\d:?\d\d)$")
 _DAY = re.compile(r"(19[7-9]|20\d)\d(0[1-9]|1[0-2])([0-2]\d|3[01])", re.ASCII)
@@ -41,7 +44,7 @@ def reader(form: str) -> Callable[[str], int | None]:
         return whole_seconds
     if form in UNITS:
         return lambda text: _seconds(text, UNITS[form])
-    return date_seconds if form == "date" else lambda text: pattern_seconds(text, form)
+    return date_seconds if form == "date" else _Pattern(form)
 
 
 def due(form: str) -> str:
@@ -85,6 +88,41 @@ def pattern_seconds(text: str, pattern: str) -> int | None:
         return _since_1970(datetime.strptime(text, pattern))
     except ValueError:
         return None
+
+
+class _Pattern:
+    """Reads dates in a pattern; of day and clock, where a space parts them, each is read only once.
+
+    `strptime` takes ten microseconds, so that millions of different moments would take minutes.
+    """
+
+    def __init__(self, pattern: str) -> None:
+        self.pattern = pattern
+        self.known: dict[str, int | None] = {}
+        day, clock = pattern, ""
+        if (start := _CLOCK.search(pattern)) is not None:
+            day, clock = pattern[: start.start()], pattern[start.start() + 1 :]
+        self.day, self.clock = day, clock
+        self.spaces = clock.count(" ") + 1
+        parted = set(_DIRECTIVE.findall(day)).isdisjoint("HIMSpfzZcXx%")
+        self.parted = bool(clock) and parted and set(_DIRECTIVE.findall(clock)) <= set("HIMSp")
+
+    def __call__(self, text: str) -> int | None:
+        words = text.split(" ")
+        if not self.parted or len(words) <= self.spaces or words != text.split():
+            return pattern_seconds(text, self.pattern)
+        day = self._known(" ".join(words[: -self.spaces]), self.day)
+        clock = self._known(" ".join(words[-self.spaces :]), self.clock)
+        return None if day is None or clock is None else day + clock
+
+    def _known(self, text: str, pattern: str) -> int | None:
+        if text not in self.known:
+            if len(self.known) > _REMEMBERED:
+                self.known.clear()
+            # a clock alone is one of 1900, which is before 1970
+            whole = (text, pattern) if pattern == self.day else (f"1970 {text}", f"%Y {pattern}")
+            self.known[text] = pattern_seconds(*whole)
+        return self.known[text]
 
 
 def fitting(values: Sequence[str]) -> list[str]:

@@ -38,15 +38,20 @@ class Catalogue:
         return len(self.ids)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class UserSequence:
     """One user's kept interactions, oldest first."""
 
     user: str
     items: npt.NDArray[np.int64]  # (length,) catalogue indices
     timestamps: npt.NDArray[np.int64]  # (length,) seconds since 1970; zeros where the source has none
-    seen: frozenset[int]
-    """Every item the user ever interacted with, also those that a rule dropped from `items`."""
+    met: npt.NDArray[np.int64]  # (interactions,) catalogue indices
+    """What the user ever interacted with, also what a rule dropped from `items`."""
+
+    @property
+    def seen(self) -> frozenset[int]:
+        """Every item the user ever interacted with; made anew each time, as millions take gigabytes."""
+        return frozenset(self.met.tolist())
 
 
 @dataclass(frozen=True)

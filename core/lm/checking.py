@@ -18,22 +18,24 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import safe_open
 from torch import Tensor
 
 from core.assets.spec import home
 from core.config.checks import sha256_of
 from core.config.settings import ModelConfig
-from core.errors import ModelError
+from core.errors import DataError, ModelError
 from core.events import Notice
-from core.files import atomic_path
+from core.files import atomic_path, sha256_of_file
 from core.hardware import release_memory, versions
 from core.lm.decoder import decoder_view, run_decoder
-from core.lm.folder import weight_files
+from core.lm.folder import in_own_words, weight_files
 from core.lm.loading import LanguageModel, Reading, check_model, load_llm, pick_device, quiet
 from core.lm.precision import pick_dtype
 from core.lm.prompts import SLOT, Packed, TokenRun, beginning, encode, pack
 from core.lm.structure import KINDS_HINT, has_unknown_window, obstacle, window_of
 from core.lm.views import run_view
+from core.records import build, json_of, read_text
 from core.stages import UNWATCHED, Watch
 from core.training import parallel
 
@@ -144,6 +146,7 @@ def load_checked(config: ModelConfig, watch: Watch = UNWATCHED) -> LanguageModel
     llm = load_llm(config, watch)
     check_tokenizer(llm)
     if known is None:
+        check_finite(folder, config.name)
         known = find_reading(llm)
         with contextlib.suppress(OSError), atomic_path(store) as temporary:  # it is only compared again
             temporary.write_text(json.dumps(asdict(known)), encoding="utf-8")
@@ -180,17 +183,30 @@ def check_kind(folder: Path, config: ModelConfig) -> None:
     """
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    try:
+    with in_own_words(f"cannot load the model {config.name}", "give a causal language model"):
         with quiet(), torch.device("meta"):
             settings = AutoConfig.from_pretrained(folder, trust_remote_code=False)
             model = AutoModelForCausalLM.from_config(settings)  # type: ignore[no-untyped-call]
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError, TypeError, AttributeError) as error:
-        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise ModelError(
-            f"cannot load the model {config.name}: {reason.strip()}", "give a causal language model"
-        ) from error
-    if found := obstacle(model):
+        found = obstacle(model)
+    if found:
         raise ModelError(f"{config.name} ({settings.model_type}) has {found}", KINDS_HINT)
+
+
+def check_finite(folder: Path, name: str) -> None:
+    """Refuses weights with numbers that are not finite: scores that meet them would be no numbers.
+
+    Raises:
+        ModelError: names the tensor.
+    """
+    for file in weight_files(folder):
+        with safe_open(file, "pt") as opened:
+            for tensor in opened.keys():  # noqa: SIM118 - it is no mapping
+                found = opened.get_tensor(tensor)
+                if found.is_floating_point() and not torch.isfinite(found.float()).all():
+                    raise ModelError(
+                        f"{name}: {tensor[:100]} in {file.name} holds numbers that are not finite",
+                        "the file is damaged: get the model anew",
+                    )
 
 
 def check_tokenizer(llm: LanguageModel) -> None:
@@ -199,8 +215,10 @@ def check_tokenizer(llm: LanguageModel) -> None:
     Raises:
         ModelError: it has none.
     """
-    tokens = encode(llm.tokenizer, SLOT)
-    if not tokens or SLOT not in str(llm.tokenizer.decode(tokens[-1:])):
+    with in_own_words(f"the tokenizer of {llm.name} cannot be used", "get the model anew"):
+        tokens = encode(llm.tokenizer, SLOT)
+        keeps = bool(tokens) and SLOT in str(llm.tokenizer.decode(tokens[-1:]))
+    if not keeps:
         raise ModelError(
             f"the tokenizer of {llm.name} has no token for a line's end",
             "give a model whose tokenizer keeps line breaks, such as a byte-level one",
@@ -212,7 +230,7 @@ def _store(folder: Path, config: ModelConfig) -> Path:
     device = pick_device(config.quantize)
     files = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in weight_files(folder)]
     dtype = str(pick_dtype(device, config.precision))
-    own = (folder / "config.json").read_text(encoding="utf-8", errors="replace")
+    own = sha256_of_file(folder / "config.json")
     key = sha256_of([VERSION, own, files, config.quantize, dtype, device.type, versions()])
     return home() / "readings" / f"{key[:16]}.json"
 
@@ -220,9 +238,8 @@ def _store(folder: Path, config: ModelConfig) -> Path:
 def _kept(store: Path) -> Reading | None:
     """The answer in the store; None where there is none that can be read."""
     try:
-        found = json.loads(store.read_text(encoding="utf-8"))
-        return Reading(bool(found["split"]), bool(found["packed"]))
-    except (OSError, ValueError, KeyError, TypeError):
+        return build(Reading, json_of(read_text(store), store.name))
+    except DataError:
         return None
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import struct
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +15,6 @@ from core.records import json_of, read_text
 
 NOTE = "converted.json"
 """Per file: size, time of change and checksum."""
-
-
-UNREADABLE = (
-    OSError, ValueError, LookupError, RuntimeError, ImportError, TypeError, AttributeError, AssertionError,
-    ArithmeticError, EOFError, MemoryError, SafetensorError, struct.error,
-)  # fmt: skip
-"""What a file that is cut off or made up leads to in the library that reads it, and a full disk in the one
-that writes."""
 
 
 def convert(gguf: Path, folder: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from core.assets.known import embedded_model_file
@@ -23,10 +21,19 @@ from core.config.settings import EMBEDDED, ModelConfig
 from core.errors import ModelError
 from core.events import Emit, Notice, never, silent
 from core.files import atomic_path, remove_whole
-from core.hardware import address_space, group_memory, is_out_of_memory, keep_freed_memory
-from core.lm.converted import UNREADABLE, convert, is_whole, note_files
+from core.hardware import address_space, group_memory, keep_freed_memory
+from core.lm.converted import convert, is_whole, note_files
 from core.lm.decoder import stop_between_layers
-from core.lm.folder import check_folder, own_quantization, read_settings, stored_weights, weight_files
+from core.lm.folder import (
+    check_folder,
+    in_own_words,
+    own_quantization,
+    read_settings,
+    reason_of,
+    stored_weights,
+    weight_files,
+    whole_number,
+)
 from core.lm.precision import pick_dtype, resolved
 from core.lm.shape import check_hub_name, convert_seconds, converted_folder, load_seconds
 from core.stages import UNWATCHED, Watch
@@ -172,20 +179,6 @@ def resolve_model(config: ModelConfig, watch: Watch = UNWATCHED) -> Path:
     return fetched
 
 
-def resolved_commit(config: ModelConfig) -> str | None:
-    """The commit that a fetched hub model is of; None for a model that is no hub model, or not fetched."""
-    from huggingface_hub import snapshot_download
-
-    if config.is_embedded or config.name.endswith(".gguf") or Path(config.name).expanduser().exists():
-        return None
-    try:
-        folder = snapshot_download(config.name, revision=config.revision, local_files_only=True)
-    except (OSError, ValueError):
-        return None
-    commit = Path(folder).name
-    return commit if re.fullmatch("[0-9a-f]{40}", commit) else None
-
-
 HUB_FILES = ("*.json", "model.safetensors", "model-*.safetensors", "*.model", "*.txt", "*.jinja")
 """What is fetched of a hub model: settings, tokenizer, and weights that cannot carry code, once."""
 
@@ -203,7 +196,7 @@ def _from_hub(config: ModelConfig) -> Path:
         return Path(snapshot_download(config.name, revision=config.revision, allow_patterns=list(HUB_FILES)))
     except (OSError, ValueError, HfHubHTTPError) as error:
         raise ModelError(
-            f"cannot fetch the model {config.name} ({config.revision}): {_first_line(error)}",
+            f"cannot fetch the model {config.name} ({config.revision}): {reason_of(error)}",
             "give --model a hub name that can be reached, a local folder, a GGUF file, or leave it out",
         ) from error
 
@@ -222,14 +215,10 @@ def _converted(source: Callable[[], Path], folder: Path, watch: Watch) -> Path:
         watch.emit(Notice(f"converting {gguf.name} to safetensors, once"))
         with atomic_path(folder) as temporary:
             temporary.mkdir()
-            try:
+            hint = "check that the file is whole and the disk is not full"
+            with in_own_words(f"cannot convert {gguf}", hint):
                 _waited(watch, "convert", lambda: convert(gguf, temporary), convert_seconds(gguf))
                 note_files(temporary)
-            except UNREADABLE as error:
-                raise ModelError(
-                    f"cannot convert {gguf}: {_first_line(error)}",
-                    "check that the file is whole and the disk is not full",
-                ) from error
     return folder
 
 
@@ -249,29 +238,16 @@ def _load(folder: Path, config: ModelConfig, device: torch.device, dtype: torch.
     }
     if config.quantize != "none" and own_quantization(folder) is None:
         options["quantization_config"] = _quantization(config, device, dtype)
-    try:
-        with quiet():
-            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-            model = AutoModelForCausalLM.from_pretrained(folder, **options)
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError, MemoryError) as error:
-        if is_out_of_memory(error):
-            raise ModelError(
-                f"out of memory while loading {config.name}", "choose a smaller --model, or free memory"
-            ) from error
-        raise ModelError(
-            f"cannot load the model {config.name}: {_first_line(error)}",
-            "give --model a hub name that can be reached, a local folder, a GGUF file, or leave it out",
-        ) from error
+    hint = "give --model a hub name that can be reached, a local folder, a GGUF file, or leave it out"
+    with in_own_words(f"cannot load the model {config.name}", hint), quiet():
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        model = AutoModelForCausalLM.from_pretrained(folder, **options)
     for module in model.modules() if own_quantization(folder) == "nf4" else ():
         if hasattr(module, "compute_dtype"):  # the file names whoever made it wanted
             vars(module).update(compute_dtype=dtype, compute_type_is_set=True)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return model, tokenizer
-
-
-def _first_line(error: Exception) -> str:
-    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__).strip()
 
 
 def _quantization(config: ModelConfig, device: torch.device, dtype: torch.dtype) -> Any:
@@ -338,7 +314,7 @@ def estimate_bytes(folder: Path, config: ModelConfig, shares: int = 1) -> int | 
     if own_quantization(folder) is not None:
         return int(stored)
     weights = stored / (4 if settings.get("dtype", settings.get("torch_dtype")) == "float32" else 2)
-    embeddings = int(settings.get("vocab_size", 0)) * int(settings.get("hidden_size", 0))
+    embeddings = whole_number(settings.get("vocab_size")) * whole_number(settings.get("hidden_size"))
     if not settings.get("tie_word_embeddings", False):
         embeddings *= 2
     embeddings = min(embeddings, int(weights))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from core.assets.spec import home
 from core.config.settings import EMBEDDED, ModelConfig
 from core.errors import ModelError
+from core.lm.folder import in_own_words, reason_of, whole_number
 
 NAMES = (
     "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads",
@@ -86,11 +88,24 @@ def _hub_folder(config: ModelConfig) -> Path:
     try:
         return Path(hf_hub_download(config.name, "config.json", revision=config.revision)).parent
     except (HfHubHTTPError, OSError, ValueError) as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise ModelError(
-            f"cannot fetch the settings of {config.name}: {reason}",
+            f"cannot fetch the settings of {config.name}: {reason_of(error)}",
             "give --model a hub name that can be reached, or a local folder",
         ) from error
+
+
+def resolved_commit(config: ModelConfig) -> str | None:
+    """The commit that a fetched hub model is of; None for a model that is no hub model, or not fetched."""
+    from huggingface_hub import snapshot_download
+
+    if config.is_embedded or config.name.endswith(".gguf") or Path(config.name).expanduser().exists():
+        return None
+    try:
+        folder = snapshot_download(config.name, revision=config.revision, local_files_only=True)
+    except (OSError, ValueError):
+        return None
+    commit = Path(folder).name
+    return commit if re.fullmatch("[0-9a-f]{40}", commit) else None
 
 
 def model_settings(config: ModelConfig) -> dict[str, Any]:
@@ -111,16 +126,11 @@ def _decoder_settings(path: Path, read: Callable[[Any], Any]) -> dict[str, Any]:
 
     from core.lm.loading import quiet
 
-    try:
+    with in_own_words(f"{path} does not describe a language model", "give a causal language model"):
         with quiet():
             found = read(AutoConfig).get_text_config()
         known: dict[str, Any] = {name: getattr(found, name, None) for name in NAMES}
         _ = found.model_type, int(known["hidden_size"]), int(known["num_hidden_layers"])
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError, TypeError, AttributeError) as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise ModelError(
-            f"{path} does not describe a language model: {reason}", "give a causal language model"
-        ) from error
     settings: dict[str, Any] = found.to_dict()
     return {**settings, **{name: value for name, value in known.items() if value is not None}}
 
@@ -133,15 +143,15 @@ def _gguf_settings(path: Path) -> dict[str, Any]:
 def layer_weights(settings: dict[str, Any]) -> int:
     """Weights in the linear layers of one transformer layer."""
     width = int(settings["hidden_size"])
-    inner = int(settings.get("intermediate_size") or 4 * width)
-    heads = int(settings.get("num_attention_heads") or 1)
-    head = int(settings.get("head_dim") or width // heads)
-    keys = int(settings.get("num_key_value_heads") or heads)
+    inner = whole_number(settings.get("intermediate_size")) or 4 * width
+    heads = whole_number(settings.get("num_attention_heads")) or 1
+    head = whole_number(settings.get("head_dim")) or width // heads
+    keys = whole_number(settings.get("num_key_value_heads")) or heads
     return 2 * width * head * heads + 2 * width * head * keys + 3 * width * inner
 
 
 def weights(settings: dict[str, Any]) -> int:
     """Weights of a whole model, its norms left out."""
-    words = int(settings.get("vocab_size", 0)) * int(settings["hidden_size"])
+    words = whole_number(settings.get("vocab_size")) * int(settings["hidden_size"])
     embeddings = words * (1 if settings.get("tie_word_embeddings") else 2)
     return embeddings + int(settings["num_hidden_layers"]) * layer_weights(settings)

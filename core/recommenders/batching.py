@@ -11,7 +11,7 @@ from torch import Tensor
 
 from core.data.types import Sample
 from core.encoders.job import target_columns
-from core.errors import Interrupted
+from core.errors import Interrupted, ModelError
 from core.evaluation.answer_matching import Answer, read_answer
 from core.evaluation.metrics import Scores, ranks_from_scores
 from core.events import ShouldStop, never
@@ -60,6 +60,7 @@ def score_in_batches(
 
     Raises:
         Interrupted: `should_stop` said so.
+        ModelError: a score is not a finite number.
     """
     order = sorted(range(len(histories)), key=lambda i: len(histories[i]))
     parts = []
@@ -71,6 +72,8 @@ def score_in_batches(
         if after is not None:
             after(len(rows))
     found = np.concatenate(parts)
+    if not np.isfinite(found).all():
+        raise ModelError("the model's scores are not numbers", "its weights are damaged: get it anew")
     scores = np.empty_like(found)
     scores[order] = found
     return scores

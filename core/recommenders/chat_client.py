@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import ipaddress
 import json
 import os
 import queue
@@ -129,7 +130,10 @@ class ChatServer:
     @property
     def is_here(self) -> bool:
         """Whether the server is this machine."""
-        return urlsplit(self.config.url).hostname in ("localhost", "127.0.0.1", "::1")
+        host = (urlsplit(self.config.url).hostname or "").rstrip(".")
+        with contextlib.suppress(ValueError):  # a name, no address
+            return ipaddress.ip_address(host).is_loopback
+        return host == "localhost" or host.endswith(".localhost")
 
     def ask(self, prompt: str) -> Reply:
         """The answer to one prompt, asked at most `tries` times.

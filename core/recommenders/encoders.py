@@ -85,9 +85,13 @@ def encoder_of(task: Task, recipes: Sequence[Recipe]) -> tuple[Encoder, Training
     Returns:
         The encoder, how training went (without curves where there are several), and what was tried.
     """
-    chosen = [choose_encoder(one, recipe) for one, recipe in zip(task.each, recipes, strict=True)]
     if not task.dataset.parts:
-        return chosen[0]
+        return choose_encoder(task, recipes[0])
+    chosen, told = [], []
+    for one, recipe in zip(task.each, recipes, strict=True):
+        task.emit(Notice(f"{recipe.name}, seed {task.seed}: the encoder of {one.dataset.name}"))
+        chosen.append(choose_encoder(one, recipe))
+        told += [f"{one.dataset.name}: {note}" for note in chosen[-1][2]]
     reports = [report for _, report, _ in chosen]
     seconds = sum(report.seconds for report in reports)
     seen = sum(report.samples_per_second * report.seconds for report in reports)
@@ -98,11 +102,7 @@ def encoder_of(task: Task, recipes: Sequence[Recipe]) -> tuple[Encoder, Training
         samples_per_second=seen / seconds if seconds else 0.0,
         curve=[],
     )
-    return (
-        joined(task, [model for model, _, _ in chosen]),
-        whole,
-        [note for *_, notes in chosen for note in notes],
-    )
+    return joined(task, [model for model, _, _ in chosen]), whole, told
 
 
 def joined(task: Task, models: Sequence[Encoder]) -> Encoder:

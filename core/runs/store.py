@@ -274,6 +274,9 @@ def _check_cases(info: RunInfo, samples: Samples) -> None:
 
 def _check_files(info: RunInfo) -> None:
     """Refuses a run whose files are not those that were saved; their README may be edited."""
+    for file in info.path.iterdir():
+        if not file.is_file() and not file.is_dir():  # a pipe would be waited for, a device may never end
+            raise ResultError(f"{file} cannot be read: not a regular file", "copy the folder anew")
     for name, sha in info.files.items():
         try:
             found = sha256_of_file(info.path / name)

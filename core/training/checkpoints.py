@@ -15,11 +15,17 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from core.errors import TrainingError
-from core.files import atomic_path, remove_leftovers, remove_whole, sha256_of_file
+from core.errors import DataError, TrainingError
+from core.files import LARGEST_RESULT, atomic_path, remove_leftovers, remove_whole, sha256_of_file
+from core.records import json_of, read_text
 
 MANIFEST = "manifest.json"
 KEPT = 2
+_UNREADABLE = (
+    DataError, OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, EOFError,
+    UnpicklingError, SafetensorError,
+)  # fmt: skip
+"""What a checkpoint whose checksums are right, and which is none, leads to."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +101,7 @@ def load_latest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
         if problem is None:
             try:
                 return _load(path), problems
-            except (UnpicklingError, SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
+            except _UNREADABLE as error:
                 problem = next(iter(str(error).splitlines()), type(error).__name__)
         problems.append(f"checkpoint {path} is damaged ({problem}); using the one before")
     return None, problems
@@ -117,18 +123,18 @@ def _folders(folder: Path) -> list[Path]:
 
 def _problem(path: Path) -> str | None:
     try:
-        hashes = json.loads((path / MANIFEST).read_text())["sha256"]
+        hashes = json_of(read_text(path / MANIFEST), MANIFEST)["sha256"]
         for name, expected in hashes.items():
             if sha256_of_file(path / name) != expected:
                 return f"{name} does not match its checksum"
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (DataError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         return f"{MANIFEST}: {error}"
     return None
 
 
 def _load(path: Path) -> Checkpoint:
     state = torch.load(path / "state.pt", weights_only=True)
-    progress = json.loads((path / "progress.json").read_text())
+    progress = json.loads(read_text(path / "progress.json", LARGEST_RESULT))
     return Checkpoint(
         step=int(progress["step"]),
         validated=path.name.endswith("-validated"),

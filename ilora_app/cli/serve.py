@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from core.config.bounds import Bound
+from core.config.bounds import BATCH, WAITING, Bound
 from ilora_app.cli.choosing import DEFAULT_OUT
 from ilora_app.cli.options import Precision
 from ilora_app.cli.saying import say
@@ -26,17 +26,17 @@ def serve(
     host: Annotated[
         str, typer.Option(help="Address to listen on. Others than 127.0.0.1 let other machines ask.")
     ] = LOOPBACK[0],
-    batch: Annotated[int, typer.Option(help="Questions in one forward at most.")] = 8,
-    waiting: Annotated[int, typer.Option(help="Questions that may wait; more get a 503.")] = 64,
+    batch: Annotated[int, typer.Option(help=f"Questions in one forward at most. \\[{BATCH}]")] = 8,
+    waiting: Annotated[
+        int, typer.Option(help=f"Questions that may wait; more get a 503. \\[{WAITING}]")
+    ] = 64,
     precision: Precision = "auto",
 ) -> None:
     """Answer `POST /recommend` with a trained run: a small server for demos and for trying things out."""
-    from core.errors import InputError
     from ilora_app.cli.choosing import choose_run
 
-    for name, value in (("--batch", batch), ("--waiting", waiting)):
-        if value < 1:
-            raise InputError(f"{name} is {value}", "give 1 or more")
+    BATCH.check(batch)
+    WAITING.check(waiting)
     uvicorn = _uvicorn()
     info = choose_run(run, runs)
     with _bound(host, port) as listening:  # before the model is loaded, which takes a while

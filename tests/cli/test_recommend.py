@@ -8,27 +8,15 @@ from typing import Any
 
 import pytest
 
-from core.recommenders.registry import method_class
-from core.runs.store import run_folder, save_run
 from ilora_app.cli import main
-from tests import made_up, tiny
+from tests import tiny
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
     """A SASRec run of the made-up dataset, and the environment that finds its data."""
-    place = tmp_path_factory.mktemp("recommend")
-    environment = tiny.install(place / "home", place / "mirror")
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in environment.items():
-            patch.setenv(name, value)
-        recommender = method_class("sasrec")()
-        task = tiny.task(tiny.config(place / "no-model"), place / "work")
-        recommender.fit(task)
-        path = run_folder(place / "runs", "tiny", "paper", "sasrec", 0, "a" * 64)
-        path.parent.mkdir(parents=True)
-        save_run(recommender, task, path, made_up.result("sasrec"))
-    return place / "runs", environment
+    path, environment = tiny.trained_run(tmp_path_factory.mktemp("recommend"))
+    return path.parent.parent, environment
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ DATASET = build_dataset(
 
 def sequence(seen: set[int], user: str = "u") -> UserSequence:
     items = np.array(sorted(seen), np.int64)
-    return UserSequence(user, items, np.zeros_like(items), frozenset(seen))
+    return UserSequence(user, items, np.zeros_like(items), np.array(sorted(seen), np.int64))
 
 
 def test_cases_hold_history_target_and_unseen_candidates() -> None:

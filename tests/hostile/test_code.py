@@ -168,6 +168,20 @@ def test_a_run_card_that_never_ends_is_not_waited_for(shared: Path) -> None:
         read_run(shared)
 
 
+def test_a_file_of_a_run_that_never_ends_is_not_waited_for(shared: Path) -> None:
+    import os
+
+    from core.files import sha256_of_file
+
+    (shared / "encoder.safetensors").unlink()
+    os.mkfifo(shared / "encoder.safetensors")
+    with pytest.raises(ResultError, match=r"encoder\.safetensors cannot be read"):
+        open_run(shared)
+    for path in (Path("/dev/zero"), shared):
+        with pytest.raises(OSError):
+            sha256_of_file(path)
+
+
 # --- weights -----------------------------------------------------------------------------------------------
 
 

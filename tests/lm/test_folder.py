@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from core.config.settings import ModelConfig
@@ -128,3 +130,53 @@ def test_a_tokenizer_without_any_special_token_works(folder: Path) -> None:
     plain.save_pretrained(folder)
     assert AutoTokenizer.from_pretrained(folder).eos_token_id is None
     load_checked(config(folder))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("num_hidden_layers", 10**9), ("num_hidden_layers", "x"), ("num_hidden_layers", None),
+        ("num_hidden_layers", -1), ("hidden_size", "x"), ("hidden_size", [64]), ("hidden_size", 2**40),
+        ("vocab_size", None), ("vocab_size", "many"), ("vocab_size", -5), ("model_type", "\x1b[31m"),
+        ("model_type", 5), ("architectures", 5), ("num_attention_heads", 0), ("num_key_value_heads", 3),
+        ("rope_parameters", "x"), ("rope_parameters", {"rope_type": "odd"}), ("hidden_act", "odd"),
+        ("auto_map", {"AutoConfig": "evil.Evil"}), ("intermediate_size", [1]), ("num_experts", 10**8),
+        ("max_position_embeddings", "x"), ("tie_word_embeddings", "x"), ("dtype", "odd"), ("layer_types", 5),
+    ],
+)  # fmt: skip
+def test_settings_that_say_odd_things_work_or_are_one_line(folder: Path, key: str, value: object) -> None:
+    settings = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**settings, key: value}))
+    try:
+        try_model(config(folder))
+    except ModelError as error:
+        assert "\n" not in error.title and "\x1b" not in error.title and error.hint
+
+
+@pytest.mark.parametrize("file", ["config.json", "tokenizer.json", "tokenizer_config.json"])
+@pytest.mark.parametrize("text", ["", "[" * 100_000, "{", "[]", "null", '{"a": ' * 50_000, "\x00", "\udc80"])
+def test_settings_that_are_nonsense_work_or_are_one_line(folder: Path, file: str, text: str) -> None:
+    (folder / file).write_bytes(text.encode("utf-8", "surrogateescape"))
+    try:
+        try_model(config(folder))
+    except ModelError as error:
+        assert "\n" not in error.title and error.hint
+
+
+@pytest.mark.parametrize("quantize", ["none", "nf4"])
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_a_weight_that_is_no_number_is_named(folder: Path, quantize: str, number: float) -> None:
+    tensors = load_file(folder / "model.safetensors")
+    name = "model.embed_tokens.weight"
+    tensors[name][-1, -1] = number
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    refused(folder, f"{name} in model.safetensors holds numbers that are not finite", quantize)
+
+
+def test_a_file_that_never_ends_is_not_waited_for(folder: Path) -> None:
+    (folder / "tokenizer.json").unlink()
+    os.mkfifo(folder / "tokenizer.json")
+    refused(folder, "cannot load the model")
+    (folder / "config.json").unlink()
+    os.mkfifo(folder / "config.json")
+    refused(folder, "holds no config.json")

@@ -16,15 +16,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from core.errors import DataError, InputError, Interrupted, ResultError
-from core.recommenders.registry import method_class
-from core.runs.store import run_folder, save_run
 from core.serving import all_users
 from core.serving.all_users import NO_ITEM, NOTHING_LEFT, Order, recommend_all
 from core.serving.opening import open_session
 from core.serving.session import Session
 from core.stages import Watch
 from ilora_app.cli import main
-from tests import made_up, tiny
+from tests import tiny
 
 TOP = 3
 
@@ -32,18 +30,7 @@ TOP = 3
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
     """A SASRec run of the made-up dataset, and the environment that finds its data."""
-    place = tmp_path_factory.mktemp("everybody")
-    environment = tiny.install(place / "home", place / "mirror")
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in environment.items():
-            patch.setenv(name, value)
-        recommender = method_class("sasrec")()
-        task = tiny.task(tiny.config(place / "no-model"), place / "work")
-        recommender.fit(task)
-        path = run_folder(place / "runs", "tiny", "paper", "sasrec", 0, "a" * 64)
-        path.parent.mkdir(parents=True)
-        save_run(recommender, task, path, made_up.result("sasrec"))
-    return path, environment
+    return tiny.trained_run(tmp_path_factory.mktemp("everybody"))
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from core.ilora.experts import describe_experts, one_sidedness
 from core.ilora.model import AdaptedModel
 from core.lm.loading import load_llm
 from core.recommenders.registry import method_class
-from core.runs.store import read_run, run_folder, save_run
+from core.runs.store import read_run, save_run
 from core.serving.opening import open_session
 from core.serving.protocol import (
     CATALOGUE,
@@ -49,18 +49,7 @@ from tests import made_up, tiny
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> tuple[Path, dict[str, str]]:
     """A tiny iLoRA run on disk, and the environment that finds its data."""
-    place = tmp_path_factory.mktemp("session")
-    environment = tiny.install(place / "home", place / "mirror")
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in environment.items():
-            patch.setenv(name, value)
-        recommender = method_class("ilora")()
-        task = tiny.task(tiny.config(tiny_model), place / "work")
-        recommender.fit(task)
-        path = run_folder(place / "runs", "tiny", "paper", "ilora", 0, "a" * 64)
-        path.parent.mkdir(parents=True)
-        save_run(recommender, task, path, made_up.result())
-    return path, environment
+    return tiny.trained_run(tmp_path_factory.mktemp("session"), "ilora", tiny_model)
 
 
 @pytest.fixture

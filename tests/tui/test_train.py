@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
@@ -134,6 +135,45 @@ def test_a_job_whose_pid_is_used_again_is_not_taken_for_it(tmp_path: Path) -> No
     (tmp_path / "training").mkdir()
     (tmp_path / "training" / "job.json").write_text("{")
     assert last_job(tmp_path) is None
+
+
+def noted(out: Path, **changes: Any) -> Job | None:
+    """What is made of a note that somebody else left."""
+    command = ["python", "-m", "ilora_app", "bench", "--dataset", "tiny", "--out", "elsewhere", "--json"]
+    note = {"pid": 1, "started": 0.0, "command": command, "log": "a.jsonl", "errors": "a.err", **changes}
+    (out / "training").mkdir(exist_ok=True)
+    (out / "training" / "job.json").write_text(json.dumps(note))
+    return last_job(out)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--chat-url", "http://evil.example/v1"], ["--tensorboard", "/tmp/elsewhere"], ["--methods"],
+        ["--dataset", "--out"], ["evil.toml"], ["--preset", "quick", "--config", "x"],
+        ["--seeds", "1", "-h"],
+    ],
+)  # fmt: skip
+def test_a_note_never_makes_a_job_be_repeated_with_options_that_the_form_has_not(
+    tmp_path: Path, options: list[str]
+) -> None:
+    assert noted(tmp_path) is not None
+    command = ["python", "-m", "ilora_app", "bench", *options, "--out", "x", "--json"]
+    assert noted(tmp_path, command=command) is None
+
+
+@pytest.mark.parametrize("pid", [0, -1, 2**31, 10**30])
+def test_a_note_of_an_impossible_process_is_none(tmp_path: Path, pid: int) -> None:
+    assert noted(tmp_path, pid=pid) is None
+
+
+def test_a_note_leads_to_files_beside_it_alone_and_to_none_that_never_ends(tmp_path: Path) -> None:
+    job = noted(tmp_path, log="/etc/passwd", errors="../../secret")
+    assert job is not None
+    assert (job.log, job.errors) == (str(tmp_path / "training/passwd"), str(tmp_path / "training/secret"))
+    for path in (job.log, job.errors):
+        os.mkfifo(path)
+    assert Log(job.log).read() == [] and job.last_words == ""
 
 
 # --- the screen ------------------------------------------------------------------------------------------

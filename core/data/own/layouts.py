@@ -9,6 +9,7 @@ from pathlib import Path
 
 from core.data.cards import Rules, Titles
 from core.data.reading.pickles import read_frame
+from core.data.reading.unpacking import read_content
 from core.data.reading.windows import COLUMNS as WINDOW_COLUMNS
 from core.data.tables import InteractionsTable, ItemsTable, WindowsTable
 from core.errors import DataError
@@ -90,7 +91,7 @@ def _ml_csv(folder: Path, names: Sequence[str]) -> Guess:
 
 def _llara(folder: Path, names: Sequence[str]) -> Guess:
     train, validation, test, items = names
-    frame = read_frame((folder / train).read_bytes(), train, WINDOW_COLUMNS)
+    frame = read_frame(read_content(folder / train), train, WINDOW_COLUMNS)
     first = frame["seq"].iloc[0]
     if (
         not isinstance(first, list)
@@ -110,7 +111,7 @@ def _llara(folder: Path, names: Sequence[str]) -> Guess:
 def _encoding(path: Path) -> str:
     """The encoding of a file that exists in both."""
     try:
-        path.read_bytes().decode()
+        read_content(path).decode()
     except UnicodeDecodeError:
         return "latin-1"
     return "utf-8"

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from core.data.own import sniffing
-from core.data.own.sniffing import QUOTING, SAMPLE, Quotes
+from core.data.own.quotes import QUOTING, Quotes, quotes_of
+from core.data.own.shapes import SAMPLE
 from core.data.reading.codes import cell_text
 from core.data.reading.json_lines import json_objects
 from core.data.reading.lines import BrokenLine, Lines, broken, records, trimmed, utf8
@@ -173,7 +174,7 @@ def _text(
     separator = said.separator
     if separator is None or separator not in start.partition("\n")[0]:
         separator = sniffing.separator_of(start, known, path.name)
-    quotes = QUOTING[said.quoting] if said.quoting else sniffing.quotes_of(text, separator, path.name)
+    quotes = QUOTING[said.quoting] if said.quoting else quotes_of(text, separator, path.name)
     if len(separator) > 1:
         quotes = QUOTING["none"]
     table = ItemsTable(

@@ -6,30 +6,16 @@ import csv
 import io
 import itertools
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
-from core.data.reading.bulk import even, unquoted
-from core.data.reading.lines import broken, check_utf8, cut, trimmed
+from core.data.own.quotes import QUOTING, Quotes
+from core.data.own.shapes import SAMPLE, shape
+from core.data.reading.lines import broken, check_utf8, cut
 from core.data.times import NUMBER
 from core.errors import DataError, InputError
 
 SEPARATORS = ("\t", "::", ",", "|", ";")
-SAMPLE = 200
-"""Records that are looked at where not the whole file is."""
 _ENCODING = "say --encoding: utf-8, cp1252, latin-1, cp1251, gb18030, shift_jis, …"
-
-
-@dataclass(frozen=True)
-class Quotes:
-    """What double quotes mean in a file."""
-
-    quoted: bool = False
-    escaped: bool = False
-
-
-QUOTING = {"none": Quotes(), "double": Quotes(True), "backslash": Quotes(True, True)}
-"""What `--quoting` takes."""
 
 
 # --- encoding --------------------------------------------------------------------------------------------
@@ -125,132 +111,6 @@ def _cut(text: str, mark: str, quotes: Quotes) -> list[list[str]]:
         return []
 
 
-# --- quotes ----------------------------------------------------------------------------------------------
-
-
-def quotes_of(content: bytes, separator: str, file: str) -> Quotes:
-    """What double quotes mean, decided over the whole file.
-
-    Where every line alone is a whole row, none is ever merged with the next. Quotes that open and close
-    around fields are no part of them; else they are letters.
-
-    Args:
-        content: UTF-8 without a byte-order mark.
-        separator: what is between columns.
-        file: its name, for messages.
-
-    Raises:
-        DataError: a quote opens and closes over several lines that look like rows of their own.
-    """
-    content = trimmed(content)
-    if b'"' not in content or len(separator) > 1:
-        return QUOTING["none"]
-    if _plainly_quoted(content, separator):
-        return QUOTING["double"]
-    wrong = _wrong_lines(content, separator)
-    if b'\\"' not in content:
-        wrong.pop("backslash")
-    if not wrong["none"]:
-        return QUOTING[next(name for name, count in wrong.items() if not count)]
-    for name in ("double", "backslash"):
-        if name in wrong and (not wrong[name] or _whole(content, separator, QUOTING[name])):
-            merged = _merged_rows(content, separator, QUOTING[name]) if wrong[name] else None
-            if merged is None:
-                return QUOTING[name]
-            if wrong["none"] < wrong[name]:
-                return QUOTING["none"]
-            first, last = merged
-            fault = broken(
-                file,
-                first,
-                f"a quote opens here and closes in line {last}, over rows of their own",
-                about="quotes",
-            )
-            fault.hint = "mend the line; or say --quoting none, or --quoting double if it is one field"
-            raise fault
-    return QUOTING[min(wrong, key=lambda name: wrong[name])]
-
-
-def _plainly_quoted(content: bytes, separator: str) -> bool:
-    ended = content if content.endswith(b"\n") else content + b"\n"
-    bare = unquoted(ended.replace(b"\r\n", b"\n"), separator)
-    if bare is None or b"\r" in bare:
-        return False
-    return even(bare, separator, bare.partition(b"\n")[0].count(separator.encode()) + 1)
-
-
-def _wrong_lines(content: bytes, separator: str) -> dict[str, int]:
-    """How many lines alone are no row of the first line's width, for each meaning of quotes."""
-    mark = separator.encode()
-    widths: dict[str, int] = {}
-    counts = dict.fromkeys(("double", "backslash", "none"), 0)
-    for line in io.BytesIO(content):
-        alone = line.rstrip(b"\r\n")
-        plain = alone.count(mark) + 1
-        for name in counts:
-            width = plain if name == "none" or b'"' not in alone else _width(alone, separator, QUOTING[name])
-            counts[name] += width != widths.setdefault(name, width) or width == 0
-    return counts
-
-
-def _width(line: bytes, separator: str, quotes: Quotes) -> int:
-    """Fields of a line that is whole on its own, or 0."""
-    text = line.decode("utf-8", "replace")
-    try:
-        rows = list(cut([text], separator, quotes.quoted, quotes.escaped))
-    except csv.Error:
-        return 0
-    return len(rows[0]) if rows else 0
-
-
-def _records(content: bytes, separator: str, quotes: Quotes) -> Iterator[tuple[int, int, list[str]]]:
-    """First line, last line and fields of every record."""
-    lines = io.TextIOWrapper(io.BytesIO(content), "utf-8", errors="replace", newline="")
-    reader = cut(lines, separator, quotes.quoted, quotes.escaped)
-    started = 1
-    for fields in reader:
-        yield started, reader.line_num, fields
-        started = reader.line_num + 1
-
-
-def _whole(content: bytes, separator: str, quotes: Quotes) -> bool:
-    """Whether the whole file is rows of one width."""
-    try:
-        records = _records(content, separator, quotes)
-        width = len(next(records)[2])
-        return all(len(fields) == width for _, _, fields in records)
-    except (csv.Error, StopIteration):
-        return False
-
-
-def _merged_rows(content: bytes, separator: str, quotes: Quotes) -> tuple[int, int] | None:
-    """First and last line of a record of several lines, each after the first being like a row; or None."""
-    singles = (fields for first, last, fields in _records(content, separator, quotes) if first == last)
-    regular = _regular(list(itertools.islice(singles, SAMPLE)))
-    if not regular:
-        return None
-    lines = content.splitlines()
-    for first, last, fields in _records(content, separator, quotes):
-        rows = [line.decode("utf-8", "replace").split(separator) for line in lines[first:last]]
-        if rows and all(len(row) == len(fields) and _alike(row, regular) for row in rows):
-            return first, last
-    return None
-
-
-def _regular(rows: Sequence[Sequence[str]]) -> dict[int, frozenset[str]]:
-    """Place -> shapes, for columns whose texts have few shapes, such as ids and numbers."""
-    if len(rows) < 8:
-        return {}
-    shapes = {
-        place: frozenset(map(shape, column)) for place, column in enumerate(zip(*rows[1:], strict=False))
-    }
-    return {place: found for place, found in shapes.items() if len(found) <= 3 and " " not in "".join(found)}
-
-
-def _alike(row: Sequence[str], regular: dict[int, frozenset[str]]) -> bool:
-    return all(shape(row[place].rstrip('"')) in found for place, found in regular.items())
-
-
 # --- the first line --------------------------------------------------------------------------------------
 
 
@@ -313,11 +173,6 @@ def is_index(name: str) -> bool:
 def plain_name(name: str) -> str:
     """A column's name without capitals, marks, and RecBole's type after the colon."""
     return re.sub("[^a-z0-9]", "", name.partition(":")[0].lower())
-
-
-def shape(text: str) -> str:
-    """What a text looks like: B0001 and C12 are both a9."""
-    return re.sub(r"\d+", "9", re.sub(r"[^\W\d_]+", "a", text.strip()))[:40]
 
 
 def said_separator(text: str) -> str:

@@ -1,62 +1,144 @@
-"""Checks millions of lines of text at once: whether all have as many fields, their quotes, their dates."""
+"""Cuts text into blocks of whole records, and checks each at once: its quotes, widths and lines."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 _CHUNK = 1 << 24  # bytes looked at together
-_TICK = ord('"')
-_USUAL = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d( UTC|Z)?", re.ASCII)
+_LONGEST = 1 << 26  # bytes in which a record must end
+_TICK, _BACKSLASH, _BREAK = b'"\\\n'
+
+Bytes = npt.NDArray[np.uint8]
+Flags = npt.NDArray[np.bool_]
+Ints = npt.NDArray[np.int64]
 
 
-def unquoted(content: bytes, separator: str) -> bytes | None:
-    """The text without its quotes, where each pair of them stands around one whole and plain field."""
-    parts, start = [], 0
+class Unclear(ValueError):
+    """A text that takes a closer look than one at millions of lines at once."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """Whole records of one width that follow each other; every line ends with a line feed alone."""
+
+    content: bytes
+    starts: Ints
+    """(records,) How many lines of the block come before each record."""
+    ends: Ints
+    """(records,) Where each record's line end is in `content`."""
+    n_lines: int
+    width: int
+
+    @property
+    def spans(self) -> bool:
+        """Whether some record takes several lines."""
+        return self.n_lines > len(self.starts)
+
+
+def blocks(content: bytes, separator: str, quoted: bool = False, escaped: bool = False) -> Iterator[Block]:
+    """The text in blocks, as RFC 4180 cuts it where fields may be quoted.
+
+    Args:
+        content: text without blank lines at its end, as UTF-8.
+        separator: what is between columns; `::` becomes a tab.
+        quoted: whether fields may stand in double quotes.
+        escaped: whether a backslash takes the meaning from the character after it.
+
+    Raises:
+        Unclear: records have different widths, a quote does not stand around a field, or lines end oddly.
+    """
+    start, size, width = 0, _CHUNK, 0
+    if (len(separator) > 1 and separator != "::") or not separator.isascii() or b"\0" in content:
+        raise Unclear(separator)
     while start < len(content):
-        end = content.rfind(b"\n", start, start + _CHUNK) + 1
-        block = content[start:end]
-        if not block or not _quotes_are_plain(np.frombuffer(block, np.uint8), ord(separator)):
-            return None
-        parts.append(block.replace(b'"', b""))
-        start = end
-    return b"".join(parts)
+        raw = content[start : start + size]
+        text = _plain_lines(raw, separator, last=start + size >= len(content))
+        found = _block(text, "\t" if separator == "::" else separator, quoted, escaped, width)
+        if found is None:
+            size *= 2
+            if size > _LONGEST or len(raw) < size // 2:
+                raise Unclear("a record without an end")
+            continue
+        width, size = found.width, _CHUNK
+        start += _length(raw, found.n_lines)
+        yield found
 
 
-def _quotes_are_plain(block: npt.NDArray[np.uint8], separator: int) -> bool:
-    """Whether quotes come in pairs, the first after a separator, the second before one, and none between."""
-    ticks = np.flatnonzero(block == _TICK)
-    bounds = np.flatnonzero((block == separator) | (block == 10))
+def _plain_lines(raw: bytes, separator: str, last: bool) -> bytes:
+    if separator == "::":
+        if b"\t" in raw:
+            raise Unclear("a tab within a field")
+        raw = raw.replace(b"::", b"\t")
+    text = raw.replace(b"\r\n", b"\n") if b"\r" in raw else raw
+    return text if not last or text.endswith(b"\n") else text + b"\n"
+
+
+def _length(raw: bytes, n_lines: int) -> int:
+    """How many bytes that many lines have."""
+    breaks = np.flatnonzero(np.frombuffer(raw, np.uint8) == _BREAK)
+    return int(breaks[n_lines - 1]) + 1 if n_lines <= len(breaks) else len(raw)
+
+
+def _block(text: bytes, separator: str, quoted: bool, escaped: bool, width: int) -> Block | None:
+    """The whole records that a text begins with; None where not one ends."""
+    view = np.frombuffer(text, np.uint8)
+    marks = np.flatnonzero((view == ord(separator)) | (view == _BREAK))
+    is_tick = None
+    if quoted and (b'"' in text or (escaped and b"\\" in text)):
+        is_tick = view == _TICK
+        if escaped and b"\\" in text:
+            free = ~_after_backslash(view)
+            is_tick &= free
+            if not free[marks].all():
+                raise Unclear("an escaped mark")
+        inside = np.bitwise_xor.accumulate(is_tick.view(np.uint8))
+        marks = marks[inside[marks] == 0]
+    ends = marks[view[marks] == _BREAK]
+    if not len(ends):
+        return None
+    stop = int(ends[-1]) + 1
+    if is_tick is not None:
+        _check_quotes(view[:stop], is_tick[:stop], ord(separator))
+    width = width or int(np.searchsorted(marks, ends[0])) + 1
+    _check_width(view[marks[: int(np.searchsorted(marks, stop))]], width)
+    breaks = np.flatnonzero(view[:stop] == _BREAK)
+    starts = np.searchsorted(breaks, ends) + 1 if len(breaks) > len(ends) else np.arange(1, len(ends) + 1)
+    body = text[:stop]
+    if b"\r" in body:
+        raise Unclear("a carriage return alone")
+    return Block(body, np.concatenate([[0], starts[:-1]]).astype(np.int64), ends, len(breaks), width)
+
+
+def _after_backslash(view: Bytes) -> Flags:
+    """Whether a character stands after an odd number of backslashes, the last of which is its own."""
+    places = np.arange(len(view), dtype=np.int32)
+    before = np.where(view == _BACKSLASH, np.int32(-1), places)
+    before = np.concatenate([np.full(1, -1, np.int32), np.maximum.accumulate(before)[:-1]])
+    return np.asarray((places - 1 - before) % 2 == 1)
+
+
+def _check_quotes(view: Bytes, is_tick: Flags, separator: int) -> None:
+    """Every quote opens a field, closes it, or is one of two that stand for one."""
+    ticks = np.flatnonzero(is_tick)
     opened, closed = ticks[0::2], ticks[1::2]
-    if len(opened) != len(closed):
-        return False
-    before, after = block[np.maximum(opened - 1, 0)], block[closed + 1]  # a line end follows the last
-    opens = (opened == 0) | (before == separator) | (before == 10)
-    closes = (after == separator) | (after == 10)
-    inside = np.searchsorted(bounds, opened) != np.searchsorted(bounds, closed)
-    return bool(opens.all() and closes.all() and not inside.any())
+    left, right = np.maximum(opened - 1, 0), closed + 1  # a line end follows the last
+    opens = (opened == 0) | _bounds(view[left], separator) | is_tick[left]
+    closes = _bounds(view[right], separator) | is_tick[right]
+    if not (opens.all() and closes.all()):
+        raise Unclear("a quote within a field")
 
 
-def even(body: bytes, separator: str, width: int) -> bool:
-    """Whether every line of a text that ends with a line end has `width` fields, quotes left aside."""
-    buffer = np.frombuffer(body, np.uint8)
-    parts = [buffer[start : start + _CHUNK] for start in range(0, len(buffer), _CHUNK)]
-    marks = np.concatenate([part[(part == ord(separator)) | (part == 10)] for part in parts])
+def _bounds(found: Bytes, separator: int) -> Flags:
+    return np.asarray((found == separator) | (found == _BREAK))
+
+
+def _check_width(marks: Bytes, width: int) -> None:
     if len(marks) % width:
-        return False
+        raise Unclear("records of different widths")
     rows = marks.reshape(-1, width)
-    return bool((rows[:, :-1] != 10).all() and (rows[:, -1] == 10).all())
-
-
-def usual_dates(values: Sequence[str]) -> npt.NDArray[np.int64] | None:
-    """Seconds of dates that are all written as 2014-07-01 12:30:00, all at once; None where one is not."""
-    if not all(map(_USUAL.fullmatch, values)):
-        return None
-    try:
-        seconds = np.array([value[:19] for value in values], "U19").astype("datetime64[s]").astype(np.int64)
-    except ValueError:  # such as the 30th of February
-        return None
-    return seconds if len(seconds) and seconds.min() >= 0 else None
+    if (rows[:, :-1] == _BREAK).any() or (rows[:, -1] != _BREAK).any():
+        raise Unclear("records of different widths")

@@ -7,64 +7,26 @@ careful reader, which goes line by line and names the one that is broken.
 from __future__ import annotations
 
 import dataclasses
-import io
-import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from core.data import times
-from core.data.reading.bulk import even, unquoted, usual_dates
-from core.data.reading.codes import Coded, Ints, cell_text, code, code_column, plain_codes
+from core.data.reading.codes import Ints, cell_text, code, code_column, plain_codes
+from core.data.reading.fast import fast_json, fast_text
 from core.data.reading.impressions import read_clicks
-from core.data.reading.json_bulk import plain_columns
-from core.data.reading.lines import (
-    CONTROL,
-    BrokenLine,
-    Lines,
-    broken,
-    place_of,
-    short,
-    trimmed,
-    utf8,
-)
-from core.data.reading.parquet import read_parquet
+from core.data.reading.lines import Lines, broken, short
+from core.data.reading.parquet import parquet_parts
 from core.data.reading.pickles import read_frame
+from core.data.reading.pieces import Columns, joined
 from core.data.tables import InteractionsTable
 from core.errors import DataError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-
-_BLOCK = 1 << 19  # dates read together: millions of different ones take much memory
-
-
-@dataclass(frozen=True)
-class Columns:
-    """A table of interactions in file order."""
-
-    file: str
-    users: Coded
-    items: Coded
-    ratings: npt.NDArray[np.float64]  # (lines,) NaN where the source has none
-    timestamps: Ints  # (lines,) seconds since 1970; zeros where the source has none
-    first: int = 1
-    """Number of the first line with data, for messages."""
-    word: str = "line"
-    """What one entry is called in messages."""
-    lines: Ints | None = None  # (lines,)
-    """Number of each line with data, where they do not follow each other."""
-
-    def __len__(self) -> int:
-        return len(self.timestamps)
-
-    def broken(self, row: int, problem: str, about: str = "") -> BrokenLine:
-        """The error to raise about an entry."""
-        line = self.first + row if self.lines is None else int(self.lines[row])
-        return broken(self.file, line, problem, self.word, about)
+__all__ = ["Columns", "read_columns"]
 
 
 def read_columns(content: bytes, table: InteractionsTable) -> Columns:
@@ -82,15 +44,19 @@ def read_columns(content: bytes, table: InteractionsTable) -> Columns:
 
 def _read(content: bytes, table: InteractionsTable) -> Columns:
     if table.format == "text":
-        return _fast(content, table) or _careful(content, table)
+        return fast_text(content, table) or careful(content, table)
     if table.format == "jsonl":
-        return _fast_json(content, table) or _careful(content, table)
+        return fast_json(content, table) or careful(content, table)
     if table.format == "impressions":
-        return _clicked(content, table)
+        return read_clicks(content, table)
     wanted = (table.user, table.item, table.rating, table.timestamp)
     columns = [str(column) for column in wanted if column is not None]
     if table.format == "parquet":
-        return _of_frame(read_parquet(content, table.file, columns), table)
+        parts = parquet_parts(content, table.file, columns)
+        whole = joined(_of_frame(part, table) for part in parts)
+        if whole is None:
+            raise DataError(f"{table.file} has no rows", "it was cut off, or is the wrong file")
+        return whole
     return _of_frame(_exploded(read_frame(content, table.file, tuple(columns)), columns, table.file), table)
 
 
@@ -111,7 +77,8 @@ def _check_unit(found: Columns, form: str) -> None:
 # --- text, line by line ----------------------------------------------------------------------------------
 
 
-def _careful(content: bytes, table: InteractionsTable) -> Columns:
+def careful(content: bytes, table: InteractionsTable) -> Columns:
+    """The columns of a file of text, line by line."""
     lines = Lines(content, table)
     users, items = lines.texts("user", table.user), lines.texts("item", table.item)
     ratings, seconds = np.full(len(lines), np.nan), np.zeros(len(lines), np.int64)
@@ -121,189 +88,6 @@ def _careful(content: bytes, table: InteractionsTable) -> Columns:
         seconds = lines.times("timestamp", table.timestamp, table.time_format)
     numbers = np.array(lines.lines, np.int64)
     return Columns(table.file, code(users), code(items), ratings, seconds, lines=numbers)
-
-
-def _clicked(content: bytes, table: InteractionsTable) -> Columns:
-    clicks = read_clicks(content, table)
-    return Columns(
-        file=table.file,
-        users=code(clicks.users),
-        items=code(clicks.items),
-        ratings=np.full(len(clicks.items), np.nan),
-        timestamps=np.array(clicks.seconds, np.int64),
-        lines=np.array(clicks.lines, np.int64),
-    )
-
-
-# --- text, all at once -----------------------------------------------------------------------------------
-
-
-def _fast(content: bytes, table: InteractionsTable) -> Columns | None:
-    """What the careful reader would return, or None where that takes a closer look."""
-    bare = _bare(content, table)
-    if bare is None:
-        return None
-    separator, head, body = bare
-    header = head.decode().split(separator) if table.header else []
-    width = len(header) if table.header else body.partition(b"\n")[0].count(separator.encode()) + 1
-    if not body or width < 2 or not even(body, separator, width):
-        return None
-    if re.search(rb"(\A|[\n" + re.escape(separator.encode()) + rb"])\s*\+", body):
-        return None  # a signed number, which is no time for the careful reader
-    wanted = {"user": table.user, "item": table.item, "rating": table.rating, "timestamp": table.timestamp}
-    places = {
-        name: place_of(name, column, header, width, table.file)
-        for name, column in wanted.items()
-        if column is not None
-    }
-    if len(set(places.values())) < len(places):
-        return None
-    frame = _parsed(body, table, separator, places, width)
-    return None if frame is None else _columns(frame, table, places)
-
-
-def _bare(content: bytes, table: InteractionsTable) -> tuple[str, bytes, bytes] | None:
-    """Separator, header and body of a file whose every separator separates and every line end ends a line."""
-    separator = table.separator
-    content = trimmed(utf8(content, table))
-    if b"\0" in content or (table.escaped and b"\\" in content):
-        return None
-    if b"\r" in content:
-        content = content.replace(b"\r\n", b"\n")
-    if separator == "::" and b"\t" not in content:
-        content, separator = content.replace(b"::", b"\t"), "\t"
-    if b"\r" in content or len(separator) > 1 or not separator.isascii():
-        return None
-    if not content.endswith(b"\n"):
-        content += b"\n"
-    if table.quoted and b'"' in content:
-        bare = unquoted(content, separator)
-        if bare is None:
-            return None
-        content = bare
-    if not table.header:
-        return separator, b"", content
-    head, _, body = content.partition(b"\n")
-    return separator, head, body
-
-
-def _parsed(
-    body: bytes, table: InteractionsTable, separator: str, places: dict[str, int], width: int
-) -> pd.DataFrame | None:
-    import pandas as pd
-
-    texts = {"user", "item"} | ({"timestamp"} if table.time_format not in times.UNITS else set())
-    try:
-        return pd.read_csv(
-            io.BytesIO(body),
-            sep=separator,
-            header=None,
-            names=list(range(width)),
-            usecols=sorted(places.values()),
-            dtype={place: object for name, place in places.items() if name in texts},
-            encoding="utf-8",
-            quoting=3,
-            na_filter=False,
-            skip_blank_lines=False,
-            index_col=False,
-            float_precision="round_trip",
-        )
-    except (ValueError, OverflowError, pd.errors.ParserError):
-        return None
-
-
-def _columns(frame: pd.DataFrame, table: InteractionsTable, places: dict[str, int]) -> Columns | None:
-    users, items = _coded(frame[places["user"]]), _coded(frame[places["item"]])
-    ratings, seconds = np.full(len(frame), np.nan), np.zeros(len(frame), np.int64)
-    if "rating" in places:
-        column = frame[places["rating"]]
-        if column.dtype not in (np.int64, np.float64) or not np.isfinite(column).all():
-            return None
-        ratings = column.to_numpy(np.float64)
-    if "timestamp" in places:
-        found = _times(frame[places["timestamp"]], table.time_format)
-        if found is None:
-            return None
-        seconds = found
-    if users is None or items is None:
-        return None
-    return Columns(table.file, users, items, ratings, seconds, 2 if table.header else 1)
-
-
-def _coded(column: pd.Series[Any]) -> Coded | None:
-    import pandas as pd
-
-    codes, values = pd.factorize(column.to_numpy(object))
-    return _plain(tuple(str(value).strip() for value in values), codes.astype(np.int64))
-
-
-def _plain(ids: tuple[str, ...], codes: Ints) -> Coded | None:
-    """Coded ids, or None where one of them is odd."""
-    if "" in ids or len(set(ids)) < len(ids) or CONTROL.search("".join(ids)):
-        return None
-    if max(map(len, ids)) > 1000:  # beyond some length the careful reader refuses a field
-        return None
-    return Coded(ids, codes)
-
-
-def _fast_json(content: bytes, table: InteractionsTable) -> Columns | None:
-    """What the careful reader would return for JSON lines, or None where that takes a closer look."""
-    wanted = (table.user, table.item, table.rating, table.timestamp)
-    names = [str(column) for column in wanted if column is not None]
-    columns = plain_columns(trimmed(utf8(content, table)), names)
-    if columns is None or len(set(names)) < len(names):
-        return None
-    users, items = (_coded_json(columns.pop(str(name))) for name in (table.user, table.item))
-    if users is None or items is None:
-        return None
-    ratings, seconds = np.full(len(users.codes), np.nan), np.zeros(len(users.codes), np.int64)
-    if table.rating is not None:
-        found = columns.pop(str(table.rating)).to_numpy()
-        if found.dtype not in (np.int64, np.float64) or not np.isfinite(found).all():
-            return None
-        ratings = found.astype(np.float64)
-    if table.timestamp is not None:
-        moments = _times(columns.pop(str(table.timestamp)).to_pandas(), table.time_format)
-        if moments is None:
-            return None
-        seconds = moments
-    return Columns(table.file, users, items, ratings, seconds)
-
-
-def _coded_json(column: Any) -> Coded | None:
-    """The ids of a column of texts or whole numbers; a fraction may be written in several ways."""
-    if str(column.type) not in ("string", "int64"):
-        return None
-    coded = column.combine_chunks().dictionary_encode()
-    ids = tuple(str(value).strip() for value in coded.dictionary.to_pylist())
-    return _plain(ids, coded.indices.to_numpy().astype(np.int64))
-
-
-def _times(column: pd.Series[Any], form: str) -> Ints | None:
-    if form not in times.UNITS:
-        parts = [_dates(column[start : start + _BLOCK], form) for start in range(0, len(column), _BLOCK)]
-        whole = [part for part in parts if part is not None]
-        return np.concatenate(whole) if len(whole) == len(parts) else None
-    values = column.to_numpy()
-    if values.dtype not in ((np.int64,) if form != "decimal" else (np.int64, np.float64)):
-        return None
-    if not np.isfinite(values).all():
-        return None
-    low, high = values.min(), values.max()
-    if not (low > 0 and high // times.UNITS[form] < times.LATEST):  # 0 may have been written as -0
-        return None
-    return values.astype(np.int64) // times.UNITS[form]
-
-
-def _dates(column: pd.Series[Any], form: str) -> Ints | None:
-    dates, read = _coded(column), times.reader(form)
-    if dates is None:
-        return None
-    usual = usual_dates(dates.ids) if form == "date" else None
-    if usual is not None:
-        return usual[dates.codes]
-    seconds = [read(value) for value in dates.ids]
-    return None if None in seconds else np.array(seconds, np.int64)[dates.codes]
 
 
 # --- tables that are no text -----------------------------------------------------------------------------

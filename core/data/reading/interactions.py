@@ -214,14 +214,14 @@ def build_dataset(
     if card.rules.repeats == "first":
         kept &= _first_times(ranks, items, kept, len(catalogue))
     ends = np.searchsorted(ranks, np.arange(len(names)), side="right")
-    sequences, start = {}, 0
+    sequences, start, everything = {}, 0, bool(kept.all())  # then nothing is copied
     for user, end in zip(names, ends.tolist(), strict=True):
-        mine = kept[start:end]
+        mine = slice(start, end) if everything else np.flatnonzero(kept[start:end]) + start
         sequences[user] = UserSequence(
             user=user,
-            items=items[start:end][mine],
-            timestamps=times[start:end][mine],
-            seen=frozenset(items[start:end].tolist()),
+            items=items[mine],
+            timestamps=times[mine],
+            met=items[start:end],
         )
         start = end
     return Dataset(card, catalogue, sequences, published or {})

@@ -48,7 +48,14 @@ class BrokenLine(DataError):
 class Lines:
     """The columns of a text file that its table names, with checks whose messages name file and line."""
 
-    def __init__(self, content: bytes, table: InteractionsTable | ItemsTable) -> None:
+    def __init__(self, content: bytes, table: InteractionsTable | ItemsTable, before: int = 0) -> None:
+        """Reads the lines.
+
+        Args:
+            content: the file, or a part of it.
+            table: how it is written.
+            before: how many lines of the file come before this part.
+        """
         self.file = table.file
         self.word = "line"
         self.header: list[str] = []
@@ -64,7 +71,7 @@ class Lines:
             found = records(trimmed(utf8(content, table)), table)
             if table.header:
                 _, self.header = next(found, (1, []))
-        self._collect(found, names)
+        self._collect(((line + before, fields) for line, fields in found), names)
         if not self.lines:
             raise DataError(f"{table.file} has no lines", "it was cut off, or is the wrong file")
 
@@ -91,10 +98,10 @@ class Lines:
         values = self.texts(what, column)
         found = np.empty(len(values))
         for row, value in enumerate(values):
-            text = value.replace(",", ".") if _COMMA.fullmatch(value) else value
-            if not NUMBER.fullmatch(text) or not math.isfinite(float(text)):
+            read = number(value)
+            if read is None:
                 raise self.broken(row, f"{what} {short(value)} is not a number", "number")
-            found[row] = float(text)
+            found[row] = read
         return found
 
     def times(self, what: str, column: Column, form: str) -> npt.NDArray[np.int64]:
@@ -140,7 +147,7 @@ class Lines:
                 text = fields[place]
                 value = known.get(text)
                 if value is None:
-                    value = _BREAKS.sub(" ", text).strip()
+                    value = plain_text(text)
                     if len(known) < _REMEMBERED:
                         known[text] = value
                 column.append(value)
@@ -159,14 +166,23 @@ def _named(table: InteractionsTable | ItemsTable) -> list[Column]:
 # --- cutting ---------------------------------------------------------------------------------------------
 
 
-def records(content: bytes, table: InteractionsTable | ItemsTable) -> Iterator[tuple[int, list[str]]]:
-    """Line number and fields of every record; of a record of several lines the number of the first."""
+def records(
+    content: bytes, table: InteractionsTable | ItemsTable, separator: str = ""
+) -> Iterator[tuple[int, list[str]]]:
+    """Line number and fields of every record; of a record of several lines the number of the first.
+
+    Args:
+        content: UTF-8.
+        table: how it is written.
+        separator: what is between columns, if not the table's.
+    """
     lines = io.TextIOWrapper(io.BytesIO(content), "utf-8", newline="")
-    if len(table.separator) > 1:
-        for number, text in enumerate(lines, start=1):
-            yield number, text.rstrip("\r\n").split(table.separator)
+    separator = separator or table.separator
+    if len(separator) > 1:
+        for place, text in enumerate(lines, start=1):
+            yield place, text.rstrip("\r\n").split(separator)
         return
-    reader = cut(lines, table.separator, table.quoted, table.escaped)
+    reader = cut(lines, separator, table.quoted, table.escaped)
     started = 1
     try:
         for fields in reader:
@@ -248,6 +264,18 @@ def place_of(what: str, column: Column, header: list[str], width: int, file: str
     if column >= width:
         raise broken(file, 1, f"no column {column} for the {what}", about="widths")
     return column
+
+
+def plain_text(text: str) -> str:
+    """A field without spaces around it; line ends and tabs within become one space."""
+    return _BREAKS.sub(" ", text).strip()
+
+
+def number(text: str) -> float | None:
+    """A finite number, also where it has a comma; else None."""
+    if _COMMA.fullmatch(text):
+        text = text.replace(",", ".")
+    return float(text) if NUMBER.fullmatch(text) and math.isfinite(float(text)) else None
 
 
 def plain_ids(ids: Sequence[str]) -> Sequence[str]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from core.errors import DataError
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _LEAST_ROWS = 1 << 20
+_PART = 1 << 20  # rows read together
 _ROWS_PER_BYTE = 50  # repeated values take next to nothing; ids and times do
 
 
@@ -29,28 +30,63 @@ def read_parquet(
     Raises:
         DataError: it is damaged, lacks a column, or claims more rows than its bytes can hold.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    with _named_errors(file):
+        import pyarrow as pa
 
-    try:
-        opened = pq.ParquetFile(io.BytesIO(content))
-        schema = opened.schema_arrow
-        names = _wanted(schema.names, columns, file)
-        claimed = opened.metadata.num_rows
-        if claimed > max(_LEAST_ROWS, _ROWS_PER_BYTE * len(content)):
-            raise DataError(
-                f"{file} claims {claimed:,} rows in {len(content):,} bytes", "the file is damaged"
-            )
-        texts = [name for name in names if _is_text(schema.field(name).type)]
-        opened = pq.ParquetFile(io.BytesIO(content), read_dictionary=texts)
+        opened, names = _opened(content, file, columns)
         if rows is None:
             found = opened.read(columns=names)
         else:
             found = next(opened.iter_batches(batch_size=rows, columns=names), pa.table({}))
         return found.to_pandas(ignore_metadata=True)  # type: ignore[no-any-return]
+
+
+def parquet_parts(content: bytes, file: str, columns: Sequence[str]) -> Iterator[pd.DataFrame]:
+    """The table in parts that follow each other, each with the numbers of its rows from 0 as its index.
+
+    Raises:
+        DataError: as `read_parquet`.
+    """
+    start = 0
+    with _named_errors(file):
+        opened, names = _opened(content, file, columns)
+        parts = opened.iter_batches(batch_size=_PART, columns=names)
+    while True:
+        with _named_errors(file):
+            part = next(parts, None)
+            if part is None:
+                return
+            frame = part.to_pandas(ignore_metadata=True)
+            frame.index = range(start, start + len(frame))
+            start += len(frame)
+        yield frame
+
+
+def _opened(content: bytes, file: str, columns: Sequence[str] | None) -> tuple[Any, list[str]]:
+    """The file, whose texts come as dictionaries, and the names of the wanted columns."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    opened = pq.ParquetFile(pa.BufferReader(content))
+    schema = opened.schema_arrow
+    names = _wanted(schema.names, columns, file)
+    claimed = opened.metadata.num_rows
+    if claimed > max(_LEAST_ROWS, _ROWS_PER_BYTE * len(content)):
+        raise DataError(f"{file} claims {claimed:,} rows in {len(content):,} bytes", "the file is damaged")
+    texts = [name for name in names if _is_text(schema.field(name).type)]
+    return pq.ParquetFile(pa.BufferReader(content), read_dictionary=texts), names
+
+
+@contextlib.contextmanager
+def _named_errors(file: str) -> Iterator[None]:
+    """Gives what pyarrow complains about the file's name."""
+    import pyarrow as pa
+
+    try:
+        yield
+    except DataError:
+        raise
     except (pa.ArrowException, OSError, ValueError, TypeError, KeyError, NotImplementedError) as error:
-        if isinstance(error, DataError):
-            raise
         reason = " ".join(str(error).split())[:100]
         raise DataError(f"{file}: not a parquet file ({reason})", "the file is cut off or damaged") from error
 

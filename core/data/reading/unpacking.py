@@ -14,8 +14,10 @@ from typing import IO
 
 from core.assets.unpacking import CHUNK, limit, open_member
 from core.errors import DataError
+from core.files import read_regular
 
 _XZ_MEMORY = 256 << 20
+_LARGEST = 1 << 40
 _UNPACK_FIRST = "unpack it, and name the table inside, or the folder"
 _OTHERS = (
     (b"\x28\xb5\x2f\xfd", "zstandard", "unpack it first: zstd -d FILE"),
@@ -38,7 +40,7 @@ def read_content(path: Path, hint: str = "check the path") -> bytes:
         DataError: it cannot be read, is damaged, unfolds to too much, or is of a kind that is not read.
     """
     try:
-        content = path.read_bytes()
+        content = read_regular(path, _LARGEST)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})", hint) from error
     return unpacked(content, path.name)

@@ -11,18 +11,22 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
 
 from core.errors import DataError
 from core.events import Event
-from core.files import atomic_write
+from core.files import atomic_write, read_regular
 from core.records import build, json_of, plain, read_text
 from ilora_app.tui.engine.process_priority import stand_back
 
 CARD = "training/job.json"
+ASKED = ("dataset", "preset", "methods", "seeds", "model", "samples", "precision")
+"""The options that the form gives to the benchmark."""
+LONGEST_WORDS = 1 << 20
+"""Bytes of what a process complains that are read."""
 NICENESS = 12
 """How far a training stands back from the screen and its engine when processors are short."""
 
@@ -90,9 +94,10 @@ class TrainingProcess:
     def last_words(self) -> str:
         """The last line of its stderr; nothing where it left none."""
         try:
-            lines = Path(self.errors).read_text(encoding="utf-8", errors="replace").splitlines()
+            said = read_regular(Path(self.errors), LONGEST_WORDS)
         except OSError:
             return ""
+        lines = said.decode("utf-8", "replace").splitlines()
         return next((line for line in reversed(lines) if line.strip()), "")
 
     @property
@@ -121,6 +126,8 @@ class Tail:
 
     def lines(self, most: int = 160_000) -> list[bytes]:
         """Whole lines since the last call, of at most so many bytes; an unfinished one waits."""
+        if not self.path.is_file():  # a pipe would be waited for
+            return []
         try:
             with self.path.open("rb") as file:
                 file.seek(self._at)
@@ -180,11 +187,23 @@ def start_job(out: Path, options: Sequence[str]) -> TrainingProcess:
 
 
 def last_job(out: Path) -> TrainingProcess | None:
-    """The newest job of an output folder, running or not; None where there was none (or a damaged note)."""
+    """The newest job of an output folder, running or not; None where there was none (or a damaged note).
+
+    Somebody else may have written the note: its files are looked for beside it and nowhere else, and one
+    that would be repeated with options which the form does not have is none.
+    """
     try:
-        return build(TrainingProcess, json_of(read_text(out / CARD), CARD))
+        job = build(TrainingProcess, json_of(read_text(out / CARD), CARD))
     except DataError:
         return None
+    names, values = job.options[0::2], job.options[1::2]
+    known = {f"--{name}" for name in ASKED}
+    plainly = len(names) == len(values) and known.issuperset(names)
+    if not plainly or any(value.startswith("-") for value in values) or not 0 < job.pid < 1 << 31:
+        return None
+    beside = (out / CARD).absolute().parent
+    log, errors = (str(beside / (Path(name).name or "-")) for name in (job.log, job.errors))
+    return replace(job, log=log, errors=errors)
 
 
 def running_job(out: Path) -> TrainingProcess | None:

@@ -15,8 +15,9 @@ import pandas as pd
 import pytest
 
 from core.data.loading import load_dataset
-from core.data.own.adding import Added, add_dataset
+from core.data.own.adding import Added, add_dataset, remove_dataset
 from core.data.own.guessing import guess
+from core.errors import DataError
 from core.events import silent
 from tests.data.own.acts import EACH, ITEMS, USERS, acts, add, kept, listing, order, text, titles
 
@@ -82,7 +83,11 @@ def test_hetrec_lastfm_without_times_says_that_lines_are_the_order(tmp_path: Pat
     assert found.interactions is not None and found.interactions.rating is None
 
 
-def test_mind_is_its_histories_and_its_clicks(tmp_path: Path) -> None:
+@pytest.mark.parametrize("block", [1 << 24, 300])
+def test_mind_is_its_histories_and_its_clicks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int
+) -> None:
+    monkeypatch.setattr("core.data.reading.impressions._BLOCK", block)
     lines = []
     for user in range(1, USERS + 1):
         mine = order(user)
@@ -100,6 +105,12 @@ def test_mind_is_its_histories_and_its_clicks(tmp_path: Path) -> None:
     added = folder(tmp_path / "mind", {"behaviors.tsv": "\n".join(lines) + "\n", "news.tsv": news})
     whole(added, "N", "U7")
     assert title(added, "N") == '"Heroes" of the day'
+    found = guess(tmp_path / "mind", None, {})
+    lines[50] = lines[50].rpartition("\t")[0] + "\tN5"
+    (tmp_path / "mind" / "behaviors.tsv").write_text("\n".join(lines) + "\n")
+    remove_dataset("own")
+    with pytest.raises(DataError, match="line 51: 'N5' is no list of shown items"):
+        add_dataset("own", found)
 
 
 def test_book_crossing_as_published(tmp_path: Path) -> None:
@@ -179,8 +190,6 @@ def test_amazon_2018_and_2023_join_by_asin_and_by_parent_asin(tmp_path: Path) ->
     added = folder(tmp_path / "old", old)
     whole(added, "B", "A7")
     assert title(added, "B") == 'A "B", C & D'
-    from core.data.own.adding import remove_dataset
-
     remove_dataset("own")
     new = {"All_Beauty.jsonl": reviews("parent_asin", ""), "meta_All_Beauty.jsonl": products("parent_asin")}
     whole(folder(tmp_path / "new", new), "B", "A7")
@@ -189,8 +198,6 @@ def test_amazon_2018_and_2023_join_by_asin_and_by_parent_asin(tmp_path: Path) ->
 def test_amazon_ratings_without_names_have_the_item_first_or_second(tmp_path: Path) -> None:
     meta = listing("asin,title", "B{id},{title}")
     whole(add(tmp_path, text("", "B{item},A{user},{rating}.0,{second}"), meta), "B", "A7")
-    from core.data.own.adding import remove_dataset
-
     remove_dataset("own")
     whole(add(tmp_path, text("", "A{user},B{item},{rating}.0,{second}"), meta), "B", "A7")
 

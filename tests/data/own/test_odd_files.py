@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from core.data.own.adding import remove_dataset
 from core.data.own.guessing import guess
 from core.data.own.looking import Said
-from core.errors import InputError
+from core.errors import DataError, InputError
 from tests.data.own.acts import (
     EACH,
     TIMED,
@@ -283,6 +284,21 @@ def test_one_damaged_letter_in_utf8_is_named(tmp_path: Path) -> None:
 def test_what_is_no_table_says_what_it_is(tmp_path: Path, content: bytes, words: str) -> None:
     for place in ("interactions", "items"):
         refused(tmp_path, words, "", **{place: content})
+
+
+@pytest.mark.parametrize("name", ["u.inter", "u.item"])
+def test_a_file_that_never_ends_is_not_waited_for(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "f"
+    folder.mkdir()
+    for other in {"u.inter", "u.item"} - {name}:
+        (folder / other).write_text("user_id:token\titem_id:token\tname:token\n1\t2\tx\n")
+    (folder / name).symlink_to("/dev/zero")
+    with pytest.raises(DataError, match="not a regular file"):
+        guess(folder, None, {})
+    (folder / name).unlink()
+    os.mkfifo(folder / name)
+    with pytest.raises(DataError, match="not a regular file"):
+        guess(folder, None, {})
 
 
 def test_a_line_that_is_no_json_is_named(tmp_path: Path) -> None:

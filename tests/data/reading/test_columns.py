@@ -8,36 +8,56 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from core.data.cards import Titles
-from core.data.reading.columns import Columns, _careful, _fast, _fast_json, read_columns
+from core.data.reading.columns import careful, read_columns
+from core.data.reading.fast import fast_json, fast_text
 from core.data.reading.interactions import parse_catalogue
+from core.data.reading.pieces import Columns
 from core.data.tables import InteractionsTable, ItemsTable
 from core.errors import DataError
 from tests.data import made_up
 
 TABLE = InteractionsTable("ratings.tsv", user=0, item=1, rating=2, timestamp=3)
+COMMAS = dataclasses.replace(TABLE, separator=",", quoted=True)
+ESCAPED = dataclasses.replace(COMMAS, escaped=True)
+DATED = dataclasses.replace(TABLE, time_format="date")
 RATINGS = made_up.ratings()
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So few bytes are looked at together that a short text takes many blocks."""
+    monkeypatch.setattr("core.data.reading.bulk._CHUNK", 24)
+    monkeypatch.setattr("core.data.reading.fast._BLOCK", 96)
+
+
+def numbered(columns: Columns) -> list[int]:
+    """The number of each line, as messages name it."""
+    return [int(columns.broken(row, "x").title.split()[2].rstrip(":")) for row in range(len(columns))]
 
 
 def rows(columns: Columns) -> list[tuple[str, str, float, int]]:
     users = [columns.users.ids[place] for place in columns.users.codes]
     items = [columns.items.ids[place] for place in columns.items.codes]
-    return list(zip(users, items, columns.ratings.tolist(), columns.timestamps.tolist(), strict=True))
+    ratings = np.nan_to_num(columns.ratings, nan=-1.0).tolist()
+    return list(zip(users, items, ratings, columns.timestamps.tolist(), strict=True))
 
 
 def same_or_left_alone(content: bytes, table: InteractionsTable) -> None:
     """The fast reader gives the careful one's answer, or none."""
     try:
-        found = _fast(content, table)
+        found = fast_text(content, table)
     except DataError:
         with pytest.raises(DataError):
-            _careful(content, table)
+            careful(content, table)
         return
     if found is not None:
-        assert rows(found) == rows(_careful(content, table))
+        expected = careful(content, table)
+        assert rows(found) == rows(expected)
+        assert numbered(found) == numbered(expected)
 
 
 @pytest.mark.parametrize(
@@ -66,14 +86,49 @@ def same_or_left_alone(content: bytes, table: InteractionsTable) -> None:
             dataclasses.replace(TABLE, separator=";", quoted=True, escaped=True),
         ),
         (b"1\t2\t3\t5\n\n \n\n", TABLE),
+        (b"1\t2\t+3\t5\n2\t3\t3,5\t 6\n", TABLE),
+        (b'"a ""b""",1,3,5\n"c, d",2,3,6\r\nx,"y",3,7\n', COMMAS),
+        (b'"a\nb",1,"3,5",5\n"c\r\n\r\nd",2,3,6\nx,2,3,6\n', COMMAS),
+        (b'"a \\"b\\", c",1,3,5\n"d\\\\",2,"3",6\nx\\y,2,3,7\n', ESCAPED),
+        (b"1\t2\t3\t2014-07-01 10:00:00.125\n1\t3\t3\t2014-07-01T12:00:00+00:00\n", DATED),
+        (b"1\t2\t3\t2014-07-01 10:00:00 +02:00\n1\t3\t3\t2014-07-01\n", DATED),
+        (b"1\t2\t3\t01/07/2014 01:30 PM\n", dataclasses.replace(TABLE, time_format="%d/%m/%Y %I:%M %p")),
     ],
 )
 def test_ordinary_files_are_read_at_once(content: bytes, table: InteractionsTable) -> None:
-    found = _fast(content, table)
-    assert found is not None and rows(found) == rows(_careful(content, table))
+    found = fast_text(content, table)
+    assert found is not None and rows(found) == rows(careful(content, table))
+    assert numbered(found) == numbered(careful(content, table))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("core.data.reading.bulk._CHUNK", 1 << 24)
+        whole = fast_text(content, table)
+    assert whole is not None and rows(whole) == rows(found)
 
 
-@settings(deadline=None)
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'"a"b,1,3,5\n', b'"a,1,3,5\n', b'a"b,1,3,5\n', b' "a",1,3,5\n', b'"a",1,3\n', b'"a\rb",1,3,5\n',
+        b'"a" ,1,3,5\n', b'a,1,3,5\n\nb,1,3,5\n', b'"a""",""1,3,5\n', b'"a\n,1,3,5\n"b",1,3,5\n',
+    ],
+)  # fmt: skip
+def test_odd_quotes_and_lines_are_left_to_the_careful_reader(content: bytes) -> None:
+    assert fast_text(b'"x",1,3,5\n' + content, COMMAS) is None
+
+
+PIECES = st.sampled_from(['"', '""', ",", "\n", "\r\n", "a", "1", " ", "\\", '\\"', '","', '"\n"'])
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(PIECES, max_size=14).map("".join), st.booleans())
+@example('"a","1"\n"a\\"","1', True)
+@example('a\\\\,1\n"\\\\",1', True)
+def test_any_quoting_is_read_the_same_or_left_alone(text: str, escaped: bool) -> None:
+    table = InteractionsTable("r.csv", user=0, item=1, separator=",", quoted=True, escaped=escaped)
+    same_or_left_alone(text.encode(), table)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(0, len(RATINGS)), st.integers(0, 60), st.binary(max_size=12))
 @example(6, 0, b"-")
 @example(6, 0, b"+")
@@ -111,7 +166,7 @@ FIELDS = st.sampled_from(
 )
 
 
-@settings(deadline=None)
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @example([["1", "1", "1", "1"], ["1", "1", "1", "+5"]], "seconds")
 @example([["1", "1", "1", "True"]], "seconds")
 @example([["007", "1.0", "1", "1"]], "seconds")
@@ -134,12 +189,12 @@ JSON_LINES = b"".join(
 def json_same_or_left_alone(content: bytes, table: InteractionsTable) -> bool:
     """Whether the fast reader read it, which it must as the careful one does."""
     try:
-        found = _fast_json(content, table)
+        found = fast_json(content, table)
     except DataError:
         found = None
     if found is None:
         return False
-    assert rows(found) == rows(_careful(content, table))
+    assert rows(found) == rows(careful(content, table))
     return True
 
 
@@ -157,7 +212,7 @@ def test_ordinary_json_lines_are_read_at_once(content: bytes, form: str) -> None
     assert json_same_or_left_alone(content, dataclasses.replace(JSON_TABLE, time_format=form))
 
 
-@settings(deadline=None)
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @example(0, 0, b"\n")
 @example(45, 0, b"\n")
 @example(46, 0, b"\n")
@@ -178,7 +233,7 @@ JSON_VALUES = st.sampled_from(
 )  # fmt: skip
 
 
-@settings(deadline=None)
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(st.lists(JSON_VALUES, min_size=4, max_size=4), min_size=1, max_size=4),
     st.sampled_from(["seconds", "decimal", "date", "milliseconds"]),
@@ -186,15 +241,6 @@ JSON_VALUES = st.sampled_from(
 def test_any_json_values_are_read_the_same_or_left_alone(table: list[list[str]], form: str) -> None:
     lines = ['{"u": %s, "i": %s, "r": %s, "t": %s}' % tuple(row) for row in table]  # noqa: UP031
     json_same_or_left_alone("\n".join(lines).encode(), dataclasses.replace(JSON_TABLE, time_format=form))
-
-
-def test_different_dates_are_read_block_by_block(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("core.data.reading.columns._BLOCK", 2)
-    days = [b"2014-07-01", b"2014-07-02T10:00:00", b"2014-07-01", b"2014-07-03 10:00:00 UTC", b"2014-07-05"]
-    content = b"".join(b"1\t2\t3\t%s\n" % day for day in days)
-    table = dataclasses.replace(TABLE, time_format="date")
-    found = _fast(content, table)
-    assert found is not None and rows(found) == rows(_careful(content, table))
 
 
 def test_fields_in_quotes_may_hold_separators_and_breaks_and_the_line_is_still_named() -> None:

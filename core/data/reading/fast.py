@@ -1,0 +1,184 @@
+"""Reads millions of lines block by block; what is not understood in bulk is left to the careful reader."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from core.data.reading import values
+from core.data.reading.bulk import Block, Unclear, blocks
+from core.data.reading.lines import place_of, records, trimmed, utf8
+from core.data.reading.pieces import Columns, joined
+from core.data.tables import Column, InteractionsTable
+
+_BLOCK = 1 << 24  # bytes of JSON read together
+
+
+def fast_text(content: bytes, table: InteractionsTable) -> Columns | None:
+    """What the careful reader would return for a table of text, or None where that takes a closer look.
+
+    Raises:
+        DataError: the file is empty, not text of its encoding, or lacks a column.
+    """
+    try:
+        return joined(_parts(trimmed(utf8(content, table)), table))
+    except Unclear:
+        return None
+
+
+def _named(table: InteractionsTable) -> dict[str, Column]:
+    wanted = {"user": table.user, "item": table.item, "rating": table.rating, "timestamp": table.timestamp}
+    return {what: column for what, column in wanted.items() if column is not None}
+
+
+def _parts(content: bytes, table: InteractionsTable) -> Iterator[Columns]:
+    places: dict[str, int] = {}
+    before = 0
+    for block in blocks(content, table.separator, table.quoted, table.escaped):
+        skipped = 1 if table.header and not before else 0
+        if not before:
+            header = _header(block, table) if skipped else []
+            places = {
+                what: place_of(what, column, header, block.width, table.file)
+                for what, column in _named(table).items()
+            }
+            if block.width < 2 or len(set(places.values())) < len(places):
+                raise Unclear("a column twice")
+        if len(block.starts) > skipped:
+            yield _piece(block, table, places, skipped, before)
+        before += block.n_lines
+
+
+def _header(block: Block, table: InteractionsTable) -> list[str]:
+    first = block.content[: int(block.ends[0]) + 1]
+    return next(records(first, table, "\t" if table.separator == "::" else table.separator))[1]
+
+
+def _piece(
+    block: Block, table: InteractionsTable, places: dict[str, int], skipped: int, before: int
+) -> Columns:
+    found = _cut(block, table, places, skipped)
+    rows = len(block.starts) - skipped
+    lines = block.starts[skipped:] + (before + 1)
+    return _columns(table, found, rows, lines)
+
+
+def _cut(block: Block, table: InteractionsTable, places: dict[str, int], skipped: int) -> dict[str, Any]:
+    """The wanted columns of a block, as arrays of Arrow."""
+    import pyarrow as pa
+    from pyarrow import csv
+
+    body = memoryview(block.content)[int(block.ends[0]) + 1 if skipped else 0 :]
+    names = [str(place) for place in range(block.width)]
+    text, coded = pa.string(), pa.dictionary(pa.int32(), pa.string())
+    kinds = {str(place): coded if what in ("user", "item") else text for what, place in places.items()}
+    try:
+        found = csv.read_csv(
+            pa.BufferReader(body),
+            csv.ReadOptions(column_names=names, block_size=len(block.content) + 1, use_threads=False),
+            csv.ParseOptions(
+                delimiter="\t" if table.separator == "::" else table.separator,
+                quote_char='"' if table.quoted else False,
+                escape_char="\\" if table.quoted and table.escaped else False,
+                newlines_in_values=block.spans,
+                ignore_empty_lines=False,
+            ),
+            csv.ConvertOptions(
+                column_types=kinds,
+                include_columns=list(kinds),
+                strings_can_be_null=False,
+                null_values=[],
+                check_utf8=False,
+            ),
+        )
+    except pa.ArrowInvalid as error:
+        raise Unclear(str(error)) from None
+    if found.num_rows != len(block.starts) - skipped:
+        raise Unclear("another number of records")
+    return {what: _one(found.column(str(place))) for what, place in places.items()}
+
+
+def _one(column: Any) -> Any:
+    """A column of Arrow as one array."""
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+
+
+def _columns(table: InteractionsTable, found: dict[str, Any], rows: int, lines: Any) -> Columns:
+    ratings, seconds = np.full(rows, np.nan), np.zeros(rows, np.int64)
+    if "rating" in found:
+        ratings = values.numbers(found["rating"])
+    if "timestamp" in found:
+        seconds = values.moments(found["timestamp"], table.time_format)
+    return Columns(
+        table.file, values.ids(found["user"]), values.ids(found["item"]), ratings, seconds, lines=lines
+    )
+
+
+# --- JSON lines ------------------------------------------------------------------------------------------
+
+
+def fast_json(content: bytes, table: InteractionsTable) -> Columns | None:
+    """What the careful reader would return for JSON lines, or None where that takes a closer look.
+
+    That is where a line is no object of its own, or a value is missing or of another kind than those of the
+    first line.
+    """
+    names = {what: str(column) for what, column in _named(table).items()}
+    if len(set(names.values())) < len(names):
+        return None
+    try:
+        return joined(_objects(trimmed(utf8(content, table)), table, names))
+    except (ValueError, KeyError, TypeError, RecursionError):  # arrow's errors are ValueErrors, too
+        return None
+
+
+def _objects(content: bytes, table: InteractionsTable, names: dict[str, str]) -> Iterator[Columns]:
+    first = json.loads(content[: content.find(b"\n") + 1 or len(content)])
+    kinds = {what: type(first[name]) for what, name in names.items()}
+    start, before = 0, 0
+    while start < len(content):
+        end = content.rfind(b"\n", start, start + _BLOCK) + 1 if start + _BLOCK < len(content) else 0
+        block = content[start : end or len(content)]
+        found = _read(block, names, kinds)
+        rows = len(found["user"])
+        yield _columns(table, found, rows, np.arange(before + 1, before + rows + 1))
+        start, before = start + len(block), before + rows
+
+
+def _read(block: bytes, names: dict[str, str], kinds: dict[str, type]) -> dict[str, Any]:
+    """The wanted values of all objects; whole numbers may turn out to be fractions, but not those of ids."""
+    import pyarrow as pa
+
+    try:
+        return _arrow(block, names, kinds)
+    except pa.ArrowInvalid:
+        wider = {
+            what: float if kind is int and what in ("rating", "timestamp") else kind
+            for what, kind in kinds.items()
+        }
+        if wider == kinds:
+            raise
+        return _arrow(block, names, wider)
+
+
+def _arrow(block: bytes, names: dict[str, str], kinds: dict[str, type]) -> dict[str, Any]:
+    import pyarrow as pa
+    from pyarrow.json import ParseOptions, ReadOptions, read_json
+
+    known = {str: pa.string(), int: pa.int64(), float: pa.float64()}
+    schema = pa.schema([(name, known[kinds[what]]) for what, name in names.items()])
+    options = ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore")
+    found = read_json(pa.BufferReader(block), ReadOptions(block_size=1 << 22), options)
+    breaks = block.count(b"\n") - block.endswith(b"\n")
+    apart = block.startswith(b"{") and block.endswith((b"}", b"}\n"))
+    if not apart or block.count(b"}\n{") != breaks or found.num_rows != breaks + 1:
+        raise Unclear("not one object a line")
+    columns = {what: _one(found.column(name)) for what, name in names.items()}
+    if any(column.null_count for column in columns.values()):
+        raise Unclear("a missing value")
+    if any(str(columns[what].type) == "double" for what in ("user", "item")):
+        raise Unclear("an id with a fraction")  # which may be written in several ways
+    return columns
