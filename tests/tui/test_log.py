@@ -63,12 +63,13 @@ def test_the_journal_says_events_in_words_and_keeps_no_control_characters() -> N
     journal.hear("engine", WarmedUp(1, 3.0))
     journal.hear("engine", Notice("be careful", "warning"))
     journal.add("engine", "red \x1b[31mink\nand more")
-    journal.add("engine", "")
+    journal.add("engine", "  ")
+    journal.add("engine", "    raise Error")
     texts = [entry.text for entry in journal.of("")]
     assert texts[:2] == ["ready after 3.0 s", "warning: be careful"]
     assert "\x1b" not in texts[2]
     assert "\n" not in texts[2]
-    assert len(texts) == 3
+    assert texts[3:] == ["    raise Error"]  # as a traceback is indented
     assert journal.of("training") == []
 
 

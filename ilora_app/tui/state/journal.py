@@ -39,7 +39,7 @@ class Journal:
 
     def add(self, source: str, text: str, quiet: bool = False, timed: bool = True) -> None:
         """Adds a line; an empty one, or the same as the last, is passed over."""
-        text = " ".join(plain(text).split())
+        text = plain(text).expandtabs(4).replace("\n", " ").rstrip()
         last = self._entries[-1] if self._entries else None
         if not text or (last is not None and (last.source, last.text) == (source, text)):
             return
