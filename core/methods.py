@@ -177,6 +177,17 @@ METHODS: dict[str, Method] = {
             opens=1,
         ),
         Method(
+            "esasrec",
+            "eSASRec",
+            ENCODER,
+            "core.recommenders.encoders:ESASRecRecommender",
+            reads=("data", "encoder"),
+            trains=True,
+            keeps_model=True,
+            colours=("#065f46", "#6ee7b7"),
+            short="eSAS.",
+        ),
+        Method(
             "morec",
             "MoRec",
             ENCODER,

@@ -48,6 +48,8 @@ class Server:
             if isinstance(layer, LoraLayer):
                 for adapter in body["lora"]:
                     layer.set_scale(self.names[adapter["id"]], adapter["scale"])
+        if "grammar" not in body:
+            return [self.follows(body["prompt"])]
         answer = [int(token) for token in re.findall(r"<\[(\d+)\]>", body["grammar"])][: body["n_predict"]]
         prompt = body["prompt"]
         kept, cache = self.kept.get(body["id_slot"], ([], None))
@@ -61,6 +63,12 @@ class Server:
             steps.append({"id": follows, "logprob": float(said[follows])})
         cache.crop(len(prompt) - 1 - cache.get_seq_length())
         return steps
+
+    def follows(self, prompt: list[int]) -> dict[str, Any]:
+        said = self.model(torch.tensor([prompt])).logits[0, -1].float().log_softmax(-1)
+        best = said.argsort(descending=True).tolist()
+        top = [{"id": token, "logprob": float(said[token])} for token in best]
+        return {**top[0], "top_logprobs": top}
 
 
 @contextmanager

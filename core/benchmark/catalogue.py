@@ -21,11 +21,14 @@ from core.data.types import COLD, Dataset, Sample
 from core.methods import METHODS, settle
 from core.recommenders.base import Recommender, Task
 from core.recommenders.encoders import fit_encoder
+from core.results.rankings import first_places
 
 Items = npt.NDArray[np.int64]
 
 LARGEST_LISTED = 200
 """Candidates that a prompt can list; methods whose prompt lists them rerank no more."""
+SCORED = 1 << 20
+"""Scores that are computed at once where an encoder or popularity scores the whole catalogue."""
 LARGEST_READ = 10_000
 """Items of the largest catalogue that a language model scores as a whole."""
 
@@ -84,13 +87,16 @@ class Pool:
 
     def __init__(self, recommender: Recommender, task: Task) -> None:
         self.sequences = task.dataset.sequences
-        self.everything = np.arange(len(task.dataset.catalogue))
-        self.cold = np.isin(self.everything, list(task.samples.cold))
+        self.items = len(task.dataset.catalogue)
+        self.cold = np.isin(np.arange(self.items), list(task.samples.cold))
         self.retrieve = task.config.data.retrieve if reranks(recommender.name) else 0
         """How many the encoder passes on; 0: every item is scored by the method itself."""
         self.encoder = None
         if self.retrieve:
             self.encoder = recommender.own_encoder() or fit_encoder(task)[0]
+        reads_all = reranks(recommender.name) and not self.retrieve
+        self.block = 1 if reads_all else max(1, SCORED // self.items)
+        """Cases whose whole catalogue is scored at once; a language model gets them one by one."""
 
     def of(self, sample: Sample) -> Items:
         """The items that the user has not had before the case, ascending; the target is always one.
@@ -98,7 +104,7 @@ class Pool:
         Of a case that is ranked among cold items alone, only these.
         """
         had = self.sequences[sample.user].items[: sample.position]
-        left = np.ones(len(self.everything), dtype=np.bool_)
+        left = np.ones(self.items, dtype=np.bool_)
         left[had] = False
         left[sample.target] = True
         if sample.pool == COLD:
@@ -110,12 +116,11 @@ class Pool:
         """The encoder's best items for each case, the target last among equals, in an order of no meaning."""
         assert self.encoder is not None
         z = self.encoder.represent([sample.history for sample in samples])
-        ids = torch.from_numpy(np.broadcast_to(self.everything, (len(samples), len(self.everything))).copy())
-        scores = self.encoder.score(z, ids.to(z.device)).float().cpu().numpy()
+        scores = self.encoder.logits(z).float().cpu().numpy()
         found = []
         for sample, row in zip(samples, scores, strict=True):
             pool = self.of(sample)
-            best = pool[np.lexsort((pool == sample.target, -row[pool]))[: self.retrieve]]
+            best = pool[first_places(row[pool], pool == sample.target, self.retrieve)]
             found.append(np.array(sorted(best.tolist(), key=lambda item: _lot(sample, item))))
         return found
 

@@ -13,11 +13,14 @@ from core.config.settings import TUNING_GRID, RunConfig
 from core.data.samples import CANDIDATES, last_positions, longest_history
 from core.data.types import Samples
 from core.methods import COUNTING, METHODS, PROMPTED, settle
+from core.recommenders.adapter import LONGEST_ROW
 from core.recommenders.encoders import passes
 from core.recommenders.zero_shot import ZeroShot
 
 PEAK_EPOCH = 22
 """The epoch that validation chose of MovieLens' SASRec, on a processor of each kind: most train no longer."""
+SHARED_TITLES = 4
+"""What the words before and after a history are worth, in titles."""
 CHAT_CASE = 1.0
 """Seconds; a guess: that server is somebody else's."""
 
@@ -96,7 +99,8 @@ def cost(
     writes = config.answering.protocol != "rank"
     asked = (measured.answer if writes else measured.rank)[key] * cases
     if config.data.whole and key != "item-tokens":  # as many candidates as the encoder passes on, or all
-        asked *= (config.data.retrieve or measured.items) / CANDIDATES
+        passed = config.data.retrieve or measured.items
+        asked *= _read(passed, key, samples) / _read(CANDIDATES, key, samples)
     test = Stage("test", method, asked, cases, f"{'answer' if writes else 'rank'} {key}")
     if record.kind == PROMPTED:
         if writes:
@@ -121,6 +125,14 @@ def cost(
         Stage("validate", method, validated * measured.rank[key], validated, f"rank {key}"),
         test,
     ]
+
+
+def _read(candidates: int, key: str, samples: Samples) -> float:
+    """Titles read for a case of so many candidates; what its rows share counts as some titles each."""
+    if key != "listwise":
+        return candidates
+    rows = -(-candidates // LONGEST_ROW)
+    return candidates + rows * (longest_history(samples.train) + SHARED_TITLES)
 
 
 def _encoder(

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from core.benchmark.catalogue import Pool
+from core.benchmark.catalogue import Items, Pool
 from core.data.types import Sample
 from core.errors import Interrupted
 from core.evaluation.answer_matching import Answer
@@ -72,14 +72,13 @@ def _asked(recommender: Recommender, task: Task, samples: Sequence[Sample]) -> l
     recommender.after_batch = stage.advance
     pool = Pool(recommender, task) if task.config.data.whole else None
     try:
-        for start in range(0, len(samples), CHUNK):
+        for some, passed in _portions(samples, pool):
             if parallel.told_to_stop(task.should_stop):
                 raise Interrupted
-            some = samples[start : start + CHUNK]
             if pool is None:
                 cases += _ask(recommender, some, [case.candidates for case in some])
-            elif pool.retrieve:
-                cases += _rerank(recommender, some, pool)
+            elif passed is not None:
+                cases += _rerank(recommender, some, pool, passed)
             else:
                 cases += _rank_all(recommender, some, pool)
             stage.advance(len(cases) - stage.done)  # what a method did not count itself
@@ -89,6 +88,25 @@ def _asked(recommender: Recommender, task: Task, samples: Sequence[Sample]) -> l
     finally:
         recommender.after_batch = None
     return cases
+
+
+def _portions(
+    samples: Sequence[Sample], pool: Pool | None
+) -> Iterator[tuple[Sequence[Sample], list[Items] | None]]:
+    """Samples that are asked together, and for each what an encoder passes on, where it chooses.
+
+    Encoders score more cases at once than language models do; how many is the same whether they rank or
+    choose, so that both come to the same numbers.
+    """
+    block = pool.block if pool is not None else CHUNK
+    for start in range(0, len(samples), block):
+        some = samples[start : start + block]
+        if pool is None or not pool.retrieve:
+            yield some, None
+            continue
+        passed = pool.retrieved(some)
+        for place in range(0, len(some), CHUNK):
+            yield some[place : place + CHUNK], passed[place : place + CHUNK]
 
 
 def _ask(
@@ -113,17 +131,19 @@ def _ask(
 
 def _rank_all(recommender: Recommender, samples: Sequence[Sample], pool: Pool) -> list[tuple[Case, Ranking]]:
     """Samples ranked against everything that their users have not had."""
-    scores = recommender.score([case.history for case in samples], [pool.everything] * len(samples))  # type: ignore[list-item]
+    scores = recommender.score_all([case.history for case in samples], pool.items)
     found = []
     for case, row in zip(samples, scores, strict=True):
         items = pool.of(case)
-        found.append(_ranked(case, items.tolist(), row[items]))
+        found.append(_ranked(case, items, row[items]))
     return found
 
 
-def _rerank(recommender: Recommender, samples: Sequence[Sample], pool: Pool) -> list[tuple[Case, Ranking]]:
+def _rerank(
+    recommender: Recommender, samples: Sequence[Sample], pool: Pool, chosen: Sequence[Items]
+) -> list[tuple[Case, Ranking]]:
     """Samples whose encoder passes its best items on; a target that is not among them is the pool's last."""
-    passed = [items.tolist() for items in pool.retrieved(samples)]
+    passed = [items.tolist() for items in chosen]
     found: dict[int, tuple[Case, Ranking]] = {}
     for length in sorted(set(map(len, passed))):  # rows of one call are equally long
         rows = [row for row, items in enumerate(passed) if len(items) == length]
@@ -140,14 +160,15 @@ def _with_misses(case: Case, ranked: Ranking, passed: Sequence[int], pool: int) 
     return replace(case, rank=pool, retrieved=False), ranked._replace(ranks=ranks)
 
 
-def _ranked(sample: Sample, candidates: Sequence[int], scores: Scores) -> tuple[Case, Ranking]:
+def _ranked(sample: Sample, candidates: Sequence[int] | Items, scores: Scores) -> tuple[Case, Ranking]:
     """A sample whose candidates were scored."""
     place, target = sample.place, sample.target
-    if target not in candidates:
+    column = np.flatnonzero(np.asarray(candidates) == target)[:1]
+    if not len(column):
         ranks_from_scores(scores[None], np.zeros(1, dtype=np.int64))  # are they numbers?
         rank = len(candidates) + 1
     else:
-        rank = int(ranks_from_scores(scores[None], np.array([candidates.index(target)]))[0])
+        rank = int(ranks_from_scores(scores[None], column)[0])
     return Case("", *place, rank), ranking(place, candidates, scores, target, rank)
 
 

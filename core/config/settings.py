@@ -34,6 +34,7 @@ GATE_SCOPES = ("shared", "per-layer", "per-module")
 GATE_INPUTS = ("sequence", "random", "items", "tokens")
 ENCODERS = {
     "sasrec": "core.encoders.sasrec:SASRec",
+    "esasrec": "core.encoders.esasrec:ESASRec",
     "gru4rec": "core.encoders.gru4rec:GRU4Rec",
     "caser": "core.encoders.caser:Caser",
 }
@@ -85,15 +86,15 @@ class EncoderConfig:
     """The sequential recommenders: the one behind gate, item slots and prior, and the baselines."""
 
     kind: str = "sasrec"
-    """sasrec, gru4rec or caser: which one the gate and the item slots read; baselines are their own kind."""
+    """One of `ENCODERS`: which one the gate and the item slots read; baselines are their own kind."""
     tune: bool = False
     """Whether validation chooses learning rate and dropout from a grid, the same for every encoder."""
     width: int = bounded(64, 1, 4096, "the encoder's width")
     """d, the length of item vectors and of the sequence representation (paper: 64)."""
     layers: int = bounded(2, 1, 64, "the encoder's layers")
-    """Self-attention blocks (SASRec)."""
+    """Self-attention blocks (SASRec, eSASRec)."""
     heads: int = bounded(2, 1, 256, "the encoder's heads")
-    """Attention heads per block (SASRec)."""
+    """Attention heads per block (SASRec, eSASRec)."""
     dropout: float = bounded(0.3, 0, 0.99, "the encoder's dropout")
     """Dropout on embeddings and hidden states, in training only."""
     learning_rate: float = bounded(1e-3, 0, 10, "the encoder's learning rate", open=True)

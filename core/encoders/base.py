@@ -100,6 +100,18 @@ class Encoder(nn.Module, ABC):
         return super().train(mode and not self.frozen)
 
 
+def unseen(ids: Tensor) -> Tensor:
+    """(batch, query, key) true where an item does not see another: what comes later, and padding.
+
+    Args:
+        ids: (batch, length) shifted, left-padded; padding sees itself, or it would be no number.
+    """
+    length = ids.shape[1]
+    future = torch.ones(length, length, dtype=torch.bool, device=ids.device).triu(1)
+    itself = torch.eye(length, dtype=torch.bool, device=ids.device)
+    return (future | (ids == PAD)[:, None, :]) & ~itself
+
+
 def take_mean(rows: Tensor, at: Tensor) -> None:
     """Sets the rows where `at`, (n,), is true to the mean of all others."""
     rows[at] = rows[~at].mean(dim=0)

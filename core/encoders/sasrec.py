@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from core.config.settings import EncoderConfig
-from core.encoders.base import PAD, Encoder
+from core.encoders.base import PAD, Encoder, unseen
 
 
 class SASRec(Encoder):
@@ -42,11 +42,7 @@ class SASRec(Encoder):
 
     def forward(self, ids: Tensor) -> Tensor:
         """The state after each item, (batch, length, width), for shifted, left-padded ids (batch, length)."""
-        length = ids.shape[1]
-        hidden = self.dropout(self.embed(ids) + self.positions.weight[-length:])
-        future = torch.ones(length, length, dtype=torch.bool, device=ids.device).triu(1)
-        hidden_from = future | (ids == PAD)[:, None, :]  # (batch, query, key)
-        itself = torch.eye(length, dtype=torch.bool, device=ids.device)
-        mask = (hidden_from & ~itself).repeat_interleave(self.config.heads, dim=0)
+        hidden = self.dropout(self.embed(ids) + self.positions.weight[-ids.shape[1] :])
+        mask = unseen(ids).repeat_interleave(self.config.heads, dim=0)
         states: Tensor = self.norm(self.blocks(hidden, mask=mask))
         return states

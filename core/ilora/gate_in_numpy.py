@@ -32,6 +32,26 @@ def sasrec(weights, facts, history):
     return norm(x, "norm")[-1]
 
 
+def esasrec(weights, facts, history):
+    places = [facts["places"][item] for item in history][-facts["max_history"] :]
+    dense = lambda x, name: x @ weights[name + "weight"].T + weights[name + "bias"]
+    centred = lambda x: (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-5)
+    norm = lambda x, name: centred(x) * weights[name + ".weight"] + weights[name + ".bias"]
+    sigmoid = lambda x: 1 / (1 + np.exp(-x))
+    x = weights["items.weight"][np.array(places) + 1] + weights["positions.weight"][-len(places) :]
+    for layer in range(facts["layers"]):
+        at = f"blocks.{layer}."
+        heads = dense(norm(x, at + "norm1"), at + "attention.in_proj_").reshape(len(x), 3, facts["heads"], -1)
+        q, k, v = heads.transpose(1, 2, 0, 3)  # each (heads, items, width / heads)
+        a = q @ k.swapaxes(1, 2) / math.sqrt(q.shape[-1]) + np.triu(np.full((len(x), len(x)), -np.inf), 1)
+        a = np.exp(a - a.max(-1, keepdims=True))
+        mixed = (a / a.sum(-1, keepdims=True) @ v).swapaxes(0, 1).reshape(len(x), -1)
+        x = x + sigmoid(dense(x, at + "gate1.")) * dense(mixed, at + "attention.out_proj.")
+        h, linear = np.split(norm(x, at + "norm2") @ weights[at + "up.weight"].T, 2, axis=-1)
+        x = x + sigmoid(dense(x, at + "gate2.")) * (h * sigmoid(h) * linear @ weights[at + "down.weight"].T)
+    return x[-1]
+
+
 def gru4rec(weights, facts, history):
     places = [facts["places"][item] for item in history][-facts["max_history"] :]
     sigmoid = lambda x: 1 / (1 + np.exp(-x))

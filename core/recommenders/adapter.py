@@ -148,8 +148,8 @@ def checkpoint_folder(task: Task, method: str) -> Path:
     return task.folder / "checkpoints" / f"{method}-seed{task.seed}-{key}"
 
 
-LONGEST_ROW = 100
-"""Candidates that one packed row holds at test."""
+LONGEST_ROW = 400
+"""Candidates that one packed row holds at test: the more, the more rarely a history is read again."""
 
 
 class AdapterRecommender(Recommender):

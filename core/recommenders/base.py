@@ -114,6 +114,10 @@ class Recommender(ABC):
             (n, c) finite scores; only their order within a row means something.
         """
 
+    def score_all(self, histories: Sequence[Sequence[int]], items: int) -> Scores:
+        """Scores of the whole catalogue, (n, items), as `score` gives them for some of it."""
+        return self.score(histories, np.broadcast_to(np.arange(items), (len(histories), items)))  # type: ignore[arg-type]
+
     def answers(
         self, histories: Sequence[Sequence[int]], candidates: Sequence[Sequence[int]]
     ) -> list[Answer] | None:

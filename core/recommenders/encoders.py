@@ -315,6 +315,13 @@ class EncoderRecommender(Recommender):
         ids = torch.tensor(np.asarray(candidates, dtype=np.int64), device=z.device)
         return self.model.score(z, ids).float().cpu().numpy()
 
+    @torch.no_grad()
+    def score_all(self, histories: Sequence[Sequence[int]], items: int) -> Scores:
+        """One matrix product for all histories, where candidates of each would be gathered."""
+        scores = self.model.logits(self.model.represent(histories)).float().cpu().numpy()
+        assert scores.shape == (len(histories), items)
+        return scores
+
     def save(self, folder: Path) -> None:
         """Writes the weights."""
         save_encoder(self.model, folder)
@@ -328,6 +335,12 @@ class CaserRecommender(EncoderRecommender):
     """Caser as a method of its own."""
 
     name = "caser"
+
+
+class ESASRecRecommender(EncoderRecommender):
+    """eSASRec as a method of its own."""
+
+    name = "esasrec"
 
 
 class GRU4RecRecommender(EncoderRecommender):

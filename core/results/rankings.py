@@ -60,13 +60,29 @@ def ranking(
     """
     items = np.asarray(candidates, dtype=np.int64)
     values = np.asarray(scores, dtype=np.float32)
-    order = np.lexsort((items == target, -values))[:KEPT]
+    order = first_places(values, items == target, KEPT)
     kept, found, ranks = items[order], values[order], np.arange(1, len(order) + 1, dtype=np.int32)
     if target not in kept:
         own = values[items == target]
         kept, ranks = np.append(kept, target), np.append(ranks, np.int32(rank))
         found = np.append(found, own[0] if own.size else np.float32(np.nan))
     return Ranking(*place, kept, found, ranks, target)
+
+
+def first_places(
+    scores: npt.NDArray[np.floating], last_of_equals: npt.NDArray[np.bool_], count: int
+) -> npt.NDArray[np.int64]:
+    """Where the highest scores stand, at most `count`, best first; equal ones stay in their order.
+
+    Args:
+        scores: (c,) none of them NaN.
+        last_of_equals: (c,) true for those that come behind all others of the same score.
+        count: at least 1.
+    """
+    near: npt.NDArray[np.int64] = np.arange(len(scores))
+    if len(scores) > count:  # sorting a whole catalogue takes far longer
+        near = np.flatnonzero(scores >= np.partition(scores, -count)[-count])
+    return near[np.lexsort((last_of_equals[near], -scores[near]))[:count]]
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from core.ilora.gate_clusters import GateClusters, cluster_gates, folded_for, re
 from core.ilora.layers import ADAPTER
 from core.recommenders.batching import spaced
 from core.runs.exporting import check_destination
+from core.runs.exporting_tokens import token_base
 from core.runs.prompt_files import PROMPT, write_prompt
 from core.runs.store import MODEL_CARD, OpenRun
 from core.stages import UNWATCHED, Watch
@@ -110,7 +111,9 @@ def export_clusters(
     model = gated_model(run)
     clusters = fit_clusters(run, [count], watch)[count]
     names = tuple(f"cluster-{place:04}" for place in range(len(clusters.centres)))
-    base, rank = base_model(run.info.config.model.name), run.info.config.adapter.rank
+    tokens = token_base(model, run.info.config.model, "peft")
+    base = tokens.name if tokens else base_model(run.info.config.model.name)
+    rank = run.info.config.adapter.rank
     index: dict[str, str] = {}
     left_out = unknown = 0
     for batch, labels in _labelled(run, model, clusters, histories, watch):
@@ -128,6 +131,8 @@ def export_clusters(
                 (folder / name).mkdir()
                 save_updates(folder / name, folded_for(model, centre), model.peft.peft_config[ADAPTER], base)
                 stage.advance()
+            if tokens:
+                tokens.write(folder)
             if not obstacles(run.info.config, folded=True):
                 write_prompt(folder, model, run.dataset, names, base)
             (folder / INDEX).write_text(json.dumps(index) + "\n", encoding="utf-8")
@@ -165,12 +170,13 @@ def vllm_rank(rank: int) -> int:
 def _readme(run: OpenRun, names: Sequence[str], users: int, rank: int, base: str) -> str:
     modules = " ".join(f"{name}={name}" for name in names[:2])
     missing = ", ".join(obstacles(run.info.config, folded=True))
+    answer = "item's one token" if run.info.config.training.item_tokens else "title"
     ranking = (
         f"The run's own ranking also needs {missing}: with these adapters a server continues\n"
         "text, it does not rank as the run does. `ilora-app train --serveable` trains one that does."
         if missing
-        else f"`{PROMPT}` has the prompt and each title as token ids; the log-likelihood of\n"
-        "a title after the prompt is a candidate's score."
+        else f"`{PROMPT}` has the prompt and each {answer} as token ids; the log-likelihood of\n"
+        f"a {answer} after the prompt is a candidate's score."
     )
     return f"""# {len(names)} adapters for {users:,} users of {run.info.dataset}
 

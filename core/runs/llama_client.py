@@ -5,7 +5,7 @@ safetensors, and nothing of the program that trained the experts.
 
 The server gives log-probabilities of the tokens that it writes, not of those that it reads. So a grammar
 that allows one title's tokens and nothing else has it write the title; the log-probabilities are those from
-before the grammar. A user's prompt is read anew for the first title and kept for the others: what another
+before the grammar. Where each item is one token, one request gives those of all. A user's prompt is read anew for the first title and kept for the others: what another
 user's scales made of a like prompt is never met.
 """
 
@@ -105,6 +105,22 @@ def likelihood(
     return float(sum(step["logprob"] for step in steps))
 
 
+def next_tokens(
+    url: str, prompt: Sequence[int], lora: LORA, vocabulary: int, slot: int = 0
+) -> dict[int, float]:
+    """Token id -> log-probability, of all tokens that may follow the prompt."""
+    body = {
+        "prompt": [*prompt],
+        "n_predict": 1,
+        "n_probs": vocabulary,
+        "lora": lora,
+        "id_slot": slot,
+        "cache_prompt": False,
+    }
+    (step,) = call(f"{url}/completion", body)["completion_probabilities"]
+    return {one["id"]: float(one["logprob"]) for one in step["top_logprobs"]}
+
+
 def rank(
     url: str,
     prompt: Mapping[str, Any],
@@ -116,7 +132,10 @@ def rank(
     """The log-likelihood of each candidate's title, or of its token, as what comes next."""
     known = [item for item in history if item in prompt["items"]][-prompt["max_history"] :]
     tokens = prompt_tokens(prompt, known, candidates)
-    answers = [prompt.get("answers", prompt["items"])[item] for item in candidates]
+    if "answers" in prompt:  # one token each, so that one request ranks the whole catalogue
+        said = next_tokens(url, tokens, lora, prompt["vocabulary"], slot)
+        return [said[token] for item in candidates for token in prompt["answers"][item]]
+    answers = [prompt["items"][item] for item in candidates]
     return [
         likelihood(url, tokens, answer, lora, slot, fresh=not place) for place, answer in enumerate(answers)
     ]

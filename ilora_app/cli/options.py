@@ -147,7 +147,10 @@ RUN_OPTIONS = (
     RunOption("learning_rate", "training.learning_rate", float, "Peak learning rate of LoRA and iLoRA."),
     RunOption("micro_batch", "training.micro_batch_size", int, "Samples in one forward pass."),
     RunOption(
-        "encoder", "encoder.kind", str, "What the gate and the item slots read: sasrec, gru4rec or caser."
+        "encoder",
+        "encoder.kind",
+        str,
+        "What gate and item slots read: sasrec, esasrec, gru4rec or caser.",
     ),
     RunOption(
         "tune", "encoder.tune", bool, "Choose each encoder's rate and dropout on validation, of 4 settings."

@@ -311,6 +311,7 @@ def _facts(plan: PlanMade) -> Iterator[tuple[str, str]]:
     if isinstance(model, dict) and "name" in model:
         yield "model", ", ".join(str(model[key]) for key in ("name", "quantize", "precision") if key in model)
     if isinstance(training, dict) and "samples" in training:
-        yield "training", f"{training.get('objective', '')}, {training['samples']:,} samples".lstrip(", ")
+        asked = f"{training.get('objective', '')}, {training['samples']:,} samples".lstrip(", ")
+        yield "training", f"{asked}, a token for each item" if training.get("item_tokens") else asked
     minutes = f"about {max(1, round(plan.minutes))} min" if plan.minutes else "none: all is on disk already"
     yield "preset", f"{plan.preset}; time on this machine: {minutes}"

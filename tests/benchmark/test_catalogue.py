@@ -13,11 +13,12 @@ from core.benchmark.catalogue import Pool, reranks
 from core.benchmark.evaluate import evaluate_run
 from core.benchmark.run import Plan, run_benchmark
 from core.benchmark.testing import ask_all
-from core.config.settings import RunConfig
+from core.config.settings import ENCODERS, RunConfig
 from core.data.loading import load_task_data
 from core.evaluation.metrics import OF_RETRIEVED, RETRIEVED, metrics_for
 from core.methods import local_methods
 from core.recommenders.base import FitReport, Recommender, Task
+from core.recommenders.registry import method_class
 from core.results.format import Result, disagreement
 from core.results.rankings import load_rankings
 from core.results.store import load_result, result_path
@@ -74,6 +75,29 @@ def test_every_local_method_ranks_it_and_only_language_models_are_passed_a_choic
             else:
                 assert RETRIEVED not in values
     assert table.pairs("spread", "HR@20") and table.pairs("spread", "NDCG@5")
+
+
+@pytest.mark.parametrize("method", ["popularity", *ENCODERS, "morec"])
+def test_the_catalogue_scored_at_once_has_the_scores_of_candidates(
+    method: str, tmp_path: Path, tiny_model: Path
+) -> None:
+    task = tiny.task(settings(tiny_model), tmp_path)
+    recommender = method_class(method)()
+    recommender.fit(task)
+    histories = tiny.histories(5)
+    whole = recommender.score_all(histories, tiny.ITEMS)
+    candidates = tiny.candidates(5)
+    found = np.take_along_axis(whole, np.asarray(candidates), axis=1)
+    np.testing.assert_allclose(found, recommender.score(histories, candidates), rtol=1e-4, atol=1e-5)
+
+
+def test_ranks_do_not_depend_on_how_many_cases_are_scored_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (together,) = bench(tmp_path / "together", settings(), "popularity")
+    monkeypatch.setattr("core.benchmark.catalogue.SCORED", 3 * tiny.ITEMS)
+    (apart,) = bench(tmp_path / "apart", settings(), "popularity")
+    assert together.cases == apart.cases and together.rankings_sha256 == apart.rankings_sha256
 
 
 def test_all_that_the_user_has_not_had_before_is_ranked_and_nothing_else(tmp_path: Path) -> None:

@@ -91,6 +91,21 @@ def shape(width: int, layers: int) -> dict[str, Any]:
     }
 
 
+def test_reading_a_history_again_for_each_row_is_counted_and_no_more() -> None:
+    """On one core 20, 100, 500 and 1,682 candidates took 76, 219, 1,021 and 3,221 ms of its time."""
+    found = Measured(
+        1682, 1, 1, 1, *[{"listwise": 1.0, "zero-shot": 1.0, "language-model": 1.0}] * 3, {"sasrec": 1.0}
+    )
+    samples = samples_of({"pieces": 2, "test": 1, "validation": 1})
+    times = []
+    for passed in (20, 100, 500, 0):
+        config = with_overrides(preset_config("quick"), data={"candidates": "catalogue", "retrieve": passed})
+        times.append(cost(found, config, "lora", samples)[-1].seconds)
+    assert times[0] == pytest.approx(1.0)
+    for told, took in zip(times[1:], (2.9, 13.4, 42), strict=True):
+        assert took < told < FACTOR * took
+
+
 def test_what_one_method_makes_for_all_counts_once() -> None:
     found = Measured(
         items=100, load=1, title=0.1, train={"listwise": 1.0}, rank={"listwise": 0.1}, step={"sasrec": 1.0}

@@ -135,6 +135,20 @@ def test_caser_is_the_papers_convolutions_of_each_window() -> None:
 
 
 @torch.no_grad()
+def test_esasrec_adds_each_part_as_far_as_its_gate_lets_it_through() -> None:
+    """Equations of arXiv 2502.03417, §3.3, as arXiv 2508.06450 puts them to use, for one item."""
+    model: Any = encoder("esasrec", layers=1)
+    block = model.blocks[0]
+    x = model.items.weight[9] + model.positions.weight[-1]
+    value = F.layer_norm(x, (16,)) @ block.attention.in_proj_weight[32:].T  # one item attends to itself
+    x = x + torch.sigmoid(block.gate1(x)) * block.attention.out_proj(value)
+    first, second = block.up.weight.chunk(2)
+    normed = F.layer_norm(x, (16,))
+    x = x + torch.sigmoid(block.gate2(x)) * block.down(F.silu(first @ normed) * (second @ normed))
+    torch.testing.assert_close(model.represent([[8]])[0], x, **CLOSE)
+
+
+@torch.no_grad()
 def test_gru4rec_starts_at_the_first_item_of_a_padded_row() -> None:
     model: Any = encoder("gru4rec")
     history = [8, 3, 3, 21]

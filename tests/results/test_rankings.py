@@ -14,6 +14,7 @@ from core.results.format import Result, measure
 from core.results.merging import merge
 from core.results.rankings import (
     cases_from,
+    first_places,
     load_rankings,
     ranking,
     rankings_path,
@@ -92,6 +93,16 @@ def test_tables_hold_the_same_lines_as_the_text(
     table = read(next((out / "export").glob(f"*sasrec*.last.{form}")))
     assert [line.split()[2] for line in text] == [str(item) for item in table["doc_id"]]
     assert (table.groupby("q_id")["score"].diff().dropna() < 0).all()
+
+
+@pytest.mark.parametrize("count", [1, 3, 100, 400])
+def test_the_first_places_are_those_of_a_whole_sort_with_all_its_ties(count: int) -> None:
+    draws = np.random.default_rng(0)
+    for size in (1, 5, 100, 101, 300):
+        for values in (draws.integers(0, 4, size), draws.integers(0, 1000, size), np.zeros(size)):
+            scores, last = values.astype(np.float32), np.arange(size) == draws.integers(size)
+            expected = sorted(range(size), key=lambda i: (-scores[i], last[i], i))[:count]
+            assert first_places(scores, last, count).tolist() == expected
 
 
 def test_ties_count_against_the_target_and_it_is_kept_wherever_it_is() -> None:

@@ -21,6 +21,7 @@ from core.errors import InputError
 from core.ilora.gguf_base import OWN, TOKENS, TYPES, UNUSED
 from core.lm.token_ranker import TokenRanker
 from core.recommenders.registry import method_class
+from core.runs.exporting_clusters import export_clusters
 from core.runs.exporting_experts import FACTS, export_experts
 from core.runs.llama_client import prompt_tokens
 from core.runs.prompt_files import PROMPT
@@ -98,6 +99,15 @@ def test_weights_in_four_bit_are_exported_as_they_are_multiplied(tmp_path: Path,
         expected = own.model.scores(HISTORIES, [list(range(tiny.ITEMS))] * len(HISTORIES))
     for found, scores in zip(served(run, tmp_path / "out"), expected, strict=True):
         torch.testing.assert_close(found, scores, rtol=1e-3, atol=1e-3)
+
+
+def test_a_few_folded_adapters_for_everybody_come_with_the_base_and_the_prompt(tmp_path: Path) -> None:
+    run, out = opened(settings(), tmp_path), tmp_path / "few"
+    export_clusters(run, out, 2)
+    prompt = json.loads((out / PROMPT).read_text())
+    assert prompt["base_model"] == "base" and len(prompt["answers"]) == tiny.ITEMS
+    assert (out / "base" / "config.json").is_file()
+    assert "each item's one token as token ids" in (out / "README.md").read_text()
 
 
 # --- GGUF --------------------------------------------------------------------------------------------------
@@ -195,6 +205,7 @@ def test_the_exported_client_ranks_by_the_items_tokens(tmp_path: Path) -> None:
             found = np.array(client.rank(url, *ids))
             expected = own.model.scores([history], [row])[0].detach().numpy()  # type: ignore[attr-defined]
             np.testing.assert_allclose(found - found[0], expected - expected[0], atol=1e-3)
+    assert len(server.asked) == len(HISTORIES)  # one request each, however many candidates
 
 
 def test_a_model_that_came_as_a_folder_says_how_it_becomes_gguf(tmp_path: Path) -> None:
