@@ -58,8 +58,7 @@ def until(dataset: Dataset, moment: int) -> Dataset:
         end = first_from(sequence, moment)
         if end:
             items = sequence.items[:end]
-            seen = frozenset(items.tolist())
-            sequences[user] = UserSequence(user, items, sequence.timestamps[:end], seen)
+            sequences[user] = UserSequence(user, items, sequence.timestamps[:end], met=items)
     return replace(dataset, sequences=sequences)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from core.data import times
+from core.data.reading.bulk import Unclear
 from core.data.reading.codes import Ints, cell_text, code, code_column, plain_codes
 from core.data.reading.fast import fast_json, fast_text
 from core.data.reading.impressions import read_clicks
@@ -20,6 +21,7 @@ from core.data.reading.lines import Lines, broken, short
 from core.data.reading.parquet import parquet_parts
 from core.data.reading.pickles import read_frame
 from core.data.reading.pieces import Columns, joined
+from core.data.reading.values import moments
 from core.data.tables import InteractionsTable
 from core.errors import DataError
 
@@ -146,15 +148,25 @@ def _moments(column: pd.Series[Any], table: InteractionsTable, rows: Ints) -> In
         seconds = column.to_numpy(np.int64) // times.UNITS[table.time_format]
     else:
         codes, values = _distinct(column)
-        read = times.reader("decimal" if table.time_format == "seconds" else table.time_format)
-        found = [read(cell_text(value)) for value in values]
-        seconds = np.array([-1 if value is None else value for value in (*found, None)], np.int64)[codes]
+        form = "decimal" if table.time_format == "seconds" else table.time_format
+        seconds = np.append(_seconds([cell_text(value) for value in values], form), -1)[codes]
     wrong = (seconds < 0) | (seconds >= times.LATEST)
     if wrong.any():
         row = int(np.argmax(wrong))
         shown = short(cell_text(column.iloc[row]))
         raise broken(table.file, int(rows[row]), f"timestamp {shown} is not a time", "row", "time")
     return seconds
+
+
+def _seconds(texts: list[str], form: str) -> Ints:
+    """Seconds of texts, in bulk where all are plain; -1 where one is no time."""
+    import pyarrow as pa
+
+    try:
+        return moments(pa.array(texts, pa.string()), form)
+    except Unclear:
+        read = times.reader(form)
+        return np.array([-1 if (value := read(text)) is None else value for text in texts], np.int64)
 
 
 def _distinct(column: pd.Series[Any]) -> tuple[Ints, list[Any]]:
