@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from rich.text import Text
-from textual import on, work
+from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container, Horizontal, Vertical
-from textual.markup import escape
 from textual.timer import Timer
 from textual.widgets import Static
 
@@ -25,10 +24,8 @@ from ilora_app.tui.engine import gpu
 from ilora_app.tui.engine.jobs import TrainingProcess, last_job, start_job
 from ilora_app.tui.screens.dialogs.ask import Ask
 from ilora_app.tui.screens.dialogs.name import Name
-from ilora_app.tui.screens.main_screen import TabScreen
+from ilora_app.tui.screens.followed import FollowedTraining
 from ilora_app.tui.state.app_state import EMBEDDED, MAIN
-from ilora_app.tui.state.following import Following
-from ilora_app.tui.state.progress import Progress
 from ilora_app.tui.state.training_plan import WRONG, consent, cost_table
 from ilora_app.tui.widgets.curves import CurvePlot
 from ilora_app.tui.widgets.form import Form, Setting
@@ -47,7 +44,7 @@ READ_SECONDS = 0.25
 GPU_SECONDS = 2.0
 
 
-class TrainScreen(TabScreen):
+class TrainScreen(FollowedTraining):
     """A benchmark in a process of its own, which goes on when this screen is closed."""
 
     PLACE = "train"
@@ -59,9 +56,6 @@ class TrainScreen(TabScreen):
 
     def __init__(self) -> None:
         super().__init__()
-        self.following = Following(self.app_state.journal)
-        self.gpu = ""
-        """How busy the graphics processor is; empty where there is none."""
         self.estimate: Estimated | None = None
         self.estimate_problem = ""
         self._asked, self._asked_plan = -1, ""
@@ -71,16 +65,6 @@ class TrainScreen(TabScreen):
         self._offered = self._furnished = self._ended = False
         self._drawn = -1
         """1 while the job runs, 0 once its end is drawn, -1 before anything is."""
-
-    @property
-    def job(self) -> TrainingProcess | None:
-        """The training that is looked at, running or not."""
-        return self.following.job
-
-    @property
-    def progress(self) -> Progress:
-        """What it has said."""
-        return self.following.progress
 
     def content(self) -> ComposeResult:
         """The form and its cost at the left, what happens at the right."""
@@ -120,7 +104,7 @@ class TrainScreen(TabScreen):
             self._show_plan(job)
         self.set_interval(READ_SECONDS, self._read)
         if gpu.is_there():
-            self.set_interval(GPU_SECONDS, self._ask_gpu)
+            self.set_interval(GPU_SECONDS, self.ask_gpu)
         self._draw()
         self._ask_soon()
         self.call_after_refresh(self._furnish)
@@ -296,7 +280,7 @@ class TrainScreen(TabScreen):
     def _read(self) -> None:
         """Takes what was written since."""
         if self.job is None:
-            self._log_pane()
+            self.draw_log()
             return
         events, running = self.following.read(), self.following.running
         if events or running or self._drawn:
@@ -304,34 +288,11 @@ class TrainScreen(TabScreen):
         if self._drawn == 1 and not running:
             self.app_state.ask_survey()  # there may be new runs on disk
         self._drawn = int(running)
-        self._log_pane()
+        self.draw_log()
 
-    @work(exclusive=True, group="gpu")
-    async def _ask_gpu(self) -> None:
-        self.gpu = " | ".join(await gpu.use()) if self.following.running else ""
-
-    def _log_pane(self) -> None:
-        pane = self.query_one(LogPane)
-        pane.show(self.app_state.journal)
-        pane.border_subtitle = escape(self.job.shown) if self.job else ""
-
-    def action_pause(self) -> None:
-        """Holds the training, or lets it go on."""
-        if self.job is None:
-            return
-        if self.job.paused:
-            self.job.go_on()
-        else:
-            self.job.pause()
+    def draw(self) -> None:
+        """Everything but the cost."""
         self._draw()
-
-    def action_stop(self) -> None:
-        """Asks it to save and end."""
-        if self.job is not None and self.job.running:
-            self.following.stopped = True
-            self.job.stop()
-            self.progress.say("stopping: what was learnt is being saved")
-            self._draw()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Keys are offered where they do something."""
