@@ -5,8 +5,8 @@ safetensors, and nothing of the program that trained the experts.
 
 The server gives log-probabilities of the tokens that it writes, not of those that it reads. So a grammar
 that allows one title's tokens and nothing else has it write the title; the log-probabilities are those from
-before the grammar. Where each item is one token, one request gives those of all. A user's prompt is read anew for the first title and kept for the others: what another
-user's scales made of a like prompt is never met.
+before the grammar. A user's prompt is read anew for the first title and kept for the others: what another
+user's scales made of a like prompt is never met. Where each item is one token, one request has them all.
 """
 
 from __future__ import annotations
