@@ -36,6 +36,7 @@ from __future__ import annotations
 import argparse
 import copy
 import json
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -124,9 +125,11 @@ def recbole(options: argparse.Namespace) -> None:
     """RecBole's SASRec, by its own data pipeline and trainer."""
     import recbole as library
 
+    options.folder = options.folder.resolve()
     split = Split(options.folder)
     data = options.folder / "recbole" / "movielens"
     data.mkdir(parents=True, exist_ok=True)
+    os.chdir(options.folder)  # it writes logs where it stands
     lines = ["user_id:token\titem_id:token\ttimestamp:float"]
     for user, items in enumerate(split.sequences):
         lines += [f"u{user}\t{item}\t{place}" for place, item in enumerate(items)]

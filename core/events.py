@@ -64,7 +64,7 @@ class Fetching(Event):
 
 @dataclass(frozen=True)
 class PlanMade(Event):
-    """What a benchmark is about to do, before it does anything."""
+    """What a benchmark is about to do, before it does anything; said again once trials chose settings."""
 
     dataset: str
     split: str
@@ -77,12 +77,14 @@ class PlanMade(Event):
     samples_sha256: str
     cases: dict[str, int]
     """Number of test cases per test set."""
+    tuned: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Method -> its settings, where trials chose other ones than `config`."""
 
 
 @dataclass(frozen=True)
 class StageStarted(Event):
     """A method entered a stage: `fetch`, `convert`, `load`, `read`, `train`, `validate`, `test`, `gates`,
-    `recommend`, `export`.
+    `recommend`, `export`, `measure`.
 
     Of the first three the steps are seconds, of the others what the stage goes through.
     """

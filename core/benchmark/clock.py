@@ -82,13 +82,17 @@ class Clock:
             case SettingTried():
                 self._begin_again()
             case MethodFinished():
-                self._left.pop((event.method, event.seed), None)
-                self._now = None
+                self.leave((event.method, event.seed))
             case Stopped():
                 self._stopped = True
         self._emit(event)
         if isinstance(event, StageStarted | StepLogged | MethodFinished):
             self._tell(at_once=isinstance(event, MethodFinished))
+
+    def leave(self, job: Job) -> None:
+        """A job is over."""
+        self._left.pop(job, None)
+        self._now = None
 
     def tell_stop(self, method: str, seed: int) -> None:
         """Says where a job was stopped, unless the one who stopped it did."""

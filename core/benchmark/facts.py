@@ -1,4 +1,4 @@
-"""What reports need to know of cases and items, kept once for each set of cases."""
+"""What reports need to know beside results: of cases and items, and of what gates did."""
 
 from __future__ import annotations
 
@@ -6,13 +6,17 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
+from core.benchmark.testing import CHUNK
 from core.config.settings import DataConfig
 from core.data.loading import load_task_data
 from core.data.samples import last_positions
 from core.data.types import Dataset, Samples
 from core.errors import ResultError
+from core.recommenders.base import Recommender
 from core.recommenders.popularity import item_counts
-from core.results.case_facts import facts_of, holds_facts, save_facts
+from core.results.case_facts import facts_of, holds_facts, save_experts, save_facts
 from core.results.item_facts import item_facts_of, load_item_facts, save_item_facts
 
 
@@ -31,6 +35,19 @@ def keep_facts(dataset: Dataset, samples: Samples, data: DataConfig, out: Path) 
         save_facts(facts_of(dataset, samples, counts, last_positions(everybody.train)), samples, out)
     if lacking_items:
         save_item_facts(item_facts_of(dataset, samples, counts), samples, out)
+
+
+def keep_experts(recommender: Recommender, samples: Samples, out: Path, result_file: Path) -> None:
+    """Keeps the gate's weights on the test cases beside the result; methods without a gate have none."""
+    cases = samples.asked
+    histories = [case.history for case in cases.values()]
+    parts = [
+        weights
+        for start in range(0, len(histories), CHUNK)
+        if (weights := recommender.expert_weights(histories[start : start + CHUNK])) is not None
+    ]
+    if parts:
+        save_experts(list(cases), np.concatenate(parts), out, result_file)
 
 
 def _holds(load: Callable[[], object]) -> bool:

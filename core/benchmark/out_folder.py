@@ -22,7 +22,7 @@ from core.training import parallel
 
 WORK = "work"
 """Where methods keep what they need until they are done, below the output folder."""
-OWN_FOLDERS = ("", "results", "models", "cases", WORK, f"{WORK}/*", f"{WORK}/checkpoints/*")
+OWN_FOLDERS = ("", "results", "models", "cases", "tuning", WORK, f"{WORK}/*", f"{WORK}/checkpoints/*")
 """Where a run writes, below the output folder; whatever else lies there is somebody else's."""
 
 

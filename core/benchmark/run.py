@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from core import hardware
 from core.benchmark import budget, estimates
 from core.benchmark.catalogue import check_pool, pool_settings
 from core.benchmark.clock import Clock
 from core.benchmark.costs import total
-from core.benchmark.facts import keep_facts
+from core.benchmark.facts import keep_experts, keep_facts
 from core.benchmark.out_folder import (
     WORK,
     check_written,
@@ -37,8 +35,9 @@ from core.benchmark.statements import (
     notes_on,
     withheld,
 )
-from core.benchmark.testing import CHUNK, Tested, ask_all
+from core.benchmark.testing import Tested, ask_all
 from core.benchmark.trained import Trained
+from core.benchmark.tuning import Tuned, tune, without_trained
 from core.config.checks import check
 from core.config.saved import lasting
 from core.config.settings import RunConfig
@@ -63,7 +62,6 @@ from core.methods import METHODS, any_needs_llm, any_remote, check_method, settl
 from core.recommenders.base import FitReport, Recommender, Task
 from core.recommenders.chat_client import check_ready
 from core.recommenders.registry import method_class
-from core.results.case_facts import save_experts
 from core.results.checking import config_sha256
 from core.results.format import Parameters, Result, intervals, means, measure
 from core.results.naming import RunKey
@@ -90,6 +88,10 @@ class Plan:
     """What was cut to fit, in words."""
     models: bool = False
     """Whether a result counts as finished only with its trained model beside it."""
+    trials: int = 0
+    """Settings that are tried for each method that trains, before it is tested; 0: its settings stand."""
+    tuned: Mapping[str, Tuned] = field(default_factory=dict)
+    """Method -> what its trials chose."""
 
     def __post_init__(self) -> None:
         check(bool(self.methods), "no methods", f"choose from: {', '.join(METHODS)}")
@@ -98,6 +100,10 @@ class Plan:
             check_method(method)
         if any_remote(self.methods):
             check_ready(self.config.chat)
+
+    def of(self, method: str) -> Tuned:
+        """The settings of one method; a control's are those of the method that it asks."""
+        return self.tuned.get(METHODS[method].control_of or method) or Tuned(self.config)
 
     @property
     def ordered(self) -> list[str]:
@@ -161,6 +167,10 @@ def run_benchmark(plan: Plan, emit: Emit = silent, should_stop: ShouldStop = nev
         asked, minutes = plan, plan.budget
         plan = parallel.from_main(lambda: within_budget(asked, jobs, dataset, samples, minutes, emit))
         dataset, samples = load_task_data(plan.config.data, emit)
+    if plan.trials:
+        task = Task(dataset, samples, plan.config, plan.seeds[0], plan.out / WORK, emit, should_stop)
+        told = partial(_plan_event, plan, samples)
+        plan = replace(plan, tuned=tune(jobs, task, plan.trials, plan.out, lambda took: emit(told(took))))
     keys = {job: _key(plan, samples, *job) for job in jobs}
     trained = Trained(plan.out, keys, dataset, samples, emit, should_stop)
 
@@ -172,6 +182,8 @@ def run_benchmark(plan: Plan, emit: Emit = silent, should_stop: ShouldStop = nev
     trained.check(known)
     left = [job for job in jobs if known[job] is None]
     stages = parallel.from_main(lambda: estimates.stages(plan.config, left, dataset, samples))
+    if plan.trials:
+        stages = without_trained(stages, left, plan.seeds[0])
     emit(_plan_event(plan, samples, total(stages) / 60))
     clock = Clock(dict(zip(left, stages, strict=True)), emit)
     emit = clock
@@ -189,7 +201,7 @@ def run_benchmark(plan: Plan, emit: Emit = silent, should_stop: ShouldStop = nev
     results = []
     for job in jobs:
         method, seed = job
-        config = settle(plan.config, method)
+        config = settle(plan.of(method).config, method)
         task = Task(dataset, samples, config, seed, plan.out / WORK, emit, should_stop)
         with ExitStack() as turn:
             result = parallel.from_main(
@@ -229,7 +241,7 @@ def within_budget(
 
 
 def _key(plan: Plan, samples: Samples, method: str, seed: int) -> RunKey:
-    sha = config_sha256(method_config(plan.config, method))
+    sha = config_sha256(method_config(plan.of(method).config, method))
     return RunKey(samples.dataset, samples.split, method, seed, sha)
 
 
@@ -260,6 +272,7 @@ def _plan_event(plan: Plan, samples: Samples, minutes: float) -> PlanMade:
         minutes=minutes,
         samples_sha256=samples.sha256,
         cases={name: len(cases) for name, cases in samples.test.items()},
+        tuned={method: found.config.to_dict() for method, found in plan.tuned.items()},
     )
 
 
@@ -291,7 +304,7 @@ def _run(plan: Plan, task: Task, method: str, clock: Clock) -> Result:
 def _fitted(plan: Plan, task: Task, method: str) -> tuple[Recommender, FitReport]:
     """The trained method, taken from a run of twenty candidates where there is one."""
     if task.config.data.whole:
-        twenty = replace(plan, config=twenty_of(plan.config))
+        twenty = replace(plan, config=twenty_of(plan.of(method).config), tuned={})
         folder = run_folder(plan.out, *_key(twenty, task.samples, method, task.seed))
         if found := trained_before(method, task, folder):
             return found
@@ -306,23 +319,10 @@ def _keep(plan: Plan, task: Task, recommender: Recommender, result: Result) -> N
     if METHODS[method].keeps_model:
         folder = save_run(recommender, task, run_folder(plan.out, *key), result)
         task.emit(Saved("model", str(folder)))
-    _save_experts(recommender, task.samples, plan.out, result_path(plan.out, *key))
+    keep_experts(recommender, task.samples, plan.out, result_path(plan.out, *key))
     task.emit(Saved("result", str(save_result(result, plan.out))))
     recommender.finish()
     forget_work(task, method)
-
-
-def _save_experts(recommender: Recommender, samples: Samples, out: Path, result_file: Path) -> None:
-    """Keeps the gate's weights on the test cases beside the result; methods without a gate have none."""
-    cases = samples.asked
-    histories = [case.history for case in cases.values()]
-    parts = [
-        weights
-        for start in range(0, len(histories), CHUNK)
-        if (weights := recommender.expert_weights(histories[start : start + CHUNK])) is not None
-    ]
-    if parts:
-        save_experts(list(cases), np.concatenate(parts), out, result_file)
 
 
 def _result(
@@ -382,6 +382,7 @@ def _result(
                     *report.notes,
                     *remarks,
                     *plan.cuts,
+                    *plan.of(method).notes,
                     *notes_on(task.samples, method, config.training.item_tokens),
                 ]
             )

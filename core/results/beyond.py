@@ -1,6 +1,7 @@
 """More than accuracy: what a table's methods recommend, from the run files on disk.
 
-Rankings of the whole catalogue only: among sampled candidates, the draw decides what can stand in a list.
+Rankings of the whole catalogue only: among sampled candidates, the draw decides what can stand in a list,
+and among cold items what was drawn to be cold.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from core.results.item_facts import ItemFacts, load_item_facts
 from core.results.rankings import RunFile, load_rankings, rankings_path
 from core.results.store import result_path
 from core.results.tables import Row, Table
+from core.stages import UNWATCHED, Stage, Watch
 
 TOP = 10
 """Places of a ranking that count as its list, unless told otherwise."""
@@ -158,13 +160,14 @@ class Beyond:
     """One line for each row that was left out."""
 
 
-def beyond(table: Table, folders: Sequence[Path], top: int = TOP) -> Beyond:
+def beyond(table: Table, folders: Sequence[Path], top: int = TOP, watch: Watch = UNWATCHED) -> Beyond:
     """Every measure of every row of a table, with intervals over users and, of several, training seeds.
 
     Args:
         table: results against the whole catalogue.
         folders: output folders that hold the results and what belongs to them.
         top: places of a list.
+        watch: told how far it is.
 
     Raises:
         InputError: the cases have sampled candidates.
@@ -176,19 +179,24 @@ def beyond(table: Table, folders: Sequence[Path], top: int = TOP) -> Beyond:
             "coverage, popularity and genres need rankings of the whole catalogue",
             "ilora-app bench --candidates catalogue makes them",
         )
+    sets = [test_set for test_set in table.sets if not pool_of(test_set)]
+    if not sets:
+        raise InputError(
+            f"the set {', '.join(table.sets)} is ranked among some items alone, not the whole catalogue",
+            "leave --set out, or name another one",
+        )
     facts = _facts_for(folders, table)
     code = {item: place for place, item in enumerate(facts.ids)}
-    lists: dict[str, list[tuple[Row, list[Lists]]]] = {test_set: [] for test_set in table.sets}
+    lists: dict[str, list[tuple[Row, list[Lists]]]] = {test_set: [] for test_set in sets}
     problems = []
+    stage = watch.stage("measure", len(table.everything) * (1 + len(sets)))
     for row in table.everything:
+        stage.advance()
         runs = [found for run in row.runs if (found := _rankings(folders, run)) is not None]
         if len(runs) < len(row.runs):
             problems.append(f"{row.label}: a result of an older version has no run file")
             continue
-        made = {
-            name: [_lists(found, pool_of(name), code, row.places[name], top) for found in runs]
-            for name in lists
-        }
+        made = {name: [_lists(found, code, row.places[name], top) for found in runs] for name in lists}
         if any((one[:, 0] == NOTHING).any() for of_set in made.values() for one in of_set):
             problems.append(f"{row.label}: cases without a scored item")
             continue
@@ -198,8 +206,8 @@ def beyond(table: Table, folders: Sequence[Path], top: int = TOP) -> Beyond:
     if not kept:
         raise ResultError(problems[0], "run the benchmark again")
     pairs = _pairs(table, kept)
-    sets = tuple(_of_set(test_set, rows, pairs, facts) for test_set, rows in lists.items())
-    return Beyond(top, len(facts.ids), sets, tuple(problems))
+    found_sets = tuple(_of_set(test_set, rows, pairs, facts, stage) for test_set, rows in lists.items())
+    return Beyond(top, len(facts.ids), found_sets, tuple(problems))
 
 
 # --- one test set -----------------------------------------------------------------------------------------
@@ -266,19 +274,23 @@ def _of_set(
     lists: Sequence[tuple[Row, list[Lists]]],
     pairs: Sequence[tuple[Row, Row]],
     facts: ItemFacts,
+    stage: Stage,
 ) -> SetBeyond:
     places = lists[0][0].places[test_set]
     if unknown := [place for place in places if place not in facts.histories]:
         raise ResultError(f"nothing is known of the history of case {unknown[0]}", "run the benchmark again")
     measuring = _Measuring(facts, places)
-    rows = tuple((row, measuring.of(runs)) for row, runs in lists)
+    rows = []
+    for row, runs in lists:
+        rows.append((row, measuring.of(runs)))
+        stage.advance()
     of_row = {row.label: runs for row, runs in lists}
     agreement = [
         Agreement(a, b, bootstrap(_overlaps(a, of_row[a.label], b, of_row[b.label]), measuring.users))
         for a, b in pairs
     ]
     agreement.sort(key=lambda pair: -pair.found.value)
-    return SetBeyond(test_set, rows, measuring.of_histories(), tuple(agreement))
+    return SetBeyond(test_set, tuple(rows), measuring.of_histories(), tuple(agreement))
 
 
 def _overlaps(a: Row, of_a: Sequence[Lists], b: Row, of_b: Sequence[Lists]) -> npt.NDArray[np.float64]:
@@ -319,9 +331,9 @@ def _rankings(folders: Sequence[Path], run: Result) -> RunFile | None:
     return load_rankings(run, next((file for file in files if rankings_path(file).exists()), files[0]))
 
 
-def _lists(found: RunFile, pool: str, code: Mapping[str, int], places: Sequence[Place], top: int) -> Lists:
-    """The first places of the rankings of these cases, (n, top), among the items of this pool."""
-    rows = found.rows(pool)
+def _lists(found: RunFile, code: Mapping[str, int], places: Sequence[Place], top: int) -> Lists:
+    """The first places of the rankings of these cases, (n, top)."""
+    rows = found.rows()
     lists = np.full((len(places), top), NOTHING, dtype=np.int64)
     listed = (found.rank <= top) & ~np.isnan(found.score)
     for case, place in enumerate(places):

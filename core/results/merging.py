@@ -25,6 +25,7 @@ from core.results.naming import RunKey
 from core.results.rankings import rankings_path
 from core.results.store import load_results, result_path
 from core.results.tables import Table
+from core.results.trials import load_searches, search_path
 
 
 @dataclass(frozen=True)
@@ -130,6 +131,9 @@ def merge(sources: Sequence[Path], target: Path) -> Merged:
             _copy(facts(source, *key), facts(target, *key))
         for path in (experts_path, _rankings, _itself):  # the result last: what is there is complete
             _copy(path(source, _file(source, result)), path(target, _file(target, result)))
+    for search in load_searches(sources)[0]:
+        source = next(folder for folder in sources if search_path(folder, search).exists())
+        _copy(search_path(source, search), search_path(target, search))
     return Merged(copied, tuple(problems))
 
 

@@ -13,6 +13,10 @@ from torch import Tensor
 from core.events import ShouldStop
 
 
+class Pruned(Exception):
+    """Raised by whoever follows a training that is not worth going on with; its checkpoints go."""
+
+
 class Job(Protocol):
     """What can be trained: it knows its parameters, its loss and its validation, not the loop."""
 

@@ -20,8 +20,8 @@ from core.errors import Interrupted, TrainingError
 from core.events import Emit, Evaluated, Notice, Saved, ShouldStop, StageStarted, StepLogged, Stopped
 from core.hardware import keep_freed_memory
 from core.training import parallel
-from core.training.checkpoints import Checkpoint, load_latest, save_checkpoint
-from core.training.job import Job, Progress, Schedule, TrainingReport
+from core.training.checkpoints import Checkpoint, clear_checkpoints, load_latest, save_checkpoint
+from core.training.job import Job, Progress, Pruned, Schedule, TrainingReport
 from core.training.optimizers import make_optimizer
 
 LOG_SECONDS = 0.5
@@ -374,8 +374,13 @@ def train(
 
     Raises:
         Interrupted: `should_stop` said so; a checkpoint is on disk.
+        Pruned: `emit` said so; no checkpoint is left.
         TrainingError: the loss is not a number.
     """
     keep_freed_memory()
     torch.manual_seed(schedule.seed)
-    return Loop(job, n_samples, schedule, folder, label, emit, should_stop, before_step).run()
+    try:
+        return Loop(job, n_samples, schedule, folder, label, emit, should_stop, before_step).run()
+    except Pruned:
+        clear_checkpoints(folder)
+        raise

@@ -34,6 +34,7 @@ from ilora_app.cli import (
     tui,
 )
 from ilora_app.cli.saying import prepare_streams, say
+from ilora_app.cli.trials import with_number_of_trials
 
 app = typer.Typer(
     name="ilora-app",
@@ -94,7 +95,7 @@ def main(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     prepare_streams()
     try:
-        code = app(args=arguments or ["--help"], standalone_mode=False)
+        code = app(args=with_number_of_trials(arguments) or ["--help"], standalone_mode=False)
         sys.stdout.flush()  # a full disk shows here, and not after the last line
     except IloraError as error:
         _complain(error.title, error.hint)

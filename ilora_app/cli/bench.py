@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from core.config.bounds import MINUTES, SEEDS
+from core.config.bounds import MINUTES, SEEDS, TRIALS
 from core.methods import CONTROLS, any_remote, control_methods, local_methods, method_names
 from ilora_app.cli.choosing import DEFAULT_OUT
 from ilora_app.cli.options import chat_settings, choose_preset, run_config, sweep_settings, with_run_options
 from ilora_app.cli.running import kept_command, run_plans
 from ilora_app.cli.saying import say
+from ilora_app.cli.trials import check_trials
 
 if TYPE_CHECKING:
     from core.config.settings import RunConfig
@@ -36,6 +37,14 @@ def bench(
     sweep: Annotated[
         list[str] | None,
         typer.Option(help="An ablation, such as gate=softmax,mlp; repeat it for a grid of all combinations."),
+    ] = None,
+    trials: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Also --tune N: search every method's settings with N trials each; validation chooses. "
+            f"\\[{TRIALS}]",
+        ),
     ] = None,
     budget: Annotated[
         float | None, typer.Option(help="Minutes that all of it may take; says what it leaves out.")
@@ -75,6 +84,9 @@ def bench(
             "--budget would cut each setting of a sweep differently",
             "give all of them the same training with --samples",
         )
+    if trials is not None:
+        tune = given["tune"] is not None
+        check_trials(trials, {"--sweep": bool(sweep), "--budget": budget is not None, "--tune alone": tune})
     datasets = _datasets(given["dataset"])
     asked = _methods(methods, chat_url)
     for method in asked:
@@ -99,6 +111,7 @@ def bench(
             preset=chosen,
             command=kept_command(sys.argv[1:]),
             budget=None if budget is None else budget / len(datasets),
+            trials=trials or 0,
         )
         for config in configs(chosen)
     ]

@@ -51,6 +51,8 @@ def _measured(
     from core.config.bounds import Bound
     from core.results.beyond import TOP, beyond
     from core.results.rankings import KEPT
+    from core.stages import Watch
+    from ilora_app.render.progress import ProgressView
 
     places = TOP if top is None else top
     Bound(1, KEPT, "--top").check(places)
@@ -59,7 +61,8 @@ def _measured(
         for table in tables:
             if not table.whole:
                 say(f"left out: {table.dataset}, {table.split} split, with 20 candidates", err=True)
-    return [(table, beyond(table, folders, places)) for table in asked or tables]
+    with ProgressView() as view:
+        return [(table, beyond(table, folders, places, Watch(view))) for table in asked or tables]
 
 
 def _named(table: Table) -> dict[str, str]:

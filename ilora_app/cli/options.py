@@ -153,7 +153,10 @@ RUN_OPTIONS = (
         "What gate and item slots read: sasrec, esasrec, gru4rec or caser.",
     ),
     RunOption(
-        "tune", "encoder.tune", bool, "Choose each encoder's rate and dropout on validation, of 4 settings."
+        "tune",
+        "encoder.tune",
+        bool,
+        "Choose each encoder's rate and dropout on validation, of 4 settings; see also --trials.",
     ),
     RunOption("experts", "adapter.experts", int, "K, iLoRA's experts; must divide the rank."),
     RunOption(

@@ -53,6 +53,7 @@ def results(
             help="Show more than hits: coverage, popularity, novelty, genres, agreement.",
         ),
     ] = False,
+    trials: Annotated[bool, typer.Option("--trials", help="Show what bench --tune N tried.")] = False,
     top: Annotated[int | None, typer.Option(help="Places of a list under --beyond, up to 100. [10]")] = None,
     demo: Annotated[
         bool, typer.Option("--demo", help="Show the results that come with the program, too.")
@@ -72,6 +73,11 @@ def results(
     if as_json and as_csv:
         raise InputError("--json and --csv exclude each other", "give one of them")
     folders = out or [DEFAULT_OUT]
+    if trials:
+        from ilora_app.cli.trials import print_trials
+
+        print_trials(folders, dataset, as_json, as_csv)
+        return
     tables, problems = tables_of(folders, dataset, method, split, test_set, demo)
     folders = [*folders, DEMO_OUT] if demo else folders
     cards = {table.dataset: _card(table.dataset) for table in tables}

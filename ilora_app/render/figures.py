@@ -19,6 +19,7 @@ _STAGES = {
     "test": "testing",
     "gates": "asking the gate",
     "recommend": "users",
+    "measure": "measuring what is recommended",
     "export": "writing adapters",
     "histories": "reading histories",
     "clusters": "clustering gates",

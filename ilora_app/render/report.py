@@ -23,7 +23,7 @@ from core.results.format import Result
 from core.results.merging import experts_for, facts_for
 from core.results.sweeps import sweeps
 from core.results.tables import Table
-from ilora_app.render import analysis, analysis_charts, beyond, charts, columns, figures, text_tables
+from ilora_app.render import analysis, analysis_charts, beyond, charts, columns, figures, text_tables, trials
 from ilora_app.render.blocks import Block, Code, Heading, More, Plot, Section, Words
 from ilora_app.render.export import tables_csv
 from ilora_app.render.leaderboard import Leaderboard, about_set
@@ -117,6 +117,7 @@ def _blocks(table: Table, folders: Sequence[Path], reported: Sequence[ReportedRo
     yield Heading("What it costs")
     yield text_tables.costs(table)
     yield from _swept(table)
+    yield from trials.blocks(table, folders)
     yield from _over_time(table)
     yield from _curves(table)
     yield from _experts(table, folders)

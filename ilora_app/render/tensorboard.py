@@ -115,12 +115,14 @@ class TensorBoard:
         """The name of a job's result file, which tells apart whatever results are told apart by."""
         from core.benchmark.run import method_config
         from core.config.settings import RunConfig
+        from core.methods import METHODS
         from core.results.checking import config_sha256
         from core.results.naming import RunKey
 
         plan, (method, seed) = self._plan, job
         assert plan is not None  # it comes before anything of a method does
-        sha = config_sha256(method_config(RunConfig.from_dict(plan.config), method))
+        config = plan.tuned.get(METHODS[method].control_of or method, plan.config)
+        sha = config_sha256(method_config(RunConfig.from_dict(config), method))
         return RunKey(plan.dataset, plan.split, method, seed, sha).name
 
 
