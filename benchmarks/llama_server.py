@@ -97,6 +97,7 @@ def running(server: str, base: Path, experts: Sequence[Path], threads: int, exac
         port = free.getsockname()[1]
     command = [server, "-m", str(base), "--lora", ",".join(map(str, experts)), "--host", "127.0.0.1"]
     command += ["--port", str(port), "-c", "4096", "-np", "1", "-t", str(threads), "--cache-ram", "0"]
+    command += ["--no-repack"]  # with AMX the 4-bit file may crash it otherwise
     command += ["-ctk", "f32", "-ctv", "f32", "-fa", "off"] if exact else []
     url = f"http://127.0.0.1:{port}"
     with tempfile.TemporaryFile() as log:

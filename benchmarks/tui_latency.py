@@ -1,10 +1,14 @@
-"""Measures the screen with the real engine: first paint, warm-up, ranking, edits, longest pause, quitting.
+"""Measures the screen with the real engine: first paint, users, rankings, edits, longest pause, quitting.
 
-    python benchmarks/tui_latency.py --out runs [--users 20] [--blame]
+    python benchmarks/tui_latency.py [--out runs] [--users 20] [--quick] [--blame]
 
-needs a trained run below `runs` and everything cached; it works on a copy and leaves `runs` as it is. The
-pauses are those of the screen's own event loop: a task that sleeps 5 ms at a time and notes how much longer
-it slept. With `--blame` a second thread notes what the loop was doing in pauses of more than 20 ms.
+needs everything cached. Without `--out` the demo answers; a folder of runs is copied and stays as it is.
+`--quick` leaves out all that trains. A processor without AVX-512 is played by
+
+    ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 MKL_ENABLE_INSTRUCTIONS=AVX2 python benchmarks/…
+
+The pauses are those of the screen's own event loop: a task that sleeps 5 ms at a time and notes how much
+longer it slept. With `--blame` a second thread notes what the loop was doing in pauses of more than 20 ms.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ import asyncio
 import gc
 import json
 import os
+import platform
 import pty
 import select
 import shutil
@@ -30,16 +35,21 @@ from typing import Any
 
 import psutil
 
+from core.hardware import cores
 from ilora_app.tui.app import IloraTui
 from ilora_app.tui.engine.jobs import last_job
+from ilora_app.tui.screens.dialogs.ask import Ask
 from ilora_app.tui.screens.explore.screen import ExploreScreen
 from ilora_app.tui.state.app_state import Stage
+from ilora_app.tui.widgets.gate import GatePanel
 from ilora_app.tui.widgets.history import HistoryList
 
 NAP = 0.005
 SAMPLES = 320
 """Of the training that is started: enough for a minute of it."""
 BLAMED = 0.02
+ISA = ("ONEDNN_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY", "MKL_ENABLE_INSTRUCTIONS")
+"""What makes the libraries play another processor."""
 
 
 class Pauses:
@@ -157,6 +167,8 @@ async def train(app: IloraTui, pauses: Pauses) -> list[float]:
         setting.on = setting.key == "method-ilora"
     form.give("samples", str(SAMPLES))
     app.simulate_key("enter")
+    await until(lambda: isinstance(app.screen, Ask))
+    app.simulate_key("y")
     await until(lambda: screen.job is not None)
     pauses.phase = "training starts"
     await until(lambda: screen.progress.ending or len(screen.progress.curve.losses) > 2)
@@ -172,7 +184,7 @@ async def train(app: IloraTui, pauses: Pauses) -> list[float]:
     return took
 
 
-async def inside(out: Path, users: int, blame: bool) -> dict[str, Any]:
+async def inside(out: Path, users: int, blame: bool, trains: bool) -> dict[str, Any]:
     """Everything that is measured within the screen's own process."""
     app = IloraTui(out)
     found: dict[str, Any] = {}
@@ -195,13 +207,21 @@ async def inside(out: Path, users: int, blame: bool) -> dict[str, Any]:
             browsing = [await ranked(app, "down") for _ in range(users)]
             screen.query_one(HistoryList).focus()
             await pilot.pause()
-            edits = [await ranked(app, "d") for _ in range(5)]
-            edits += [await ranked(app, "greater_than_sign") for _ in range(3)]
+            edits = {
+                "dropped": [await ranked(app, "d") for _ in range(5)],
+                "moved": [await ranked(app, "less_than_sign") for _ in range(5)],
+            }
+            screen.query_one(GatePanel).focus()
+            await pilot.pause()
+            edits["expert pushed"] = [await ranked(app, "right") for _ in range(5)]
             found["new user to ranking, median ms"] = 1000 * median(browsing)
             found["new user to ranking, worst ms"] = 1000 * max(browsing)
-            found["edit to ranking, median ms"] = 1000 * median(edits)
+            for what, took in edits.items():
+                found[f"{what} to ranking, median ms"] = 1000 * median(took)
             screen.query_one("#users").focus()
-            found["new user to ranking while training, median ms"] = 1000 * median(await train(app, pauses))
+            if trains:
+                beside = await train(app, pauses)
+                found["new user to ranking while training, median ms"] = 1000 * median(beside)
             pauses.phase = "quitting"
             before = time.perf_counter()
             await app.app_state.stop()
@@ -265,19 +285,61 @@ class Watched:
         return {"back in, s": took, "processes left": len(left)}
 
 
-def outside(out: Path, wait: float) -> dict[str, float]:
-    """First paint and quitting while the model loads or after."""
+STEPS = {
+    "first paint, s": (b"Results", b"Users"),
+    "users listed, s": (b"Users \xc2\xb7",),
+    "ranking by the encoder, s": (b"\xe2\x97\x8e SASRec",),
+    "ranking by iLoRA, s": (b"\xe2\x97\x8e iLoRA",),
+}
+"""What is waited for -> what is drawn then, from the start of the program."""
+
+
+def starting(out: Path) -> dict[str, Any]:
+    """From the start of the program to the first ranking, and the processors' time that it took."""
     watched = Watched(out)
-    paint = watched.wait(10, b"Results", b"Users")
-    watched.wait(max(0.0, wait - paint))
-    return {"first paint, s": paint, f"quit {wait:g} s later": watched.quit("q")}  # type: ignore[dict-item]
+    found: dict[str, Any] = {what: watched.wait(120, *words) for what, words in STEPS.items()}
+    processes = [psutil.Process(watched.process.pid)]
+    processes += processes[0].children(recursive=True)
+    found["CPU seconds until then, of all processes"] = sum(
+        sum(process.cpu_times()[:2]) for process in processes
+    )
+    return found | {"quit": watched.quit("q")}
+
+
+def leaving(out: Path, wait: float) -> dict[str, Any]:
+    """Quitting while the model loads."""
+    watched = Watched(out)
+    watched.wait(wait)
+    return {f"quit {wait:g} s after the start": watched.quit("q")}
+
+
+def machine() -> dict[str, Any]:
+    """The processor, what torch takes it for, and what else it does."""
+    code = "import torch; print(torch.backends.cpu.get_cpu_capability(), torch.get_num_threads())"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    capability, threads = said.split()
+    lines = (
+        Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        if Path("/proc/cpuinfo").exists()
+        else []
+    )
+    names = {line.partition(":")[2].strip() for line in lines if line.startswith("model name")}
+    played = {name: os.environ[name] for name in ISA if name in os.environ}
+    return {
+        "processor": ", ".join(sorted(names)) or platform.processor(),
+        "cores": cores(),
+        "torch": capability,
+        "threads": int(threads),
+        "played": played,
+        "load average": os.getloadavg(),
+    }
 
 
 def quitting_while_training(out: Path) -> dict[str, Any]:
     """Save and stop: the terminal comes back at once, the training saves and ends by itself."""
     watched = Watched(out)
-    watched.wait(60, b"ranks 20 candidates")
-    watched.press("3", "\x1b[B", "\x1b[B", "\x1b[B", "\x1b[C", "\x1b[C", "\r")  # third choice of samples
+    watched.wait(60, b"\xe2\x97\x8e iLoRA")
+    watched.press("3", "\x1b[B", "\x1b[B", "\x1b[B", "\x1b[C", "\x1b[C", "\r", "y")  # third choice of samples
     job = None
     end = time.perf_counter() + 120
     while time.perf_counter() < end:
@@ -298,18 +360,22 @@ def quitting_while_training(out: Path) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("runs"))
+    parser.add_argument("--out", type=Path)
     parser.add_argument("--users", type=int, default=20)
+    parser.add_argument("--quick", action="store_true")
     parser.add_argument("--blame", action="store_true")
     chosen = parser.parse_args()
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = {"machine": machine()}
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "runs"
-        shutil.copytree(chosen.out, out, ignore=shutil.ignore_patterns("training"))
-        found["terminal"] = [outside(out, wait) for wait in (3.0, 3.0, 12.0)]
-        found["screen"] = asyncio.run(inside(out, chosen.users, chosen.blame))
-        found["quitting while training"] = quitting_while_training(out)
-    found["load average"] = os.getloadavg()
+        if chosen.out:
+            shutil.copytree(chosen.out, out, ignore=shutil.ignore_patterns("training"))
+        found["starting"] = [starting(out) for _ in range(3)]
+        found["leaving"] = leaving(out, 3.0)
+        found["screen"] = asyncio.run(inside(out, chosen.users, chosen.blame, not chosen.quick))
+        if not chosen.quick:
+            found["quitting while training"] = quitting_while_training(out)
+    found["load average at the end"] = os.getloadavg()
     print(json.dumps(found, indent=1, ensure_ascii=False))
 
 

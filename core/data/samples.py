@@ -277,6 +277,13 @@ def longest_history(cases: Sequence[Sample]) -> int:
     return max((len(case.history) for case in cases), default=1)
 
 
+def user_parts(samples: Samples) -> dict[str, str]:
+    """User -> test or validation; everyone else trains."""
+    parts = {case.user: "validation" for case in samples.validation}
+    parts |= {case.user: "test" for cases in samples.test.values() for case in cases}
+    return parts
+
+
 def _cases(
     dataset: Dataset,
     rules: Rules,

@@ -31,8 +31,6 @@ from core.errors import ModelError, ResultError
 from core.evaluation.metrics import Scores
 from core.events import Notice, SettingTried
 from core.files import atomic_path
-from core.lm.checking import load_checked
-from core.lm.title_vectors import title_vectors
 from core.recommenders.base import FitReport, Recommender, Task, lock_of
 from core.recommenders.popularity import training_sequences
 from core.training import parallel
@@ -358,6 +356,9 @@ class MoRecRecommender(EncoderRecommender):
 
     def recipe(self, task: Task) -> Recipe:
         """Reads the titles."""
+        from core.lm.checking import load_checked  # transformers is slow to import
+        from core.lm.title_vectors import title_vectors
+
         watch = task.watch(self.name)
         llm = load_checked(task.config.model, watch)
         titles = title_vectors(llm, task.texts, watch)

@@ -11,7 +11,7 @@ import typing
 from collections.abc import Iterable, Iterator
 
 from core import events
-from core.serving import protocol
+from core.serving import protocol, tables
 
 _HEAD = """# The engine's messages
 
@@ -29,13 +29,13 @@ def describe() -> str:
     """The whole page."""
     answers = [kind for kind in events.Event.kinds().values() if issubclass(kind, protocol.Answer)]
     plain = [kind for kind in events.Event.kinds().values() if not issubclass(kind, protocol.Answer)]
-    tables = [kind for _, kind in inspect.getmembers(protocol, typing.is_typeddict)]
+    listed = [kind for _, kind in inspect.getmembers(tables, typing.is_typeddict)]
     parts = [
         _HEAD,
         *_section("Requests", protocol.Request.kinds().values()),
         *_section("Answers", [kind for kind in answers if kind is not protocol.Answer]),
         *_section("Other events", [kind for kind in plain if kind.__module__ == events.__name__]),
-        *_section("Tables inside messages", [protocol.Question, *tables]),
+        *_section("Tables inside messages", [protocol.Question, *listed]),
     ]
     return "\n".join(parts)
 
@@ -83,7 +83,7 @@ def _written(kind: type) -> dict[str, str]:
 
 def _notes(kind: type) -> dict[str, str]:
     """Field -> the text below it."""
-    if kind.__module__ not in (protocol.__name__, events.__name__):
+    if kind.__module__ not in (protocol.__name__, tables.__name__, events.__name__):
         return {}
     (tree,) = ast.parse(inspect.getsource(kind)).body
     body = tree.body if isinstance(tree, ast.ClassDef) else []

@@ -6,14 +6,22 @@ Light on purpose: a user interface imports this without waiting for torch or num
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, TypedDict
+from typing import Any, ClassVar
 
 from core.events import Event
 from core.records import build, line_of, message_of
+from core.serving.tables import AssetListed as AssetListed
+from core.serving.tables import CaseDiffered as CaseDiffered
+from core.serving.tables import CurveListed as CurveListed
+from core.serving.tables import ExpertListed as ExpertListed
+from core.serving.tables import RunListed as RunListed
+from core.serving.tables import TraitListed as TraitListed
+from core.serving.tables import UserListed as UserListed
 
-BENCHMARK, CATALOGUE = "benchmark", "catalogue"
-SOURCES = (BENCHMARK, CATALOGUE)
-"""Where candidates come from: the benchmark's twenty, or the best unseen of the whole catalogue."""
+BENCHMARK, CATALOGUE, RAISED = "benchmark", "catalogue", "raised"
+SOURCES = (BENCHMARK, CATALOGUE, RAISED)
+"""Where candidates come from: the benchmark's twenty, the unseen items that the encoder scores
+highest, or those whose score this history raises most above its mean over the training users."""
 RETRIEVED = 100
 """Candidates that the encoder retrieves from the catalogue unless told otherwise."""
 
@@ -75,6 +83,8 @@ class Open(Request):
     out: str
     run: str | None = None
     dataset: str = "movielens"
+    early: bool = False
+    """Whether the run's encoder answers while its language model is loaded; `EncoderReady` says from when."""
 
 
 @dataclass(frozen=True)
@@ -152,73 +162,16 @@ class Estimate(Request):
     replaceable: ClassVar[bool] = True
 
 
+@dataclass(frozen=True)
+class Curves(Request):
+    """How runs learnt, step by step, as their result files have it."""
+
+    runs: list[str]
+    """Run folders."""
+    replaceable: ClassVar[bool] = True
+
+
 # --- answers: events that carry the request's number -----------------------------------------------------
-
-
-class AssetListed(TypedDict):
-    """A dataset or a model that can be fetched."""
-
-    kind: str
-    """`dataset` or `model`."""
-    name: str
-    title: str
-    cached: bool
-    bytes: int
-    licence: str
-    terms: str
-    source: str
-
-
-class RunListed(TypedDict):
-    """A run folder."""
-
-    path: str
-    dataset: str
-    split: str
-    method: str
-    seed: int
-    created: str
-    samples_sha256: str
-    metrics: dict[str, dict[str, float]]
-    """Test set -> metric -> mean."""
-    demo: bool
-    """Whether it is one of the runs that come with the program."""
-    model: str | None
-
-
-class UserListed(TypedDict):
-    """A user with everything that is known of the user."""
-
-    user: str
-    part: str
-    """`test`, `validation` or `train`."""
-    items: list[int]
-    times: list[int]
-
-
-class TraitListed(TypedDict):
-    """What goes with an expert's weight."""
-
-    name: str
-    correlation: float
-
-
-class ExpertListed(TypedDict):
-    """An expert in words."""
-
-    words: str
-    mean: float
-    traits: list[TraitListed]
-    n: int
-
-
-class CaseDiffered(TypedDict):
-    """A test case under two runs."""
-
-    user: str
-    position: int
-    rank: int
-    other: int
 
 
 @dataclass(frozen=True)
@@ -300,6 +253,14 @@ class GatesListed(Answer):
 
 
 @dataclass(frozen=True)
+class EncoderReady(Answer):
+    """The run's encoder answers from here on, and the run itself once it is loaded."""
+
+    encoder: str
+    seconds: float
+
+
+@dataclass(frozen=True)
 class WarmedUp(Answer):
     """Everything is loaded: answers are quick from here on."""
 
@@ -359,6 +320,13 @@ class Differed(Answer):
     gained: int
     lost: int
     level: int
+
+
+@dataclass(frozen=True)
+class CurvesListed(Answer):
+    """How runs learnt; those whose result cannot be read are left out."""
+
+    curves: list[CurveListed]
 
 
 @dataclass(frozen=True)

@@ -12,26 +12,28 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from core.assets import cache, fetching, known
 from core.data.card_files import known_cards, load_card
-from core.errors import DataError, IloraError, InputError, ResultError
+from core.errors import DataError, IloraError, InputError
 from core.events import Emit, Notice, never
 from core.hardware import OUT_OF_MEMORY, is_out_of_memory
 from core.methods import record_of
 from core.records import plain
 from core.runs.demo import DEMO, demo_runs, is_demo, opening
-from core.runs.store import RunInfo, list_runs, read_run, result_of
+from core.runs.store import RunInfo, list_runs, open_run, read_run
+from core.serving.comparing import curves, differences
 from core.serving.estimating import estimate
+from core.serving.listing import Listing, keep, kept, listing_of
 from core.serving.protocol import (
     Asking,
     AssetListed,
-    CaseDiffered,
-    Differed,
+    Curves,
+    CurvesListed,
     Differences,
+    EncoderReady,
     Estimate,
     ExpertListed,
     Fetch,
     Fetched,
     GatesListed,
-    ItemsListed,
     Open,
     Opened,
     Rank,
@@ -40,8 +42,6 @@ from core.serving.protocol import (
     RunListed,
     Survey,
     Surveyed,
-    UserListed,
-    UsersListed,
     WarmedUp,
     Why,
 )
@@ -52,8 +52,6 @@ if TYPE_CHECKING:
     from core.data.types import Dataset, Samples
     from core.serving.session import Session
 
-PIECE = 100
-"""Users or items in one event, so that no line takes long to read."""
 LONGEST_REQUEST = 1 << 22
 """Bytes of the longest request that is read: a history of every item of a large catalogue."""
 
@@ -101,6 +99,10 @@ class WarmEngine:
         self.session: Session | None = None
         self._estimating, self._wanted = threading.Lock(), -1
         self._thread: threading.Thread | None = None
+        self._opening: threading.Thread | None = None
+        self._can_answer = threading.Event()
+        """Not set while a run is opened that cannot answer yet: questions wait."""
+        self._can_answer.set()
         self._handlers: dict[type[Request], Callable[[Any], None]] = {
             Survey: self._survey,
             Fetch: self._fetch,
@@ -109,12 +111,14 @@ class WarmEngine:
             Why: self._why,
             Differences: self._differences,
             Estimate: self._estimate,
+            Curves: self._curves,
         }
 
     def run(self, inbox: Inbox) -> None:
         """Answers until the inbox is closed."""
         while (request := inbox.take()) is not None:
             self.answer(request)
+        self._finish_opening()
         if self._thread is not None:
             self._thread.join()
 
@@ -165,76 +169,113 @@ class WarmEngine:
         self.emit(Fetched(request.request))
 
     def _open(self, request: Open) -> None:
-        started = monotonic()
+        """Opens a run in a thread of its own, whose encoder may answer meanwhile; one model at a time."""
+        self._finish_opening()
         self.session = None
-        from core.serving.opening import encoder_session, open_session  # torch is imported here
+        self._can_answer.clear()
+        self._opening = threading.Thread(target=self._open_aside, args=(request,), daemon=True)
+        self._opening.start()
+        if not request.early:
+            self._finish_opening()
 
+    def _finish_opening(self) -> None:
+        if self._opening is not None:
+            self._opening.join()
+            self._opening = None
+
+    def _open_aside(self, request: Open) -> None:
+        try:
+            self._say(request, lambda: self._load(request))
+        finally:
+            self._can_answer.set()
+
+    def _load(self, request: Open) -> None:
+        try:
+            self._load_whole(request)
+        except BaseException:
+            self.session = None  # the encoder alone is not what was asked for
+            raise
+
+    def _load_whole(self, request: Open) -> None:
+        started = monotonic()
         if request.run is not None:
-            introduce = partial(self._introduce, request.request, started)
-            session = open_session(Path(request.run), self.emit, self.precision, data_read=introduce)
+            path = Path(request.run)
+            shown = self._list_kept(request.request, started, path) if request.early else None
+            read = partial(self._data_read, request, started, shown)
+            run = open_run(path, self.emit, self.precision, data_read=read)
+            from core.serving.opening import session_of
+
+            session = session_of(run, self.emit)
         else:
+            from core.serving.opening import encoder_session  # torch is imported here
+
             session = encoder_session(request.dataset, Path(request.out) / "work", self.emit)
             session.watch = Watch(self.emit, never, session.recommender.name)
-            self._introduce(
-                request.request, started, None, session.dataset, session.samples, session.recommender.name
-            )
+            listing = listing_of(session.dataset, session.samples)
+            self._introduce(request.request, started, None, listing, session.recommender.name)
         self._describe_gates(request.request, session)
         self.session = session
         self.emit(WarmedUp(request.request, monotonic() - started))
 
-    def _introduce(
+    def _list_kept(self, number: int, started: float, path: Path) -> Listing | None:
+        """Lists what was listed of this run's data the last time, before the data is read."""
+        info = read_run(path)
+        listing = kept(info.config.data)
+        if listing is not None:
+            self._introduce(number, started, info, listing)
+        return listing
+
+    def _data_read(
         self,
-        number: int,
+        request: Open,
         started: float,
-        info: RunInfo | None,
+        shown: Listing | None,
+        info: RunInfo,
         dataset: Dataset,
         samples: Samples,
-        method: str = "",
+    ) -> None:
+        """The users are listed before torch is imported, the encoder answers before the model is loaded."""
+        listing = listing_of(dataset, samples)
+        if listing != shown:
+            self._introduce(request.request, started, info, listing)
+            keep(listing, info.config.data)
+        if not request.early or not record_of(info.method).needs_llm:
+            return
+        from core.serving.opening import early_session  # torch is imported here
+
+        self.session = early_session(info, dataset, samples)
+        self._can_answer.set()
+        self.emit(EncoderReady(request.request, self.session.encoder.kind, monotonic() - started))
+
+    def _introduce(
+        self, number: int, started: float, info: RunInfo | None, listing: Listing, method: str = ""
     ) -> None:
         """Says what is being opened: the run, its catalogue, its users; the model may still be loading."""
-        from core.serving.session import user_parts
-
         begin = opening() if info and info.path == DEMO else None
         method = info.method if info else method
-        parts = user_parts(samples)
         self.emit(
             Opened(
                 request=number,
                 run=str(info.path) if info else None,
                 method=method,
-                dataset=dataset.name,
-                title=dataset.title,
-                split=samples.split,
+                dataset=listing.dataset,
+                title=listing.title,
+                split=listing.split,
                 seed=info.seed if info else 0,
                 model=info.config.model.name if info and record_of(info.method).needs_llm else None,
                 experts=info.config.adapter.experts if info and record_of(method).has_gate else 0,
-                min_history=dataset.rules.min_history,
-                max_history=dataset.rules.max_history,
-                items=len(dataset.catalogue),
-                users=len(dataset.sequences),
+                min_history=listing.min_history,
+                max_history=listing.max_history,
+                items=len(listing.titles),
+                users=len(listing.users),
                 metrics=info.metrics if info else {},
                 seconds=monotonic() - started,
                 first=begin.user if begin else None,
                 why_first=begin.rule if begin else "",
             )
         )
-        catalogue = dataset.catalogue
-        for at in range(0, len(catalogue), PIECE):
-            part = slice(at, at + PIECE)
-            tags = [list(of_item) for of_item in catalogue.tags[part]]
-            texts = list(catalogue.titles[part]), list(catalogue.years[part])
-            self.emit(ItemsListed(number, at, *texts, tags))
-        records: list[UserListed] = [
-            {
-                "user": user,
-                "part": parts.get(user, "train"),
-                "items": sequence.items.tolist(),
-                "times": sequence.timestamps.tolist(),
-            }
-            for user, sequence in dataset.sequences.items()
-        ]
-        for at in range(0, len(records), PIECE):
-            self.emit(UsersListed(number, at, records[at : at + PIECE]))
+        for event in listing.events(number):
+            self.emit(event)
 
     def _describe_gates(self, number: int, session: Session) -> None:
         """Says what the gate makes of every user, and what wakes each expert."""
@@ -253,6 +294,9 @@ class WarmEngine:
     def _differences(self, request: Differences) -> None:
         self.emit(differences(request.request, Path(request.run), Path(request.other)))
 
+    def _curves(self, request: Curves) -> None:
+        self.emit(CurvesListed(request.request, list(curves(request.runs))))
+
     def _estimate(self, request: Estimate) -> None:
         """Works out an estimate in a thread of its own: rankings do not wait until the data is read."""
         self._wanted = request.request
@@ -265,35 +309,13 @@ class WarmEngine:
                 self._say(request, lambda: self.emit(estimate(request, self.precision)))
 
     def _opened(self, request: Asking) -> Session:
+        self._can_answer.wait()
         if self.session is None:
             raise InputError("no run is open", "open one from the results")
         if self.session.info is not None and not self.session.info.path.is_dir():
             path = self.session.info.path
             self.emit(Notice(f"{path} was deleted; what is in memory still answers", "warning"))
         return self.session
-
-
-def differences(request: int, run: Path, other: Path) -> Differed:
-    """Target ranks of two runs' test cases side by side, from their result files.
-
-    Raises:
-        ResultError: a result file is missing, or the two met other cases.
-    """
-    from core.results.pairing import paired_ranks
-
-    results = [result_of(path) for path in (run, other)]
-    tested = [name for name in ("spread", "last") if all(name in found.metrics for found in results)]
-    if not tested:
-        raise ResultError("the two runs share no test set", "run the benchmark for both")
-    places, ranks = paired_ranks(results, tested[0])
-    cases: list[CaseDiffered] = [
-        {"user": user, "position": position, "rank": int(rank), "other": int(other)}
-        for (user, position), rank, other in zip(places, *ranks, strict=True)
-    ]
-    cases.sort(key=lambda case: -abs(case["other"] - case["rank"]))
-    gained = sum(case["rank"] < case["other"] for case in cases)
-    lost = sum(case["rank"] > case["other"] for case in cases)
-    return Differed(request, str(run), str(other), tested[0], cases, gained, lost, len(cases) - gained - lost)
 
 
 def _assets(cards: Sequence[DatasetCard]) -> Iterable[AssetListed]:

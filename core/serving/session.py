@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 
 from core.config.bounds import RETRIEVED
-from core.data.samples import candidates_of
+from core.data.samples import candidates_of, user_parts
 from core.data.types import Dataset, Samples, UserSequence
 from core.encoders.base import Encoder
 from core.errors import InputError, Interrupted
@@ -24,7 +24,7 @@ from core.ilora.gate import PushedGate
 from core.recommenders.base import Recommender
 from core.recommenders.popularity import item_counts
 from core.runs.store import RunInfo
-from core.serving.protocol import BENCHMARK, CATALOGUE, SOURCES, Explained, Question, Ranked
+from core.serving.protocol import BENCHMARK, CATALOGUE, RAISED, SOURCES, Explained, Question, Ranked
 from core.stages import UNWATCHED
 
 if TYPE_CHECKING:
@@ -122,8 +122,9 @@ class Session:
         if question.candidates is not None:
             self.check_items(question.candidates)
             return tuple(question.candidates), None
-        if question.source == CATALOGUE:
-            found = self.retrieve(history, self.seen(question, history), question.retrieve, target)
+        if question.source in (CATALOGUE, RAISED):
+            seen, raised = self.seen(question, history), question.source == RAISED
+            found = self.retrieve(history, seen, question.retrieve, target, raised)
             return found.items, found.target_place
         if question.source != BENCHMARK:
             raise InputError(
@@ -148,12 +149,23 @@ class Session:
 
     @torch.no_grad()
     def retrieve(
-        self, history: Sequence[int], seen: frozenset[int], count: int, target: int | None = None
+        self,
+        history: Sequence[int],
+        seen: frozenset[int],
+        count: int,
+        target: int | None = None,
+        raised: bool = False,
     ) -> Retrieved:
-        """The best unseen items of the whole catalogue by the encoder's score, best first."""
+        """The best unseen items of the whole catalogue by the encoder's score, best first.
+
+        With `raised` by how far the score lies above its mean over the training users: what this history
+        raises, whatever is popular.
+        """
         RETRIEVED.check(count)
         z = self.encoder.represent([history])
         scores = self.encoder.logits(z)[0].float().cpu().numpy()
+        if raised:
+            scores = scores - self.usual_scores
         scores[list(seen)] = -np.inf
         order = np.argsort(-scores, kind="stable")
         best = [int(item) for item in order[: min(count, len(order) - len(seen))]]
@@ -163,6 +175,19 @@ class Session:
         if target is not None and target not in seen:
             place = 1 + int((scores > scores[target]).sum())
         return Retrieved(tuple(best), place)
+
+    @cached_property
+    def usual_scores(self) -> Scores:
+        """The mean of the encoder's scores, (items,), over the newest histories of all who train."""
+        users, histories = self.newest_histories()
+        trains = [history for user, history in zip(users, histories, strict=True) if user not in self.parts]
+        total = np.zeros(len(self.dataset.catalogue))
+        with torch.no_grad():
+            for start in range(0, len(trains), GATE_BATCH):
+                z = self.encoder.represent(trains[start : start + GATE_BATCH])
+                total += self.encoder.logits(z).double().sum(0).cpu().numpy()
+        found: Scores = (total / max(1, len(trains))).astype(np.float32)
+        return found
 
     @torch.no_grad()
     def encode(self, history: Sequence[int], candidates: Sequence[int]) -> Scores:
@@ -342,13 +367,6 @@ class Session:
 
 
 # --- facts -----------------------------------------------------------------------------------------------
-
-
-def user_parts(samples: Samples) -> dict[str, str]:
-    """User -> test or validation; everyone else trains."""
-    parts = {case.user: "validation" for case in samples.validation}
-    parts |= {case.user: "test" for cases in samples.test.values() for case in cases}
-    return parts
 
 
 def ranks_of(scores: npt.NDArray[np.floating]) -> list[int]:

@@ -42,8 +42,9 @@ def recommend(
         str | None,
         typer.Option(
             "--from",
-            help="benchmark (its twenty candidates; the default for one user) or catalogue (the encoder's "
-            "best; the default with --history or --all-users).",
+            help="benchmark (its twenty candidates; the default for one user), catalogue (the encoder's "
+            "best; the default with --history or --all-users) or raised (those whose score this history "
+            "raises most above the average user's).",
         ),
     ] = None,
     candidates: Annotated[

@@ -62,16 +62,22 @@ def tui(
         _serve(out, dataset, run, theme, port, precision)
         return
     _check_terminal()
+    from ilora_app.tui.engine.ahead import start_ahead
+
+    ahead = start_ahead(precision)  # the screen's libraries are imported while it starts
     from ilora_app.tui.app import IloraTui
+    from ilora_app.tui.engine.client import engine_in
     from ilora_app.tui.recording import Cast, driver_of_this_machine, recorded
 
-    cast = Cast(record) if record else None
-    driver = recorded(driver_of_this_machine(), cast) if cast else None
+    cast = None
     try:
-        IloraTui(
-            out, dataset, run, THEMES[theme], precision=precision, driver_class=driver, opening=view
-        ).run()
+        cast = Cast(record) if record else None
+        driver = recorded(driver_of_this_machine(), cast) if cast else None
+        make = engine_in(precision, ahead)
+        IloraTui(out, dataset, run, THEMES[theme], make, precision, driver, view).run()
     finally:
+        if ahead.poll() is None:  # it was never taken
+            ahead.kill()
         if cast:
             cast.close()
             say(f"recorded: asciinema play {shlex.quote(str(record))}", err=True)

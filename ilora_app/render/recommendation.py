@@ -54,14 +54,16 @@ def bar(share: float, width: int = BAR) -> str:
 
 def _ranking(record: dict[str, Any]) -> Grid:
     others = list(record["ranking"][0]["other_ranks"])
-    encoder = f"{method_name(record['encoder'])}'s best"
-    where = "the benchmark's" if record["from"] == "benchmark" else encoder
-    grid = Grid(
-        title=f"Ranking of {where} {record['candidates']} candidates", box=box.SIMPLE, title_justify="left"
-    )
+    encoder, count = method_name(record["encoder"]), record["candidates"]
+    titles = {
+        "benchmark": f"Ranking of the benchmark's {count} candidates",
+        "catalogue": f"Ranking of {encoder}'s best {count} candidates",
+        "raised": f"Ranking of the {count} candidates that {encoder} raises most",
+    }
+    grid = Grid(title=titles[record["from"]], box=box.SIMPLE, title_justify="left")
     for column, side in (("", "left"), ("#", "right"), ("title", "left"), ("score", "right")):
         grid.add_column(column, justify=side, overflow="ellipsis", no_wrap=column != "title")  # type: ignore[arg-type]
-    retrieved = record["from"] == "catalogue"  # then the score that chose the candidates is of interest too
+    retrieved = record["from"] != "benchmark"  # then the score that chose the candidates is of interest too
     if retrieved:
         grid.add_column("encoder", justify="right", no_wrap=True)
     for other in others:

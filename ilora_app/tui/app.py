@@ -14,11 +14,11 @@ from textual.signal import Signal
 from core.events import Event
 from ilora_app.tui.drawing.themes import THEMES
 from ilora_app.tui.engine.client import Engine, engine_in
-from ilora_app.tui.engine.messages import EngineDied, EngineMumbled, EngineSaid
+from ilora_app.tui.engine.messages import EngineComplained, EngineDied, EngineMumbled, EngineSaid
 from ilora_app.tui.everywhere import Everywhere
 from ilora_app.tui.leaving import end_when_told
 from ilora_app.tui.screens.main_screen import TabScreen, lazily, load
-from ilora_app.tui.state.app_state import MAIN, AppState, Post, Stage
+from ilora_app.tui.state.app_state import MAIN, SPEAKERS, AppState, Post, Stage
 from ilora_app.tui.state.views import View
 from ilora_app.tui.tour import Tour
 from ilora_app.tui.widgets.topbar import PLACES
@@ -89,6 +89,10 @@ class IloraTui(Everywhere):
         if self.app_state.stage is Stage.READY:
             self.run_worker(self.app_state.open_beside(), group="beside")
         self.refresh_state()
+
+    def on_engine_complained(self, message: EngineComplained) -> None:
+        """A line of stderr is for the log."""
+        self.app_state.journal.add(SPEAKERS[message.engine], message.line, quiet=True)
 
     def on_engine_mumbled(self, message: EngineMumbled) -> None:
         """A line that is no event is shown, and changes nothing."""

@@ -48,6 +48,14 @@ class Everywhere(App[None]):
             id="app.copy-table",
         ),
         Binding("t", "next_theme", "Theme", show=False, id="app.theme"),
+        Binding(
+            "z",
+            "enlarge",
+            "Enlarge",
+            show=False,
+            tooltip="this pane over the whole screen, or back",
+            id="app.enlarge",
+        ),
         Binding("F", "first_run", "Fetch", show=False, tooltip="fetch what is missing here", id="app.fetch"),
         Binding("ctrl+r", "restart", "Restart engine", show=False, id="app.restart-engine"),
         Binding("q,ctrl+q", "leave", "Quit", key_display="q", id="app.quit"),
@@ -97,6 +105,14 @@ class Everywhere(App[None]):
     def action_next_theme(self) -> None:
         """Dark, light, high contrast."""
         self.theme = next_theme(self.theme)
+
+    def action_enlarge(self) -> None:
+        """The pane in focus takes the whole screen, or gives it back."""
+        screen, pane = self.screen, self.focused
+        if screen.maximized is not None:
+            screen.minimize()
+        elif pane is not None:
+            screen.maximize(pane, container=False)
 
     def action_restart(self) -> None:
         """Starts the engine again with the same run."""

@@ -19,10 +19,12 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from core.config.run_file import read_run_file, resolve
+from core.config.settings import ModelConfig
 from core.data.card_files import load_card, parse_card
 from core.errors import DataError, IloraError
 from core.ilora.attaching import check_settings
 from core.ilora.model import ADAPTER_FILE, REST_FILE, SETTINGS_FILE, AdaptedModel
+from core.lm.checking import try_model
 from core.results.store import load_result
 from core.runs.demo import DEMO
 from core.runs.store import list_runs, read_run
@@ -155,6 +157,37 @@ def test_cards_and_run_files(tmp_path: Path, at: int, piece: str) -> None:
     tried(lambda: parse_card(spoiled(CARD_LINES, at, piece), "made-up.toml"))
     (tmp_path / "config.toml").write_text(spoiled(RUN_LINES, at, piece), encoding="utf-8")
     tried(lambda: resolve("quick", read_run_file(tmp_path / "config.toml").settings))
+
+
+# --- a model's folder --------------------------------------------------------------------------------------
+
+SAID = ("config.json", "tokenizer.json", "tokenizer_config.json")
+
+
+@settings(FAST, max_examples=25)
+@given(data=st.data(), value=VALUES, at=st.floats(0, 1), new=st.binary(max_size=6), whole=st.booleans())
+def test_settings_of_a_model_folder(
+    tiny_model: Path,
+    own_home: Path,
+    tmp_path: Path,
+    data: st.DataObject,
+    value: Any,
+    at: float,
+    new: bytes,
+    whole: bool,
+) -> None:
+    folder = Path(shutil.copytree(tiny_model, tmp_path / "m", dirs_exist_ok=True))
+    file = folder / data.draw(st.sampled_from(SAID))
+    content = file.read_bytes()
+    place = int(at * len(content))
+    record = json.loads(content)
+    if whole:
+        path = data.draw(st.sampled_from([p for p in places(record) if len(p) < 4]))
+        content = written(changed(record, path, value))
+    else:
+        content = content[:place] + new + content[place + len(new) :]
+    file.write_bytes(content)
+    tried(lambda: try_model(ModelConfig(name=str(folder), quantize="none", precision="float32")))
 
 
 # --- an adapter's folder -----------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,10 @@ from core.runs.store import read_run, save_run
 from core.serving.opening import open_session
 from core.serving.protocol import (
     CATALOGUE,
+    RAISED,
+    Curves,
+    CurvesListed,
+    EncoderReady,
     Estimate,
     Open,
     Opened,
@@ -415,6 +420,87 @@ def test_users_and_catalogue_come_before_the_model_is_loaded(
     kinds = [type(event).__name__ for event in said]
     assert {"Opened", "ItemsListed", "UsersListed"} <= set(kinds)
     assert kinds[-1] == "RequestFailed"
+
+
+def test_what_a_history_raises_is_its_score_above_the_training_users_mean(session: Session) -> None:
+    history, seen = (1, 2, 3), frozenset({1, 2, 3})
+    users, histories = session.newest_histories()
+    trains = [past for user, past in zip(users, histories, strict=True) if user not in session.parts]
+    assert 0 < len(trains) < len(users)
+    with torch.no_grad():
+        usual = session.encoder.logits(session.encoder.represent(trains)).mean(0)
+        raised = session.encoder.logits(session.encoder.represent([history]))[0] - usual
+    raised[list(seen)] = -torch.inf
+    found = session.retrieve(history, seen, 5, raised=True)
+    assert list(found.items) == raised.argsort(descending=True)[:5].tolist()
+    ranked = session.rank(0, Question(list(history), RAISED, retrieve=5))
+    assert set(ranked.items) == set(found.items)
+    assert ranked.source == RAISED
+
+
+def wait_for(said: list[Event], kind: type[Event]) -> None:
+    """Until an event of a kind was said, however busy the machine is."""
+    end = time.monotonic() + 120
+    while not any(isinstance(event, kind) for event in said):
+        assert time.monotonic() < end, said
+        time.sleep(0.01)
+
+
+def test_the_encoder_answers_until_the_model_is_loaded(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[Event] = []
+    go, kind = threading.Event(), method_class(read_run(run).method)
+    real = kind.load
+
+    def slow(self: Any, folder: Path, task: Any) -> None:
+        assert go.wait(120)
+        real(self, folder, task)
+
+    monkeypatch.setattr(kind, "load", slow)
+    engine, inbox = WarmEngine(said.append), Inbox()
+    working = threading.Thread(target=engine.run, args=(inbox,), daemon=True)
+    working.start()
+    question = {"history": [1, 2], "source": CATALOGUE}
+    inbox.put(Open(1, str(run.parent.parent), str(run), "tiny", early=True))
+    inbox.put(Rank(2, question))
+    wait_for(said, Ranked)
+    ready = next(event for event in said if isinstance(event, EncoderReady))
+    go.set()
+    wait_for(said, WarmedUp)
+    inbox.put(Rank(3, question))
+    inbox.close()
+    working.join(120)
+    ranked = [event for event in said if isinstance(event, Ranked)]
+    assert [event.method for event in ranked] == [ready.encoder, read_run(run).method]
+    assert ranked[0].gate is None
+    assert set(ranked[0].ranks) == {ready.encoder, "popularity"}
+    assert ranked[0].encoder_scores == ranked[0].scores
+    assert set(ranked[0].items) == set(ranked[1].items)  # the encoder retrieves the same
+
+
+def test_where_the_model_cannot_be_loaded_the_encoder_does_not_stand_in(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[Event] = []
+
+    def refuse(*_: object) -> None:
+        raise ResultError("no model", "there is none")
+
+    monkeypatch.setattr(method_class(read_run(run).method), "load", refuse)
+    engine = WarmEngine(said.append)
+    engine.answer(Open(1, str(run.parent.parent), str(run), "tiny", early=True))
+    wait_for(said, RequestFailed)
+    engine.answer(Rank(2, {"history": [1, 2], "source": CATALOGUE}))
+    assert [event.request for event in said if isinstance(event, RequestFailed)] == [1, 2]
+
+
+def test_curves_come_from_result_files_and_a_run_that_is_gone_is_left_out(run: Path) -> None:
+    said: list[Event] = []
+    WarmEngine(said.append).answer(Curves(1, [str(run), str(run / "gone")]))
+    listed = said[-1]
+    assert isinstance(listed, CurvesListed)
+    assert [curve["run"] for curve in listed.curves] == [str(run)]
+    assert all({"step", "HR@1"} <= set(point) for point in listed.curves[0]["points"])
+    assert listed.curves[0]["points"]
 
 
 def test_the_demo_stays_in_the_survey_whatever_else_there_is(run: Path) -> None:

@@ -21,9 +21,12 @@ from textual.message import Message
 from core.events import Event, Fetching
 from core.ilora.experts import one_sidedness
 from core.serving.protocol import (
-    CATALOGUE,
+    BENCHMARK,
+    Curves,
+    CurvesListed,
     Differed,
     Differences,
+    EncoderReady,
     Estimate,
     Estimated,
     Explained,
@@ -156,12 +159,23 @@ def answers(
                 for user in range(1, 9)
             ]
             return [Differed(number, request.run, request.other, "spread", users, 7, 1, 0)]
+        case Curves():
+            return [CurvesListed(number, [{"run": path, "points": learnt(path)} for path in request.runs])]
         case Estimate():
             found_here = Estimated(
                 number, request.preset, 12.5, 1_620_000_000, "estimated", "2 cores", {"last": 28}
             )
             return [found_here]
     raise AssertionError(request)
+
+
+def learnt(path: str) -> list[dict[str, float]]:
+    """A curve that rises, each run's to another height; its loss falls."""
+    height = 0.6 if path == ILORA else 0.5
+    return [
+        {"step": 10 * at, "loss": 3.0 / at, "HR@1": height * (1 - 0.5**at), "MRR": 0.7 * (1 - 0.5**at)}
+        for at in range(1, 9)
+    ]
 
 
 def opened(number: int, path: str | None, method: str) -> list[Event]:
@@ -222,9 +236,9 @@ def ranked(
     if asked.user is not None and asked.position is not None:
         target = life(int(asked.user))[asked.position]
     free = [item for item in range(FILMS) if item not in asked.history]
-    count = min(asked.retrieve, 40) if asked.source == CATALOGUE else 20
+    count = min(asked.retrieve, 40) if asked.source != BENCHMARK else 20
     candidates = asked.candidates or free[:count]
-    if target is not None and target not in candidates and asked.source != CATALOGUE:
+    if target is not None and target not in candidates and asked.source == BENCHMARK:
         candidates = [target, *candidates[1:]]
     natural = gate(asked.history)
     rows = by_layer(natural, layers)
@@ -256,7 +270,7 @@ def ranked(
             "popularity": [len(items) - other.index(item) for item in items],
             method: list(range(1, len(items) + 1)),
         },
-        target_place=33 if asked.source == CATALOGUE else None,
+        target_place=33 if asked.source != BENCHMARK else None,
         milliseconds=84.0,
         gate_by_layer=rows if gated else None,
         omega_by_layer=used if gated and rows else None,
@@ -270,6 +284,8 @@ class StandIn:
     """
 
     options: ClassVar[dict[str, Any]] = {}
+    early: ClassVar[bool] = False
+    """Whether the encoder answers until `load` is called, as while a language model is loaded."""
 
     def __init__(self, name: str, post: Callable[[Message], Any]) -> None:
         self.name, self.post = name, post
@@ -278,7 +294,8 @@ class StandIn:
         self.held: tuple[type[Request], ...] = ()
         self.waiting: list[Request] = []
         self.gated = True
-        self.opened_method = "ilora"
+        self.opened_method = self.loaded_method = "ilora"
+        self.loading: list[Event] = []
 
     async def start(self) -> None:
         self.alive = True
@@ -299,8 +316,22 @@ class StandIn:
         if isinstance(request, Open):
             self.gated = request.run not in (None, LORA)
             self.opened_method = method_of(request.run, self.options.get("method", "ilora"))
+        waits = self.early and isinstance(request, Open) and request.early
+        if waits:
+            self.gated, self.loaded_method, self.opened_method = False, self.opened_method, "sasrec"
         named = {"gated": self.gated, "opened_method": self.opened_method}
         for event in answers(request, **named, **self.options):
+            if waits and isinstance(event, GatesListed | WarmedUp):
+                self.loading.append(event)
+            else:
+                self.say(event.to_json())
+        if waits:
+            self.say(EncoderReady(request.request, "sasrec", 0.5).to_json())
+
+    def load(self) -> None:
+        """The language model is loaded."""
+        self.gated, self.opened_method = True, self.loaded_method
+        for event in self.loading:
             self.say(event.to_json())
 
     def say(self, line: str) -> None:

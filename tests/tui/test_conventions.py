@@ -21,7 +21,7 @@ from ilora_app.tui.screens.dialogs.help import HelpScreen
 from ilora_app.tui.widgets.rows import POINTER
 from tests.tui.conftest import Drive, settle, text_of
 
-PLACES = {"1": "explore", "2": "compare", "3": "train", "4": "results"}
+PLACES = {"1": "explore", "2": "compare", "3": "train", "4": "results", "5": "curves"}
 SIZES = ((80, 24), (120, 40), (200, 60))
 
 

@@ -18,7 +18,7 @@ from textual.message import Message
 from core.serving.protocol import Open, Rank, Ranked, Survey, Surveyed, WarmedUp
 from ilora_app.tui.app import IloraTui
 from ilora_app.tui.engine.client import COMMAND, Engine
-from ilora_app.tui.engine.messages import EngineDied, EngineMumbled, EngineSaid
+from ilora_app.tui.engine.messages import EngineComplained, EngineDied, EngineMumbled, EngineSaid
 from ilora_app.tui.engine.process_priority import stand_back
 from tests.tui.stand_in import ILORA
 
@@ -48,6 +48,39 @@ class Heard(list[Message]):
         found = await self.until(wanted)
         assert isinstance(found, EngineSaid)
         return found
+
+
+async def test_a_child_that_was_started_ahead_is_taken_once_and_ended_like_any_other() -> None:
+    command = [sys.executable, "-m", "tests.tui.stand_in"]
+    pipe = subprocess.PIPE
+    ahead = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True, bufsize=0)
+    heard = Heard()
+    engine = Engine("main", heard.append, command, ahead)
+    await engine.start()
+    assert engine.pid == ahead.pid
+    await heard.event(Surveyed, engine.ask(Survey, out="runs"))
+    await heard.until(lambda message: isinstance(message, EngineComplained))
+    await engine.stop()
+    assert ahead.poll() is not None
+    await engine.start()
+    assert engine.pid != ahead.pid
+    await heard.event(Surveyed, engine.ask(Survey, out="runs"))
+    await engine.stop()
+
+
+async def test_the_death_of_a_child_that_was_started_ahead_is_told() -> None:
+    command = [sys.executable, "-m", "tests.tui.stand_in", "dies"]
+    pipe = subprocess.PIPE
+    ahead = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True, bufsize=0)
+    heard = Heard()
+    engine = Engine("main", heard.append, command, ahead)
+    await engine.start()
+    engine.ask(Rank, question=QUESTION)
+    died = await heard.until(lambda message: isinstance(message, EngineDied))
+    assert isinstance(died, EngineDied)
+    assert died.code == 9
+    assert "out of luck" in died.last_words
+    await engine.stop()
 
 
 @asynccontextmanager

@@ -12,13 +12,14 @@ from core.events import Notice
 from core.serving.protocol import Explained, Rank, Why
 from ilora_app.tui.screens.explore.screen import ExploreScreen
 from ilora_app.tui.state.explore_state import ExploreState
+from ilora_app.tui.state.views import View, command_of, view_of
 from ilora_app.tui.widgets.gate import GatePanel
 from ilora_app.tui.widgets.history import HistoryList
 from ilora_app.tui.widgets.rank_curve import RankCurve
 from ilora_app.tui.widgets.ranking import TARGET, RankingList
 from ilora_app.tui.widgets.users import UserList
 from tests.tui.conftest import Drive, settle, text_of
-from tests.tui.stand_in import USERS, life, with_options
+from tests.tui.stand_in import ILORA, USERS, StandIn, life, with_options
 
 
 def explored(app: Any) -> ExploreState:
@@ -325,6 +326,10 @@ async def test_the_whole_catalogue_can_be_ranked_and_a_target_that_was_not_found
             assert "not retrieved" in text_of(app)
         await pilot.press("c")
         await settle(pilot)
+        assert asked(app, Rank)[-1].question["source"] == "raised"
+        assert "iLoRA ranks the 100 that SASRec raises most" in text_of(app)
+        await pilot.press("c")
+        await settle(pilot)
         assert asked(app, Rank)[-1].question["source"] == "benchmark"
 
 
@@ -610,3 +615,80 @@ async def test_of_a_burst_of_answers_only_the_last_is_drawn(drive: Drive) -> Non
         assert numbers[-1] in heard
         assert not set(heard) & set(numbers[1:-1])
         assert explored(app).ranked.request == numbers[-1]
+
+
+# --- while the language model is loaded ------------------------------------------------------------------
+
+
+async def test_the_encoder_ranks_until_the_model_is_loaded_and_edits_are_kept(drive: Drive) -> None:
+    early = type("Early", (StandIn,), {"early": True})
+    async with drive(engine=early) as (app, pilot):
+        screen = app.screen
+        assert isinstance(screen, ExploreScreen)
+        shown = text_of(app)
+        assert "SASRec ranks 20 candidates until iLoRA is loaded" in shown
+        assert "loading the model" in shown
+        assert screen.explored.user is not None
+        assert screen.explored.ranked is not None
+        assert screen.explored.ranked.gate is None
+        before = len(screen.explored.history)
+        await pilot.press("tab", "d")
+        await settle(pilot)
+        assert screen.explored.ranked.history == screen.explored.history
+        await pilot.press("tab", "right", "l")  # there is no gate to push yet
+        app.app_state.main.load()
+        await settle(pilot)
+        assert "iLoRA ranks 20 candidates" in text_of(app)
+        assert "until" not in text_of(app).splitlines()[2]
+        assert len(screen.explored.history) == before - 1
+        assert screen.explored.ranked.method == "ilora"
+        assert screen.explored.weights()
+
+
+async def test_a_view_with_pushed_experts_waits_for_the_gate_and_keeps_its_push(drive: Drive) -> None:
+    early = type("Early", (StandIn,), {"early": True})
+    view = View(1, "made-up", ILORA, "3", 5, [1, 2], ["Horror of 0", "Western of 0"], push=[0.5, 0, 0, 0])
+    async with drive(engine=early, opening=view) as (app, pilot):
+        screen = app.screen
+        assert isinstance(screen, ExploreScreen)
+        asked = [request for request in app.app_state.main.asked if isinstance(request, Rank)]
+        assert asked[-1].question["push"] is None
+        app.app_state.main.load()
+        await settle(pilot)
+        asked = [request for request in app.app_state.main.asked if isinstance(request, Rank)]
+        assert asked[-1].question["push"] == [0.5, 0, 0, 0]
+
+
+async def test_a_step_of_a_replay_leaves_the_ranking_before_it_dimmed_on_screen(drive: Drive) -> None:
+    async with drive() as (app, pilot):
+        await pilot.press("comma")
+        await settle(pilot)
+        app.app_state.main.held = (Rank,)
+        await pilot.press("full_stop")
+        await settle(pilot)
+        ranking = app.screen.query_one(RankingList)
+        assert ranking.count
+        assert ranking.stale
+        assert "ranking …" in text_of(app)
+        app.app_state.main.release()
+        await settle(pilot)
+        assert not ranking.stale
+
+
+async def test_a_taste_of_your_own_can_be_asked_what_it_raises(drive: Drive) -> None:
+    async with drive() as (app, pilot):
+        await pilot.press("n")
+        await settle(pilot)
+        await pilot.press(*"horror", "enter", "escape")
+        await settle(pilot)
+        app.screen.query_one(RankingList).focus()
+        await pilot.press("c")
+        await settle(pilot)
+        assert asked(app, Rank)[-1].question["source"] == "raised"
+        assert explored(app).own
+        view = view_of(explored(app))
+        assert view is not None
+        assert "--from raised --candidates 100" in command_of(view)
+        await pilot.press("c")
+        await settle(pilot)
+        assert asked(app, Rank)[-1].question["source"] == "catalogue"

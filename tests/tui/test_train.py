@@ -320,7 +320,7 @@ async def test_a_training_stopped_before_its_first_word_is_told_as_stopped(
 ) -> None:
     async with drive() as (app, pilot):
         screen = await in_training(app, pilot)
-        screen.progress = Progress()
+        screen.following.progress = Progress()
         monkeypatch.setattr(Log, "read", lambda self: [])
         await pilot.press("x")
         await until(pilot, lambda: screen.progress.ending)

@@ -6,10 +6,9 @@ import asyncio
 import contextlib
 import os
 import signal
-import sys
 from collections import deque
 from collections.abc import Callable, Sequence
-from functools import partial
+from subprocess import Popen
 from typing import Any
 
 from textual.message import Message
@@ -17,10 +16,11 @@ from textual.message import Message
 from core.errors import DataError
 from core.events import Event
 from core.serving.protocol import Request
-from ilora_app.tui.engine.messages import EngineDied, EngineMumbled, EngineSaid
+from ilora_app.tui.engine.ahead import COMMAND, Adopted, adopt, environment
+from ilora_app.tui.engine.messages import EngineComplained, EngineDied, EngineMumbled, EngineSaid
 from ilora_app.tui.engine.process_priority import stand_back
 
-COMMAND = (sys.executable, "-m", "ilora_app", "engine", "--json")
+Child = asyncio.subprocess.Process | Adopted
 LONGEST_LINE = 2**26
 LAST_LINES = 12
 PATIENCE = 0.5
@@ -34,14 +34,21 @@ class Engine:
         name: tells its messages from another engine's.
         post: where messages go.
         command: what to run.
+        ahead: a child that was started already and is taken the first time.
     """
 
     niceness = 5
     """How far the child stands back when processors are short; the screen itself is at 0."""
 
-    def __init__(self, name: str, post: Callable[[Message], Any], command: Sequence[str] = COMMAND) -> None:
-        self.name, self._post, self._command = name, post, command
-        self._process: asyncio.subprocess.Process | None = None
+    def __init__(
+        self,
+        name: str,
+        post: Callable[[Message], Any],
+        command: Sequence[str] = COMMAND,
+        ahead: Popen[bytes] | None = None,
+    ) -> None:
+        self.name, self._post, self._command, self._ahead = name, post, command, ahead
+        self._process: Child | None = None
         self._readers: list[asyncio.Task[None]] = []
         self._said: deque[str] = deque(maxlen=LAST_LINES)
         self._number = 0
@@ -62,21 +69,26 @@ class Engine:
         await self.stop()
         self._ending = False
         self._said.clear()
-        environment = {**os.environ, "PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "false"}
-        self._process = await asyncio.create_subprocess_exec(
+        self._process = await self._child()
+        stand_back(self._process.pid, self.niceness)
+        self._readers = [
+            asyncio.create_task(self._read(self._process)),
+            asyncio.create_task(self._overhear(self._process)),
+        ]
+
+    async def _child(self) -> Child:
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None and ahead.poll() is None:
+            return await adopt(ahead, LONGEST_LINE)
+        return await asyncio.create_subprocess_exec(
             *self._command,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             start_new_session=True,
             limit=LONGEST_LINE,
-            env=environment,
+            env=environment(),
         )
-        stand_back(self._process.pid, self.niceness)
-        self._readers = [
-            asyncio.create_task(self._read(self._process)),
-            asyncio.create_task(self._overhear(self._process)),
-        ]
 
     def ask(self, kind: type[Request], **fields: Any) -> int:
         """Sends a request and gives its number; nothing is sent to a child that is gone."""
@@ -101,16 +113,18 @@ class Engine:
         for reader in self._readers:
             reader.cancel()
         await asyncio.gather(*self._readers, return_exceptions=True)
+        if isinstance(process, Adopted):
+            process.close()
         self._readers = []
         self._process = None
 
     @staticmethod
-    def _signal(process: asyncio.subprocess.Process, number: int) -> None:
+    def _signal(process: Child, number: int) -> None:
         """To the child and all it started."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, number)
 
-    async def _read(self, process: asyncio.subprocess.Process) -> None:
+    async def _read(self, process: Child) -> None:
         assert process.stdout is not None
         async for raw in process.stdout:
             line = raw.decode("utf-8", errors="replace").strip()
@@ -127,13 +141,28 @@ class Engine:
         if not self._ending:
             self._post(EngineDied(self.name, code, "\n".join(self._said)))
 
-    async def _overhear(self, process: asyncio.subprocess.Process) -> None:
-        """Keeps the last lines of stderr, for the day it dies."""
+    async def _overhear(self, process: Child) -> None:
+        """Passes on what comes on stderr, and keeps its last lines for the day it dies."""
         assert process.stderr is not None
         async for raw in process.stderr:
-            self._said.append(raw.decode("utf-8", errors="replace").rstrip())
+            line = raw.decode("utf-8", errors="replace").rstrip()
+            self._said.append(line)
+            self._post(EngineComplained(self.name, line))
 
 
-def engine_in(precision: str) -> Callable[[str, Callable[[Message], Any]], Engine]:
-    """Makes engines that open runs in this precision."""
-    return partial(Engine, command=(*COMMAND, "--precision", precision))
+def engine_in(
+    precision: str, ahead: Popen[bytes] | None = None
+) -> Callable[[str, Callable[[Message], Any]], Engine]:
+    """Makes engines that open runs in this precision.
+
+    Args:
+        precision: what the language model is computed in.
+        ahead: a child of `start_ahead` in that precision, for the engine that is made first.
+    """
+    waiting = [ahead]
+
+    def make(name: str, post: Callable[[Message], Any]) -> Engine:
+        begun = waiting.pop() if waiting else None
+        return Engine(name, post, (*COMMAND, "--precision", precision), begun)
+
+    return make

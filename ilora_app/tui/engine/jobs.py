@@ -116,30 +116,46 @@ class TrainingProcess:
         return "ilora-app " + shlex.join(self.command[3:])
 
 
-class Log:
-    """Reads a job's events as they are written."""
+class Tail:
+    """The lines of a file, as they are written."""
 
     def __init__(self, path: str) -> None:
         self.path = Path(path)
         self._at = 0
         self._rest = b""
-        self.odd: list[str] = []
-        """Lines that are no events."""
 
-    def read(self, limit: int = 400) -> list[Event]:
-        """Events since the last call, at most `limit`; an unfinished line waits."""
+    def lines(self, most: int = 160_000) -> list[bytes]:
+        """Whole lines since the last call, of at most so many bytes; an unfinished one waits."""
         if not self.path.is_file():  # a pipe would be waited for
             return []
         try:
             with self.path.open("rb") as file:
                 file.seek(self._at)
-                chunk = file.read(limit * 400)
+                chunk = file.read(most)
         except OSError:
             return []
         self._at += len(chunk)
         *lines, self._rest = (self._rest + chunk).split(b"\n")
+        return lines
+
+    def read(self) -> list[str]:
+        """The same as text; of a line that was drawn again and again, its last state."""
+        texts = [line.decode("utf-8", errors="replace").rstrip("\r") for line in self.lines()]
+        return [text.rsplit("\r", 1)[-1] for text in texts]
+
+
+class Log:
+    """Reads a job's events as they are written."""
+
+    def __init__(self, path: str) -> None:
+        self._tail = Tail(path)
+        self.odd: list[str] = []
+        """Lines that are no events."""
+
+    def read(self) -> list[Event]:
+        """Events since the last call; an unfinished line waits."""
         events = []
-        for line in lines:
+        for line in self._tail.lines():
             try:
                 events.append(Event.from_json(line.decode("utf-8")))
             except (DataError, UnicodeDecodeError):

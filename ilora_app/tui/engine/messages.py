@@ -1,4 +1,4 @@
-"""What happens outside the screen, as Textual messages: the engine spoke, the engine ended."""
+"""What happens outside the screen, as Textual messages: the engine spoke, complained, ended."""
 
 from __future__ import annotations
 
@@ -27,6 +27,14 @@ class EngineSaid(Message):
             and isinstance(self.event, _PASSING)
             and getattr(message.event, "request", 0) >= getattr(self.event, "request", 0)
         )
+
+
+class EngineComplained(Message):
+    """The engine wrote a line to its stderr."""
+
+    def __init__(self, engine: str, line: str) -> None:
+        super().__init__()
+        self.engine, self.line = engine, line
 
 
 class EngineMumbled(Message):

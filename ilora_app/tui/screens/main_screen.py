@@ -44,6 +44,7 @@ class TabScreen(Screen[None]):
     """Base of Explore, Compare, Train and Results."""
 
     PLACE: ClassVar[str] = ""
+    ALLOW_IN_MAXIMIZED_VIEW = "TopBar, Footer"
     HORIZONTAL_BREAKPOINTS = [  # noqa: RUF012 (Textual declares it per instance)
         (0, "-narrow"),
         (116, "-wide"),  # narrower, three columns leave the history none
@@ -93,7 +94,9 @@ class TabScreen(Screen[None]):
     def refresh_state(self) -> None:
         """The engine's state in the top bar, and in panes that wait for it."""
         self.query_one(TopBar).state = self.app_state.status()
-        self.query_one("#guide", Static).update(self.guide())
+        guide, text = self.query_one("#guide", Static), self.guide()
+        if text != str(guide.content):  # what stays is not painted again
+            guide.update(text)
         self.query_one(TourBar).say(self.ilora.tour.shown)
 
     def guide(self) -> str:

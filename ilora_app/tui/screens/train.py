@@ -12,7 +12,6 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container, Horizontal, Vertical
-from textual.markup import escape
 from textual.timer import Timer
 from textual.widgets import Static
 
@@ -21,16 +20,17 @@ from core.methods import METHODS, local_methods
 from core.serving.protocol import Estimate, Estimated, RequestFailed, Surveyed
 from ilora_app.render.figures import method_name
 from ilora_app.tui.drawing.bars import bar
-from ilora_app.tui.engine.jobs import Log, TrainingProcess, last_job, start_job
+from ilora_app.tui.engine import gpu
+from ilora_app.tui.engine.jobs import TrainingProcess, last_job, start_job
 from ilora_app.tui.screens.dialogs.ask import Ask
 from ilora_app.tui.screens.dialogs.name import Name
-from ilora_app.tui.screens.main_screen import TabScreen
+from ilora_app.tui.screens.followed import FollowedTraining
 from ilora_app.tui.state.app_state import EMBEDDED, MAIN
-from ilora_app.tui.state.progress import Progress
 from ilora_app.tui.state.training_plan import WRONG, consent, cost_table
 from ilora_app.tui.widgets.curves import CurvePlot
 from ilora_app.tui.widgets.form import Form, Setting
 from ilora_app.tui.widgets.gate import GatePanel
+from ilora_app.tui.widgets.log_pane import LogPane
 from ilora_app.tui.widgets.rows import Rows
 
 PRESETS = ("quick", "standard", "paper", "auto")
@@ -41,9 +41,10 @@ FREE = {
 }
 """What can be typed: title and explanation."""
 READ_SECONDS = 0.25
+GPU_SECONDS = 2.0
 
 
-class TrainScreen(TabScreen):
+class TrainScreen(FollowedTraining):
     """A benchmark in a process of its own, which goes on when this screen is closed."""
 
     PLACE = "train"
@@ -55,16 +56,13 @@ class TrainScreen(TabScreen):
 
     def __init__(self) -> None:
         super().__init__()
-        self.job: TrainingProcess | None = None
-        self.lines: Log | None = None
-        self.progress = Progress()
         self.estimate: Estimated | None = None
         self.estimate_problem = ""
         self._asked, self._asked_plan = -1, ""
         self._estimates: dict[str, Estimated] = {}
         """What plans were said to cost: going back to one asks nothing."""
         self._asking: Timer | None = None
-        self._offered = self._furnished = self._stopped = self._ended = False
+        self._offered = self._furnished = self._ended = False
         self._drawn = -1
         """1 while the job runs, 0 once its end is drawn, -1 before anything is."""
 
@@ -90,11 +88,11 @@ class TrainScreen(TabScreen):
                     yield Static(id="facts", classes="pane", markup=False)
                     yield GatePanel(id="use")
                 yield Horizontal(id="curves")
-                yield Static(id="log", classes="pane")
+                yield LogPane(id="log", classes="pane")
 
     def on_mount(self) -> None:
         """Finds a training that goes on already."""
-        titles = {"form": "Training", "cost": "What it costs", "facts": "Now", "log": "Log"}
+        titles = {"form": "Training", "cost": "What it costs", "facts": "Now"}
         for name, title in titles.items():
             self.query_one(f"#{name}").border_title = title
         self.query_one("#use").border_title = "Experts' mean use"
@@ -105,6 +103,8 @@ class TrainScreen(TabScreen):
             self._watch_job(job)
             self._show_plan(job)
         self.set_interval(READ_SECONDS, self._read)
+        if gpu.is_there():
+            self.set_interval(GPU_SECONDS, self.ask_gpu)
         self._draw()
         self._ask_soon()
         self.call_after_refresh(self._furnish)
@@ -250,7 +250,6 @@ class TrainScreen(TabScreen):
         return options
 
     def _start(self, options: Sequence[str]) -> None:
-        self._stopped = False
         try:
             self._watch_job(start_job(self.app_state.out, options))
         except OSError as error:
@@ -274,51 +273,26 @@ class TrainScreen(TabScreen):
 
     def _watch_job(self, job: TrainingProcess) -> None:
         """Follows a job from its first line."""
-        self.job, self.lines, self.progress, self._drawn = job, Log(job.log), Progress(), -1
+        self.following.begin(job)
+        self._drawn = -1
         self._draw()
 
     def _read(self) -> None:
         """Takes what was written since."""
-        if self.job is None or self.lines is None:
+        if self.job is None:
+            self.draw_log()
             return
-        events = self.lines.read()
-        for event in events:
-            self.progress.take(event)
-        for line in self.lines.odd:
-            self.progress.say(f"odd line: {line}")
-        self.lines.odd.clear()
-        running = self.job.running
-        if not running and not events and not self.progress.ending:
-            words = self.job.last_words
-            if self._stopped or words in ("KeyboardInterrupt", "stopped"):
-                self.progress.ending = "stopped before it learnt anything; c starts it again"
-                self.progress.say(self.progress.ending)
-            else:
-                self.progress.ending = "it ended without a word"
-                self.progress.say(words or self.progress.ending)
+        events, running = self.following.read(), self.following.running
         if events or running or self._drawn:
-            self._draw(curves=bool(events) or self._drawn < 0)
+            self._draw(curves=events or self._drawn < 0)
         if self._drawn == 1 and not running:
             self.app_state.ask_survey()  # there may be new runs on disk
         self._drawn = int(running)
+        self.draw_log()
 
-    def action_pause(self) -> None:
-        """Holds the training, or lets it go on."""
-        if self.job is None:
-            return
-        if self.job.paused:
-            self.job.go_on()
-        else:
-            self.job.pause()
+    def draw(self) -> None:
+        """Everything but the cost."""
         self._draw()
-
-    def action_stop(self) -> None:
-        """Asks it to save and end."""
-        if self.job is not None and self.job.running:
-            self._stopped = True
-            self.job.stop()
-            self.progress.say("stopping: what was learnt is being saved")
-            self._draw()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Keys are offered where they do something."""
@@ -367,10 +341,6 @@ class TrainScreen(TabScreen):
             validations = curve.validations
             shown = f"best {max(y for _, y in validations):.3f}" if validations else ""
             self.query_one("#validation").border_subtitle = shown
-        log = self.query_one("#log", Static)
-        room = max(1, log.content_size.height)
-        log.update(Text("\n".join(progress.said[-room:]), no_wrap=True, overflow="ellipsis"))
-        log.border_subtitle = escape(job.shown) if job else ""
         state = running or bool(progress.ending)
         if (running, state) != (self._offered, self._ended):
             self._offered, self._ended = running, state
@@ -379,7 +349,7 @@ class TrainScreen(TabScreen):
     def _facts(self, memory: int) -> Text:
         progress = self.progress
         text = Text(no_wrap=True, overflow="ellipsis")
-        for name, fact in progress.facts(memory):
+        for name, fact in progress.facts(memory, self.gpu):
             text.append(f"{name:<10}", "dim")
             text.append(f"{fact}\n", "bold")
         if progress.total:

@@ -14,6 +14,7 @@ from core.events import Event, Fetching, Notice, StageStarted, StepLogged
 from core.methods import METHODS, method_names, preferred_methods, record_of
 from core.serving.protocol import (
     AssetListed,
+    EncoderReady,
     Estimate,
     Estimated,
     Fetch,
@@ -32,11 +33,14 @@ from core.serving.protocol import (
 )
 from ilora_app.render.figures import duration, method_name, plural, size, stage_name, stage_steps
 from ilora_app.tui.engine.client import Engine
+from ilora_app.tui.state.journal import Journal
 from ilora_app.tui.state.run_data import RunData
 
 EMBEDDED = "smollm2-135m-instruct"
 MAIN, BESIDE = "main", "beside"
 ENGINES = (MAIN, BESIDE)
+SPEAKERS = {MAIN: "engine", BESIDE: "second engine"}
+"""Engine -> how the log calls it."""
 Post = Callable[[Message], Any]
 
 
@@ -76,9 +80,11 @@ class AppState:
         self.out, self.dataset, self.run, self.precision = out, dataset, run, precision
         self.main, self.beside = make_engine(MAIN, post), make_engine(BESIDE, post)
         self.beside.niceness = 15  # nobody waits for it
-        self.run_data = RunData()
+        self.run_data, self.journal = RunData(), Journal()
         self.survey: Surveyed | None = None
         self.stage, self.since = Stage.STARTING, time.monotonic()
+        self.early = False
+        """Whether the run's encoder answers while the language model is loaded."""
         self.problem: tuple[str, str] = ("", "")
         self.detail = ""
         self.beside_opened: Opened | None = None
@@ -122,7 +128,7 @@ class AppState:
             self._enter(Stage.MISSING)
             return
         self._enter(Stage.OPENING)
-        self._opening = self.main.ask(Open, out=str(self.out), run=run, dataset=self.dataset)
+        self._opening = self.main.ask(Open, out=str(self.out), run=run, dataset=self.dataset, early=True)
 
     async def open_beside(self, run: str | None = None) -> None:
         """Opens a second run to compare with: the given one, or the natural counterpart."""
@@ -174,6 +180,7 @@ class AppState:
 
     def hear(self, engine: str, event: Event) -> None:
         """Takes in an event."""
+        self.journal.hear(SPEAKERS[engine], event)
         if engine == BESIDE:
             if isinstance(event, Opened):
                 self.beside_opened = event
@@ -185,6 +192,8 @@ class AppState:
                 self._surveyed(event)
             case Opened() | ItemsListed() | UsersListed() | GatesListed():
                 self.run_data.take(event)
+            case EncoderReady():
+                self.early = self.run_data.complete = True
             case WarmedUp():
                 self._enter(Stage.READY)
                 if self.run is None and self.quick is None:
@@ -263,6 +272,7 @@ class AppState:
 
     def died(self, engine: str, last_words: str) -> None:
         """An engine ended by itself."""
+        self.journal.add(SPEAKERS[engine], "stopped by itself")
         if engine == BESIDE:
             self.beside_ready, self.beside_opened, self.beside_run = False, None, None
             return
@@ -271,9 +281,14 @@ class AppState:
         self.problem = ("the engine stopped", words[-1] if words else "it left no message")
 
     def _enter(self, stage: Stage) -> None:
-        self.stage, self.since, self.detail = stage, time.monotonic(), ""
+        self.stage, self.since, self.detail, self.early = stage, time.monotonic(), "", False
 
     # --- saying -----------------------------------------------------------------------------------------
+
+    @property
+    def answers(self) -> bool:
+        """Whether the main engine answers questions about a history, if only by the run's encoder."""
+        return self.stage is Stage.READY or self.early
 
     @property
     def busy(self) -> bool:

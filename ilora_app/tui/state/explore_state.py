@@ -6,7 +6,16 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 
-from core.serving.protocol import BENCHMARK, CATALOGUE, RETRIEVED, Explained, Question, Ranked
+from core.serving.protocol import (
+    BENCHMARK,
+    CATALOGUE,
+    RAISED,
+    RETRIEVED,
+    SOURCES,
+    Explained,
+    Question,
+    Ranked,
+)
 from ilora_app.tui.state.run_data import RunData, User
 
 COUNTS = (10, 20, 50, 100, 200, 500)
@@ -103,7 +112,7 @@ class ExploreState:
     @property
     def own(self) -> bool:
         """Whether this is a taste of one's own."""
-        return self.user is None and self.source == CATALOGUE
+        return self.user is None and self.source != BENCHMARK
 
     @property
     def target(self) -> int | None:
@@ -114,8 +123,12 @@ class ExploreState:
 
     # --- whose history ----------------------------------------------------------------------------------
 
-    def choose(self, user: User, position: int | None = None) -> None:
-        """Looks at a user, at the last target unless told otherwise; a taste of one's own is kept."""
+    def choose(self, user: User, position: int | None = None, step: bool = False) -> None:
+        """Looks at a user, at the last target unless told otherwise; a taste of one's own is kept.
+
+        A `step` of a replay leaves the ranking before it on screen, as one that is out of date.
+        """
+        before = self.ranked if step else None
         if self.own:
             self.own_edit, self.source = self.edit, BENCHMARK
         last = len(user.items) - 1
@@ -123,6 +136,7 @@ class ExploreState:
         self.position = last if position is None else max(self.run_data.min_history, min(last, position))
         self.original = user.items[: self.position][-self.run_data.max_history :]
         self._fresh(Edit(tuple(self.original)))
+        self.ranked = before
 
     def start_own(self) -> None:
         """A taste of one's own: the one that was kept, or a new one; the whole catalogue is ranked."""
@@ -235,10 +249,14 @@ class ExploreState:
     # --- what is ranked ---------------------------------------------------------------------------------
 
     def switch_source(self) -> bool:
-        """From the benchmark's candidates to the catalogue's and back; no for a taste of one's own."""
-        if self.own:
+        """From the benchmark's candidates to the catalogue's best, to those that are raised most, and back.
+
+        A taste of one's own has no benchmark; no where nothing is asked yet.
+        """
+        if self.user is None and not self.own:
             return False
-        self.source = CATALOGUE if self.source == BENCHMARK else BENCHMARK
+        sources = [CATALOGUE, RAISED] if self.own else list(SOURCES)
+        self.source = sources[(sources.index(self.source) + 1) % len(sources)]
         self.base = self.ranked = self.beside = self.why = None
         return True
 

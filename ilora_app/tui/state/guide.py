@@ -7,6 +7,7 @@ GUIDES = {
     "compare": "test cases of all users · how one run ranks a case · how another one does",
     "train": "what to train and what it costs · how far it is · how it learns",
     "results": "every method on the same cases, the best first, each with its 95 % interval",
+    "curves": "how runs learnt, laid over each other: on validation cases, or by their loss",
 }
 """Place -> what is seen there, from left to right or from the top down."""
 
@@ -60,6 +61,12 @@ SIGNS: dict[str, tuple[tuple[str, str], ...]] = {
         ("¶", "reported by the paper, under another protocol"),
         ("├●┤", "HR@1 and its 95 % interval between 0 and 1"),
         ("½", "the middle of that scale"),
+    ),
+    "curves": (
+        ("[x]", "a run whose curve is drawn"),
+        ("● ■ ▲ ◆", "a run's own mark, the same in the list and on its curve"),
+        ("○ □ △ ◇ ★ ✚", "marks of further runs; after ten they begin anew"),
+        ("now", "a run that is being trained"),
     ),
 }
 """Place -> each sign drawn there, and what it means."""

@@ -29,8 +29,14 @@ class Curve:
     """One method's training as it goes."""
 
     losses: list[tuple[int, float]] = field(default_factory=list)
-    validations: list[tuple[int, float]] = field(default_factory=list)
+    metrics: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
+    """Metric -> its values on validation cases."""
     gates: list[list[float]] = field(default_factory=list)
+
+    @property
+    def validations(self) -> list[tuple[int, float]]:
+        """HR@1 on validation cases."""
+        return self.metrics.get("HR@1", [])
 
     @property
     def entropy(self) -> list[float]:
@@ -56,6 +62,9 @@ class Progress:
     curves: dict[tuple[str, int], Curve] = field(default_factory=dict)
     done: list[MethodFinished] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
+    """The newest lines."""
+    count: int = 0
+    """Lines ever said."""
     ending: str = ""
     """Why it ended; empty while it goes on."""
 
@@ -115,9 +124,10 @@ class Progress:
             self.curve.gates.append(event.gate)
 
     def _evaluated(self, event: Evaluated) -> None:
-        if event.set == "validation" and event.step is not None and "HR@1" in event.metrics:
+        if event.set == "validation" and event.step is not None:
             curve = self.curves.setdefault((event.method, event.seed), Curve())
-            curve.validations.append((event.step, event.metrics["HR@1"]))
+            for name, value in event.metrics.items():
+                curve.metrics.setdefault(name, []).append((event.step, value))
         if "HR@1" in event.metrics:
             who = method_name(event.method)
             self.say(f"{who}: {event.set} HR@1 {share(event.metrics['HR@1'])} (n {event.n})")
@@ -125,9 +135,10 @@ class Progress:
     def say(self, line: str) -> None:
         """Adds a line to the log."""
         self.said = [*self.said, line][-LINES:]
+        self.count += 1
 
-    def facts(self, memory: int) -> list[tuple[str, str]]:
-        """Figures of this moment, each with its name."""
+    def facts(self, memory: int, gpu: str = "") -> list[tuple[str, str]]:
+        """Figures of this moment, each with its name; of a GPU where there is one."""
         finished = (
             f"{len(self.done)} of {len(self.plan.methods) * len(self.plan.seeds)}" if self.plan else "–"
         )
@@ -136,7 +147,7 @@ class Progress:
         left += [f"all {duration(self.all_left)}"] if self.all_left is not None else []
         found = [size(memory)] if memory else []
         found += [f"GPU {size(self.gpu_memory)}"] if self.gpu_memory else []
-        return [
+        facts = [
             (
                 "method",
                 f"{method_name(self.method)} · {stage_name(self.stage)}"
@@ -149,3 +160,4 @@ class Progress:
             ("memory", " · ".join(found) or "–"),
             ("runs done", finished),
         ]
+        return [*facts, ("gpu", gpu)] if gpu else facts

@@ -81,7 +81,8 @@ def show(view: View, explored: ExploreState) -> str:
         explored.choose(user, view.position)
     else:
         explored.start_own()
-    explored.source, explored.retrieve = view.source if user else CATALOGUE, view.retrieve
+    source = CATALOGUE if user is None and view.source == BENCHMARK else view.source
+    explored.source, explored.retrieve = source, view.retrieve
     edit = Edit(tuple(view.history), tuple(view.push or ()), view.lock)
     explored.edits = Edits(edit, [explored.edit] if edit != explored.edit else [])
     return ""
@@ -93,7 +94,7 @@ def command_of(view: View) -> str:
     words += ["--run", view.run] if view.run else []
     words += ["--user", view.user, "--position", str(view.position)] if view.user else []
     words += ["--history", ",".join(map(str, view.history))]
-    words += ["--from", view.source, "--candidates", str(view.retrieve)] if view.source == CATALOGUE else []
+    words += ["--from", view.source, "--candidates", str(view.retrieve)] if view.source != BENCHMARK else []
     words += ["--push=" + ",".join(f"{by:g}" for by in view.push)] if view.push else []
     words += ["--lock", str(view.lock + 1)] if view.lock is not None else []
     return shlex.join(words)

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from textual.binding import Binding, BindingType
 
 from core.methods import record_of
-from core.serving.protocol import CATALOGUE
+from core.serving.protocol import BENCHMARK
 from ilora_app.tui.drawing.bars import bar, fit, movement
 from ilora_app.tui.state.explore_state import ExploreState
 from ilora_app.tui.state.grid import Grid, Value
@@ -25,9 +25,9 @@ class RankingList(Rows):
 
     ◎ is what the user really chose next. ▲3 moved up three places since the unedited history, ▼1 down one.
     The columns at the right are the item's rank under the other run, SASRec and popularity; `encoder` is
-    the sequence encoder's own score. `w` asks why the highlighted item stands where it does, `c` changes
-    between the benchmark's twenty candidates and the encoder's best of the whole catalogue, of which + and -
-    rank more or fewer.
+    the sequence encoder's own score. `w` asks why the highlighted item stands where it does, `c` goes from
+    the benchmark's twenty candidates to the encoder's best of the whole catalogue, and to those whose score
+    this history raises most above the average user's, whatever is popular; + and - rank more or fewer.
     """
 
     TITLE: ClassVar[str] = "Ranking"
@@ -43,7 +43,7 @@ class RankingList(Rows):
             "c",
             "screen.switch_source",
             "Candidates",
-            tooltip="the benchmark's twenty, or the whole catalogue",
+            tooltip="the benchmark's twenty, the catalogue's best, or what is raised most",
             id="ranking.candidates",
         ),
         Binding(
@@ -107,7 +107,7 @@ class RankingList(Rows):
         if ranked is None:
             return []
         found = [(fit(record_of(self.other).column, 7, True), "beside")] if self.other else []
-        if self.explored.source == CATALOGUE and width < ROOMY:  # the two scores come first
+        if self.explored.source != BENCHMARK and width < ROOMY:  # the two scores come first
             return found
         shown = (ranked.method, self.other)  # one column for a method that also stands beside
         beside = [name for name in ranked.ranks if name not in shown]
@@ -118,7 +118,7 @@ class RankingList(Rows):
         ranks = sum(len(head) for head, _ in self._columns(width))
         moved = 5 if width >= ROOMY or self.explored.edited else 0
         room = width - 6 - moved - 6 - ranks  # place and mark, movement, score
-        encoder = self.explored.source == CATALOGUE or room >= 46
+        encoder = self.explored.source != BENCHMARK or room >= 46
         room -= 8 if encoder else 0
         gauge = min(14, max(0, room - 24))
         return max(6, room - gauge), moved, gauge, encoder

@@ -13,11 +13,11 @@ from textual.widget import Widget
 
 from ilora_app.tui.drawing.inks import ink
 
-PLACES = ("explore", "compare", "train", "results")
+PLACES = ("explore", "compare", "train", "results", "curves")
 
 
 class TopBar(Widget):
-    """Where you are; 1 to 4 or a click goes elsewhere. At the right: what the engine does."""
+    """Where you are; 1 to 5 or a click goes elsewhere. At the right: what the engine does."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         "topbar--brand",

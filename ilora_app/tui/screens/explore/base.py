@@ -6,7 +6,6 @@ from textual.timer import Timer
 
 from core.serving.protocol import Rank
 from ilora_app.tui.screens.main_screen import TabScreen
-from ilora_app.tui.state.app_state import Stage
 from ilora_app.tui.state.explore_state import ExploreState
 from ilora_app.tui.state.run_data import ORDERS
 from ilora_app.tui.widgets.ranking import RankingList
@@ -37,13 +36,14 @@ class ExploreBase(TabScreen):
     def ask(self) -> None:
         """Asks for the ranking of what is on screen; an earlier question is forgotten."""
         explored = self.explored
-        if self.app_state.stage is not Stage.READY or not explored.history:
+        if not self.app_state.answers or not explored.history:
             self.draw()
             return
         explored.awaited = explored.ranked is not None
         self.query_one(RankingList).stale = explored.awaited
         self.asked_about = explored.question()
-        self.asked = self.app_state.main.ask(Rank, question=self.asked_about)
+        ungated = {"push": None, "lock": None} if self.app_state.early else {}
+        self.asked = self.app_state.main.ask(Rank, question={**self.asked_about, **ungated})
         self.draw()
 
     def stop_replay(self) -> None:

@@ -80,11 +80,9 @@ class EditKeys(ExploreBase):
             self.notify("Nothing to undo." if back else "Nothing to redo.")
 
     def action_switch_source(self) -> None:
-        """From the benchmark's candidates to the catalogue, and back."""
+        """From the benchmark's candidates to the catalogue's best, to what is raised most, and back."""
         if self.explored.switch_source():
             self.edited()
-        else:
-            self.notify("A taste of your own is ranked against the whole catalogue.")
 
     def action_retrieve(self, by: int) -> None:
         """More or fewer candidates from the catalogue."""

@@ -47,7 +47,7 @@ class ReplayKeys(ExploreBase):
             return
         if self.replaying:
             self.paused = True
-        explored.choose(explored.user, to)
+        explored.choose(explored.user, to, step=True)
         self.ask()
 
     def action_newest(self) -> None:
@@ -72,7 +72,7 @@ class ReplayKeys(ExploreBase):
             self.paused = True
             self.draw()
             return
-        explored.choose(explored.user, explored.position + 1)
+        explored.choose(explored.user, explored.position + 1, step=True)
         self.ask()
 
     def draw_life(self) -> None:

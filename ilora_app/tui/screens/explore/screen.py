@@ -14,6 +14,7 @@ from textual.widgets import Input
 from core.events import Event
 from core.serving.protocol import (
     BENCHMARK,
+    EncoderReady,
     Estimated,
     Explained,
     GatesListed,
@@ -28,7 +29,7 @@ from ilora_app.tui.screens.explore import titles
 from ilora_app.tui.screens.explore.people import PeopleKeys
 from ilora_app.tui.screens.explore.replay import ReplayKeys
 from ilora_app.tui.screens.explore.views import ViewKeys
-from ilora_app.tui.state.app_state import BESIDE, Stage
+from ilora_app.tui.state.app_state import BESIDE
 from ilora_app.tui.widgets.gate import GatePanel
 from ilora_app.tui.widgets.history import HistoryList
 from ilora_app.tui.widgets.rank_curve import RankCurve
@@ -172,7 +173,7 @@ class ExploreScreen(PeopleKeys, ReplayKeys, ViewKeys):
         match event:
             case UsersListed():
                 self.list_users()  # there is something to look at while the model is loaded
-            case GatesListed() | WarmedUp():
+            case EncoderReady() | GatesListed() | WarmedUp():
                 self.asked_about = None  # another run may be open, or the same one in another engine
                 self.catch_up()
             case Estimated():
@@ -215,7 +216,7 @@ class ExploreScreen(PeopleKeys, ReplayKeys, ViewKeys):
                 if first:
                     self.explored.choose(first)
                     self.list_users()
-            if self.app_state.stage is Stage.READY and self.asked_about != self.explored.question():
+            if self.app_state.answers and self.asked_about != self.explored.question():
                 self.ask()
         self.refresh_state()
         self.draw()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from core.serving.protocol import BENCHMARK
+from core.serving.protocol import BENCHMARK, RAISED
 from ilora_app.render.figures import method_name
 from ilora_app.tui.state.explore_state import ExploreState
 from ilora_app.tui.state.run_data import RunData
@@ -24,13 +24,19 @@ def ranking_title(explored: ExploreState, run_data: RunData) -> str:
     """Who ranks what."""
     if run_data.opened is None:
         return "Ranking"
-    method = method_name(run_data.opened.method)
+    ranked = explored.ranked
+    opened, method = run_data.opened.method, ranked.method if ranked else run_data.opened.method
+    who = method_name(method)
+    until = "" if method == opened else f" until {method_name(opened)} is loaded"
     if explored.source == BENCHMARK:
-        return f"{method} ranks 20 candidates"
-    encoder = method_name(explored.ranked.encoder) if explored.ranked else "the encoder"
+        return f"{who} ranks 20 candidates{until}"
+    encoder = ranked.encoder if ranked else ""
+    if explored.source == RAISED:
+        finder = "it" if encoder == method else method_name(encoder) if encoder else "the encoder"
+        return f"{who} ranks the {explored.retrieve} that {finder} raises most{until}"
     if encoder == method:
-        return f"{method}'s best {explored.retrieve} of all {run_data.opened.items:,}"
-    return f"{method} reranks {encoder}'s best {explored.retrieve}"
+        return f"{who}'s best {explored.retrieve} of all {run_data.opened.items:,}{until}"
+    return f"{who} reranks {method_name(encoder) if encoder else 'the encoder'}'s best {explored.retrieve}"
 
 
 def verdict(explored: ExploreState, run_data: RunData) -> str:
