@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from core.serving.protocol import BENCHMARK, CATALOGUE, Question
+from core.serving.protocol import BENCHMARK, CATALOGUE, RAISED, Question
 from ilora_app.tui.state.explore_state import ExploreState
 from ilora_app.tui.state.run_data import RunData, User
 from tests.tui.stand_in import opened, ranked
@@ -160,7 +160,10 @@ def test_a_taste_of_ones_own_asks_the_catalogue_only() -> None:
     explored = ExploreState(RUN_DATA)
     explored.start_own()
     assert explored.source == CATALOGUE
-    assert not explored.switch_source()
+    assert explored.switch_source()
+    assert explored.source == RAISED
+    assert explored.switch_source()
+    assert explored.source == CATALOGUE
     explored.choose(USER)
     explored.source = BENCHMARK
     assert explored.switch_source()
