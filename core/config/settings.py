@@ -29,6 +29,8 @@ GATES = {
     "dataset": "a control: an expert for each of several datasets",
 }
 """Kinds of gates, each made in `core.ilora.gate`, and what is said of them."""
+CONTROL_GATES = tuple(kind for kind, about in GATES.items() if about.startswith("a control"))
+"""Gates that say nothing of the method when they are ahead."""
 ITEM_TEXTS = ("title", "title+year", "title+genres", "title+year+genres")
 GATE_SCOPES = ("shared", "per-layer", "per-module")
 GATE_INPUTS = ("sequence", "random", "items", "tokens")

@@ -7,9 +7,16 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from core.config.settings import CONTROL_GATES
 from core.data.types import pool_of
 from core.errors import ResultError
 from core.results.format import Case, Result
+
+
+def has_control_gate(result: Result) -> bool:
+    """Whether its gate is a control, which says nothing of the method when it is ahead."""
+    gate = result.config.get("gate")
+    return isinstance(gate, dict) and gate.get("kind") in CONTROL_GATES
 
 
 def cases_of(result: Result, test_set: str | None = None) -> list[Case]:

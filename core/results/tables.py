@@ -20,7 +20,7 @@ from core.evaluation.metrics import HEADLINE, OF_CATALOGUE, TIE_BREAK, compare_b
 from core.evaluation.statistics import Comparison, Estimate, compare_all, holm
 from core.methods import METHODS, record_of
 from core.results.format import Case, Lateness, Result, estimate
-from core.results.pairing import cases_of, paired_ranks
+from core.results.pairing import cases_of, has_control_gate, paired_ranks
 
 PRIMARY_SETS = ("spread", "last")
 """Test sets in the order of their weight: the first that a table has decides which row is best."""
@@ -228,11 +228,11 @@ class Table:
         """The row of one method that has a `reference` row run the same way, and that row.
 
         Of several, as in an ablation, the one that leaves the others' common settings nowhere, or else the
-        newest.
+        newest, controls last.
         Not the best: a comparison whose side was chosen by test scores would flatter it.
         """
         ours = [row for row in self.rows if row.method == method]
-        ours.sort(key=lambda row: (row.label == method, row.created))
+        ours.sort(key=lambda row: (row.label == method, not has_control_gate(row.first), row.created))
         pairs = ((row, self.reference(row, reference)) for row in reversed(ours))
         return next(((row, other) for row, other in pairs if other is not None), None)
 

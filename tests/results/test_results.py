@@ -340,6 +340,18 @@ def test_the_newest_pair_is_compared_not_the_luckiest():
     assert table.pair("ilora", "lora")[0].first is newest
 
 
+def test_a_control_of_the_gate_never_stands_for_the_gated_method():
+    learnt = result("ilora", config=of_gate("softmax"), created="2026-03-01T10:00:00+00:00")
+    control = result("ilora", config=of_gate("dataset"), created="2026-03-02T10:00:00+00:00")
+    table = group_tables([result("lora", config=of_gate("softmax")), learnt, control])[0]
+    assert table.pair("ilora", "lora")[0].first is learnt
+
+
+def of_gate(kind: str) -> dict[str, object]:
+    """A made-up configuration with such a gate."""
+    return {"preset": "quick", "gate": {"kind": kind}}
+
+
 def test_the_gates_share_of_parameters_is_counted_against_the_lora_row():
     (table,) = group_tables(five_methods())
     shares = {row.method: table.extra_over_lora(row) for row in table.rows}
