@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
+from pathlib import Path
 from typing import Any
 
 import typer
 
 from core.safe_text import json_text, plain
+
+_STREAMS = 2
+"""The largest number that the system has for a program's own streams."""
 
 
 def say(text: object, err: bool = False) -> None:
@@ -37,7 +42,17 @@ def write_json(text: str) -> None:
 
 
 def prepare_streams() -> None:
-    """Lets stdout and stderr replace what their encoding does not have, such as titles in another script."""
+    """Lets stdout and stderr replace what their encoding does not have, such as titles in another script.
+
+    One that was closed before the start leads nowhere, or the first file opened would take its place.
+    """
+    if None in (sys.stdin, sys.stdout, sys.stderr):
+        while (handle := os.open(os.devnull, os.O_RDWR)) <= _STREAMS:
+            pass
+        os.close(handle)
+    sys.stdin = sys.stdin or Path(os.devnull).open(encoding="utf-8")  # noqa: SIM115 - as long as we run
+    sys.stdout = sys.stdout or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
+    sys.stderr = sys.stderr or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
+import shlex
 import shutil
 import subprocess
 import sys
@@ -180,3 +181,12 @@ def test_the_last_words_of_a_command_on_a_full_output_are_one_line(tmp_path: Pat
         command = [sys.executable, "-m", "ilora_app", "models", "--json"]
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode == 74 and is_one_complaint(done.stderr.splitlines()), done.stderr
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_a_command_whose_streams_are_closed_does_its_work(tmp_path: Path, closed: str) -> None:
+    command = [sys.executable, "-m", "ilora_app", "models", "--json"]
+    done = subprocess.run(
+        ["/bin/sh", "-c", f"exec {shlex.join(command)} {closed}"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
