@@ -191,7 +191,7 @@ class LowRank(torch.autograd.Function):
             by_sequence = (to_scaled * hidden).view(len(scale), -1, scale.shape[1])
             to_factors = by_sequence.sum(1, dtype=of_factors) * ctx.scaling
         to_down = (to_hidden.T @ x.reshape(-1, x.shape[-1])).to(of_down)
-        to_up = (_scaled(hidden, scale).T @ rows).T.to(of_up)  # so the tall one is read along its rows
+        to_up = (rows.T @ _scaled(hidden, scale)).to(of_up)
         to_result = gradients[0] if ctx.frozen is None else None
         return to_result, to_x, to_down, to_up, to_factors, None, None
 

@@ -111,83 +111,11 @@ def packed_attention(
         return found.new_zeros(query.shape).scatter(2, places, found).transpose(1, 2).contiguous(), None
     if pieces is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **rest)
-    if torch.is_grad_enabled():
-        learnt: Tensor = InPieces.apply(query, key, value, pieces, scale)  # type: ignore[no-untyped-call]
-        return learnt, None
     parts = []
     for piece in pieces:
         keys, values = (_columns(states, piece.keys) for states in (key, value))
-        parts.append(_by_kernel(query[:, :, piece.queries], keys, values, piece.mask, scale))
+        parts.append(attend(query[:, :, piece.queries], keys, values, piece.mask, scale))
     return torch.cat(parts, dim=2).transpose(1, 2).contiguous(), None
-
-
-class InPieces(torch.autograd.Function):
-    """Attention piece by piece, whose backward pass adds each piece's gradients where they belong.
-
-    Autograd would make a gradient of full length for each slice of queries, keys and values, and add them up.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any, query: Tensor, key: Tensor, value: Tensor, pieces: Sequence[QueryBlock], scale: float
-    ) -> Tensor:
-        """(batch, T, heads, d).
-
-        Args:
-            ctx: keeps what the backward pass needs.
-            query: (batch, heads, T, d).
-            key: (batch, key heads, T, d).
-            value: like `key`.
-            pieces: from `cut`.
-            scale: of the logits.
-        """
-        batch, heads, length, width = query.shape
-        groups = key.shape[1]
-        answer = query.new_empty(batch, length, heads, width)
-        kept = []
-        for piece in pieces:
-            rows = _grouped(query[:, :, piece.queries], groups)
-            keys, values = (_columns(states, piece.keys).flatten(0, 1) for states in (key, value))
-            logits = torch.bmm(rows, keys.transpose(1, 2)).mul_(scale)
-            logits.view(batch, heads, -1, keys.shape[1]).add_(piece.mask)
-            kept.append(torch.softmax(logits, dim=-1))
-            found = torch.bmm(kept[-1], values).view(batch, heads, -1, width)
-            answer[:, piece.queries] = found.transpose(1, 2)
-        ctx.save_for_backward(query, key, value, *kept)
-        ctx.pieces, ctx.scale = pieces, scale
-        return answer
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        """The gradients of query, key and value."""
-        query, key, value, *kept = ctx.saved_tensors
-        groups, slopes = key.shape[1], gradients[0].transpose(1, 2)
-        to_query, to_key, to_value = torch.empty_like(query), torch.zeros_like(key), torch.zeros_like(value)
-        for piece, weights in zip(ctx.pieces, kept, strict=True):
-            slope, rows = (_grouped(states[:, :, piece.queries], groups) for states in (slopes, query))
-            keys, values = (_columns(states, piece.keys).flatten(0, 1) for states in (key, value))
-            _add_columns(to_value, torch.bmm(weights.transpose(1, 2), slope), piece.keys)
-            to_weights = torch.bmm(slope, values.transpose(1, 2))
-            to_logits = torch.ops.aten._softmax_backward_data(to_weights, weights, -1, weights.dtype)
-            to_logits *= ctx.scale
-            _add_columns(to_key, torch.bmm(to_logits.transpose(1, 2), rows), piece.keys)
-            to_query[:, :, piece.queries] = torch.bmm(to_logits, keys).view_as(query[:, :, piece.queries])
-        return to_query, to_key, to_value, None, None
-
-
-def _grouped(query: Tensor, groups: int) -> Tensor:
-    """(batch * groups, heads / groups * queries, d): the heads that share keys, one after another."""
-    return query.reshape(query.shape[0] * groups, -1, query.shape[-1])
-
-
-def _add_columns(whole: Tensor, found: Tensor, spans: Sequence[slice]) -> None:
-    """Adds (batch * groups, keys, d) to these columns of (batch, groups, T, d) `whole`."""
-    start = 0
-    for span in spans:
-        part = whole[:, :, span]
-        stop = start + part.shape[2]
-        part += found[:, start:stop].view_as(part)
-        start = stop
 
 
 def _columns(states: Tensor, spans: Sequence[slice]) -> Tensor:

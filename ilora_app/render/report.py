@@ -315,6 +315,8 @@ def _where(table: Table, facts: Mapping[Place, CaseFacts] | None) -> Iterator[Bl
         found = groups(facts, table.rows[0].places[test_set])
         for dimension in DIMENSIONS:
             division = text_tables.division(table, test_set, found, dimension)
+            if len(division.groups) < 2:  # one group says nothing that the table does not say
+                continue
             for metric in columns.metric_names(table, test_set):
                 text_table = division.text_table(table, test_set, metric)
                 if test_set == deciding and metric == CURVE_METRIC:

@@ -46,7 +46,7 @@ def test_what_is_left_out_is_as_the_preset_says_and_later_layers_win(tmp_path: P
     [
         ("[training]\nsmaples = 5", "unknown key training.smaples", "did you mean samples?"),
         ("[trianing]\nsamples = 5", "unknown key trianing", "did you mean training?"),
-        ("[data]\nzzz = 5", "unknown key data.zzz", "known here: candidates, dataset"),
+        ("[data]\nzzz = 5", "unknown key data.zzz", "known here: candidates, cold_items, dataset"),
         ("metod = 'ilora'", "unknown key metod", "did you mean method?"),
         ("seed = 'one'", "seed is 'one'", "seed = 0"),
         ("seed = true", "seed is True", "seed = 0"),

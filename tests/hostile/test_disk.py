@@ -98,7 +98,9 @@ def test_a_damaged_conversion_is_noticed(tmp_path: Path, noted: bool) -> None:
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="no such signal here")
 @pytest.mark.parametrize("number", ["SIGHUP", "SIGTERM"])
 def test_the_terminals_end_asks_to_stop(number: str) -> None:
+    before = signal.signal(getattr(signal, number), signal.SIG_DFL)  # ignored where `nohup` runs the tests
     with stoppable() as should_stop:
         assert not should_stop()
         os.kill(os.getpid(), getattr(signal, number))
         assert should_stop()
+    signal.signal(getattr(signal, number), before)

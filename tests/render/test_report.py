@@ -24,7 +24,7 @@ from tests.made_up import answered, case_facts, five_methods, result
 
 CURVE = ({"step": 0, "HR@1": 0.2}, {"step": 100, "loss": 2.1, "HR@1": 0.4})
 RESULTS = [dataclasses.replace(made, history=CURVE) for made in five_methods(seeds=2)]
-PLOTS = 10
+PLOTS = 11
 """Two test sets by method, time, two curves, two seeds' experts, three divisions."""
 
 

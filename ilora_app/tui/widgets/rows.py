@@ -146,6 +146,7 @@ class Rows(Cursor, can_focus=True):
         self._measure()
         self.refresh()
         self._follow()
+        self.call_after_refresh(self._follow)  # once more when the new height is laid out
 
     @property
     def _top(self) -> int:
