@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,7 @@ AGAIN = "run the benchmark again: finished results are reused, this file is made
 
 Place = tuple[str, int]
 """A case's user and position, its name in every result file."""
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -96,19 +97,32 @@ def load_facts(out: Path, dataset: str, split: str, samples_sha256: str) -> dict
     Raises:
         ResultError: the file is damaged, or of other cases.
     """
-    path = facts_path(out, dataset, split, samples_sha256)
+    return facts_in(facts_path(out, dataset, split, samples_sha256), samples_sha256, _facts)
+
+
+def _facts(record: Mapping[str, Any]) -> dict[Place, CaseFacts]:
+    return {
+        (str(user), int(position)): CaseFacts(_small(popularity), _small(history), bool(shared), *known)
+        for user, position, popularity, history, shared, *known in record["rows"]
+    }
+
+
+def facts_in(path: Path, samples_sha256: str, made_of: Callable[[Mapping[str, Any]], Made]) -> Made | None:
+    """What is made of a file of facts about these cases; None where there is no such file.
+
+    Raises:
+        ResultError: it is damaged, of another version, or of other cases.
+    """
     record = read_facts(path)
     if record is None:
         return None
     if record.get("samples_sha256") != samples_sha256:
         raise ResultError(f"{path.name} is about other cases", AGAIN)
     try:
-        return {
-            (str(user), int(position)): CaseFacts(_small(popularity), _small(history), bool(shared), *known)
-            for user, position, popularity, history, shared, *known in record["rows"]
-        }
+        return made_of(record)
     except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise ResultError(f"{path.name} is damaged: {error}", AGAIN) from error
+        reason = " ".join(str(error).split())[:100]
+        raise ResultError(f"{path.name} is damaged: {reason}", AGAIN) from error
 
 
 def holds_facts(out: Path, samples: Samples) -> bool:
@@ -199,5 +213,9 @@ def read_facts(path: Path) -> dict[str, Any] | None:
 def _with_rows(record: dict[str, Any], rows: Sequence[Any]) -> str:
     """JSON with one row a line."""
     head = json.dumps(record, ensure_ascii=False)[:-1]
-    lines = ",\n  ".join(json.dumps(row, ensure_ascii=False) for row in rows)
-    return f'{head}, "rows": [\n  {lines}\n]}}\n'
+    return f'{head}, "rows": [\n  {json_lines(rows)}\n]}}\n'
+
+
+def json_lines(rows: Sequence[Any]) -> str:
+    """The rows of a list as JSON, one a line."""
+    return ",\n  ".join(json.dumps(row, ensure_ascii=False) for row in rows)

@@ -7,7 +7,7 @@ recommend come from disk, without the dataset.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from core.data.types import Dataset, Samples
-from core.errors import ResultError
 from core.files import atomic_write
-from core.results.case_facts import AGAIN, FORMAT, Place, facts_path, read_facts
+from core.results.case_facts import FORMAT, Place, facts_in, facts_path, json_lines
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ def save_item_facts(facts: ItemFacts, samples: Samples, out: Path) -> Path:
     }
     parts = [json.dumps(head, ensure_ascii=False)[:-1]]
     parts += [
-        f'"{name}": [\n  {_lines(rows)}\n]'
+        f'"{name}": [\n  {json_lines(rows)}\n]'
         for name, rows in (("items", list(items)), ("histories", list(histories)))
     ]
     path = item_facts_path(out, samples.dataset, samples.split, samples.sha256)
@@ -77,17 +76,7 @@ def load_item_facts(out: Path, dataset: str, split: str, samples_sha256: str) ->
     Raises:
         ResultError: the file is damaged, or of other cases.
     """
-    path = item_facts_path(out, dataset, split, samples_sha256)
-    record = read_facts(path)
-    if record is None:
-        return None
-    if record.get("samples_sha256") != samples_sha256:
-        raise ResultError(f"{path.name} is about other cases", AGAIN)
-    try:
-        return _facts(record)
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        reason = " ".join(str(error).split())[:100]
-        raise ResultError(f"{path.name} is damaged: {reason}", AGAIN) from error
+    return facts_in(item_facts_path(out, dataset, split, samples_sha256), samples_sha256, _facts)
 
 
 def _facts(record: Mapping[str, Any]) -> ItemFacts:
@@ -102,8 +91,3 @@ def _facts(record: Mapping[str, Any]) -> ItemFacts:
     if any(not 0 <= item < len(ids) for read in histories.values() for item in read):
         raise ValueError("a history of unknown items")
     return ItemFacts(ids, found, genres, histories)
-
-
-def _lines(rows: Sequence[Any]) -> str:
-    """JSON with one row a line."""
-    return ",\n  ".join(json.dumps(row, ensure_ascii=False) for row in rows)
