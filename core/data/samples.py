@@ -14,9 +14,9 @@ from typing import Any, overload
 from core.data.cards import DatasetCard, Rules
 from core.data.cold import draw_cold
 from core.data.split_checks import check_cold, check_filled, check_shortest
-from core.data.splits import Place, Places, Stretches, Wanted, check_split, divide
+from core.data.splits import Places, Stretches, Wanted, check_split, divide
 from core.data.temporal import items_of, moments_of
-from core.data.types import COLD, Dataset, Sample, Samples, UserSequence, pool_of
+from core.data.types import COLD, Dataset, Place, Sample, Samples, UserSequence, pool_of
 from core.errors import DataError, InputError
 
 CANDIDATES = 20

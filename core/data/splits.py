@@ -16,12 +16,11 @@ import numpy.typing as npt
 from core.data.cards import DatasetCard
 from core.data.cold import without
 from core.data.temporal import first_from, until
-from core.data.types import COLD, COLD_ALL, SHORT, Dataset, Moments
+from core.data.types import COLD, COLD_ALL, SHORT, Dataset, Moments, Place
 from core.errors import DataError, InputError
 
-Place = tuple[str, int]
 Places = Sequence[Place]
-"""(user, position of the target in the user's sequence), users in the dataset's order."""
+"""Cases, users in the dataset's order."""
 
 
 class Stretches(Sequence[Place]):

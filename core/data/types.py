@@ -10,6 +10,8 @@ import numpy.typing as npt
 
 from core.data.cards import DatasetCard, Rules
 
+Place = tuple[str, int]
+"""A case's user, and the position of its target in the user's sequence: its name in every result file."""
 COLD, COLD_ALL, SHORT = "cold", "cold-all", "short"
 """Test sets beside the usual ones: cold targets among cold items, the same among all, short histories."""
 

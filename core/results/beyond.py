@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from core.data.types import pool_of
+from core.data.types import Place, pool_of
 from core.errors import InputError, ResultError
 from core.evaluation.exposure import COVERAGE, GINI, estimate_exposure
 from core.evaluation.lists import (
@@ -30,7 +30,6 @@ from core.evaluation.lists import (
     similarity,
 )
 from core.evaluation.statistics import Estimate, bootstrap, bootstrap_ratio
-from core.results.case_facts import Place
 from core.results.controls import base_of
 from core.results.format import Result
 from core.results.item_facts import ItemFacts, load_item_facts

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from core.data.types import Place
 from core.errors import ResultError
 from core.evaluation.statistics import Estimate
-from core.results.case_facts import CaseFacts, Place
+from core.results.case_facts import CaseFacts
 from core.results.tables import Row
 
 DIMENSIONS = {

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from core.data.types import Catalogue, Dataset, Samples
+from core.data.types import Catalogue, Dataset, Place, Samples
 from core.errors import DataError, ResultError
 from core.files import LARGEST_RESULT, atomic_write
 from core.records import json_of, read_text
@@ -25,8 +25,6 @@ FORMAT = 1
 AGAIN = "run the benchmark again: finished results are reused, this file is made anew"
 """Hint beside a damaged file of facts."""
 
-Place = tuple[str, int]
-"""A case's user and position, its name in every result file."""
 Made = TypeVar("Made")
 
 

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from core.data.types import Dataset, Samples
+from core.data.types import Dataset, Place, Samples
 from core.files import atomic_write
-from core.results.case_facts import FORMAT, Place, facts_in, facts_path, json_lines
+from core.results.case_facts import FORMAT, facts_in, facts_path, json_lines
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from core.data.types import Place
 from core.errors import ResultError
 from core.files import atomic_path
 from core.results.case_facts import (
     CaseFacts,
     ExpertUse,
-    Place,
     experts_path,
     facts_path,
     load_experts,

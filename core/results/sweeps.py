@@ -13,7 +13,7 @@ from core.evaluation.statistics import holm
 from core.methods import record_of
 from core.results.tables import Pair, Row, Table, value_of
 
-Place = tuple[str, str]
+SettingPath = tuple[str, str]
 """Part and name of a setting, such as adapter and rank."""
 FEWEST = 3
 """Values that make a curve."""
@@ -23,7 +23,7 @@ FEWEST = 3
 class Sweep:
     """A table's rows by one setting."""
 
-    place: Place
+    place: SettingPath
     values: tuple[Any, ...]
     """What the setting is, ascending; all training users come last."""
     rows: Mapping[str, tuple[Row | None, ...]]
@@ -58,7 +58,7 @@ def _pair(table: Table, a: Row | None, b: Row | None, test_set: str, metric: str
     return Pair(a, b, (test_set, metric), found, found.p)
 
 
-def sweep_over(table: Table, place: Place) -> Sweep:
+def sweep_over(table: Table, place: SettingPath) -> Sweep:
     """The rows of a table by a setting.
 
     Raises:
@@ -77,7 +77,7 @@ def sweep_over(table: Table, place: Place) -> Sweep:
     return Sweep(place, values, rows)
 
 
-def _by_value(rows: Sequence[Row], place: Place, values: Sequence[Any]) -> tuple[Row | None, ...]:
+def _by_value(rows: Sequence[Row], place: SettingPath, values: Sequence[Any]) -> tuple[Row | None, ...]:
     found: dict[Any, Row] = {}
     for row in rows:
         value = value_of(row.first, place)
@@ -112,7 +112,7 @@ def sweeps(table: Table) -> list[Sweep]:
     return found
 
 
-def _ordered(place: Place, values: Sequence[Any]) -> tuple[Any, ...]:
+def _ordered(place: SettingPath, values: Sequence[Any]) -> tuple[Any, ...]:
     known = [value for value in dict.fromkeys(map(_hashable, values)) if value is not None]
     if all(type(value) in (int, float) for value in known):
         known.sort(key=lambda value: (_is_all(place, value), value))
@@ -123,5 +123,5 @@ def _hashable(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _is_all(place: Place, value: Any) -> bool:
+def _is_all(place: SettingPath, value: Any) -> bool:
     return place == ("data", "users") and value == ALL_USERS

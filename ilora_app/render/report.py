@@ -12,13 +12,14 @@ import numpy as np
 
 from core import safe_text
 from core.data.cards import DatasetCard
+from core.data.types import Place
 from core.errors import DataError, ResultError
 from core.evaluation.metrics import HEADLINE, RETRIEVED, VALID_RATIO, metrics_for
 from core.files import atomic_write
 from core.ilora.experts import one_sidedness
 from core.records import json_of, read_text
 from core.results.breakdown import DIMENSIONS, groups
-from core.results.case_facts import CaseFacts, Place
+from core.results.case_facts import CaseFacts
 from core.results.format import Result
 from core.results.merging import experts_for, facts_for
 from core.results.sweeps import sweeps

@@ -28,10 +28,10 @@ from core.results.merging import merge
 from core.results.store import save_result
 from core.results.trials import ENDED, FAILED, PRUNED, Search, Trial, load_search, load_searches, save_search
 from core.training.job import Pruned
-from ilora_app.cli import main
 from ilora_app.cli.trials import with_number_of_trials
 from ilora_app.render.tensorboard import TensorBoard
 from tests import tiny
+from tests.commands import run
 from tests.made_up import result as made_up_result
 
 pytestmark = pytest.mark.usefixtures("tiny_home")
@@ -221,14 +221,6 @@ def made_up() -> Search:
         Trial({"encoder.learning_rate": 4e-3, "encoder.dropout": 0.2}, ENDED, 0.5, 9.0),
     )
     return Search("tiny", "paper", "sasrec", 0, 6, "ab" * 32, trials)
-
-
-def run(capsys: pytest.CaptureFixture[str], *arguments: object, code: int = 0) -> tuple[str, str]:
-    with pytest.raises(SystemExit) as ended:
-        main([str(argument) for argument in arguments])
-    said = capsys.readouterr()
-    assert ended.value.code == code, said
-    return said.out, said.err
 
 
 def test_trials_are_kept_and_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -24,8 +24,8 @@ from core.results.merging import merge
 from core.results.rankings import load_rankings, rankings_path
 from core.results.store import load_results, result_path
 from core.results.tables import Table, group_tables
-from ilora_app.cli import main
 from tests import tiny
+from tests.commands import run
 
 METHODS = ("popularity", "gru4rec", "sasrec")
 
@@ -35,14 +35,6 @@ def bench(out: Path, candidates: str, methods: tuple[str, ...] = METHODS) -> Non
     data = dataclasses.replace(config.data, candidates=candidates, retrieve=10)
     plan = Plan(dataclasses.replace(config, data=data), methods, (0, 1), out, "quick", "ilora-app bench")
     run_benchmark(plan)
-
-
-def run(capsys: pytest.CaptureFixture[str], *arguments: object, code: int = 0) -> tuple[str, str]:
-    with pytest.raises(SystemExit) as ended:
-        main([str(argument) for argument in arguments])
-    said = capsys.readouterr()
-    assert ended.value.code == code, said
-    return said.out, said.err
 
 
 @pytest.fixture(scope="module")

@@ -13,18 +13,17 @@ import torch
 
 from core.benchmark import few_gates
 from core.benchmark.few_gates import VALIDATION, ask_few_gates, pairs_alike
-from core.config.settings import GateConfig
 from core.errors import InputError, Interrupted
 from core.ilora.gate_clusters import GateClusters, given_gates, read_gates
 from core.recommenders.registry import method_class
 from core.runs.exporting_clusters import INDEX, MOST, export_clusters, fit_clusters
-from core.runs.store import OpenRun, RunInfo, run_folder, save_run
+from core.runs.store import OpenRun, run_folder, save_run
 from core.stages import Watch
 from ilora_app.cli import main
 from tests import made_up, tiny
 from tests.ilora.test_folding import close, logits, reloaded
 from tests.ilora.test_layers import tokens
-from tests.ilora.test_model import adapted, stirred
+from tests.runs.gated import gated_run
 
 pytestmark = pytest.mark.usefixtures("tiny_home")
 
@@ -32,15 +31,7 @@ pytestmark = pytest.mark.usefixtures("tiny_home")
 @pytest.fixture(params=["shared", "per-layer"])
 def run(request: pytest.FixtureRequest, tmp_path: Path) -> OpenRun:
     """An iLoRA that was never trained, with a sharp gate."""
-    config = dataclasses.replace(tiny.config(), gate=GateConfig(scope=request.param))
-    recommender: Any = method_class("ilora")()
-    recommender.model, recommender.batch = stirred(adapted(settings=config)), 4
-    recommender.model.train(False)
-    with torch.no_grad():
-        for parameter in recommender.model.gate.parameters():
-            parameter.mul_(20)
-    info = RunInfo(tmp_path, "tiny", "paper", "ilora", 0, config, "ab", "2026-01-01", {})
-    return OpenRun(info, *tiny.load(config), recommender)
+    return gated_run(tmp_path, request.param)
 
 
 def model_of(run: OpenRun) -> Any:

@@ -11,18 +11,18 @@ from typing import Any
 import pytest
 import torch
 
-from core.config.settings import GateConfig
 from core.errors import InputError, Interrupted, ResultError
 from core.recommenders.registry import method_class
 from core.runs import exporting_users
 from core.runs.exporting_users import INDEX, export_users
 from core.runs.parts import LOCK, claimed
-from core.runs.store import OpenRun, RunInfo
+from core.runs.store import OpenRun
 from core.stages import Watch
 from tests import tiny
 from tests.ilora.test_folding import close, logits, reloaded
 from tests.ilora.test_layers import tokens
-from tests.ilora.test_model import adapted, stirred
+from tests.ilora.test_model import adapted
+from tests.runs.gated import gated_run
 
 pytestmark = pytest.mark.usefixtures("tiny_home")
 
@@ -31,15 +31,7 @@ pytestmark = pytest.mark.usefixtures("tiny_home")
 def run(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OpenRun:
     """An iLoRA that was never trained, with a sharp gate; shards of four users."""
     monkeypatch.setattr(exporting_users, "SHARD_USERS", 4)
-    config = dataclasses.replace(tiny.config(), gate=GateConfig(scope=request.param))
-    recommender: Any = method_class("ilora")()
-    recommender.model = stirred(adapted(settings=config))
-    recommender.model.train(False)
-    with torch.no_grad():
-        for parameter in recommender.model.gate.parameters():
-            parameter.mul_(20)
-    info = RunInfo(tmp_path, "tiny", "paper", "ilora", 0, config, "ab", "2026-01-01", {})
-    return OpenRun(info, *tiny.load(config), recommender)
+    return gated_run(tmp_path, request.param)
 
 
 def unpack(store: Path, user: str, folder: Path) -> None:
