@@ -267,7 +267,7 @@ def test_a_wheel_installed_elsewhere_knows_its_datasets(tmp_path: Path) -> None:
 
 def test_the_command_is_declared() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert project["scripts"] == {"ilora-app": "ilora_app.cli:main"}
+    assert project["scripts"] == {"ilora-app": "ilora_app.starting:main"}
     assert project["license"] == "Apache-2.0"
     assert "Apache License" in (ROOT / "LICENSE").read_text(encoding="utf-8")
 
