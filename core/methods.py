@@ -27,6 +27,10 @@ KINDS = {
 """What a method is, in words; a kind decides how its time is estimated and how it is asked."""
 
 
+MethodSeed = tuple[str, int]
+"""A method with a training seed: what a benchmark runs one after the other."""
+
+
 @dataclass(frozen=True)
 class Method:
     """Everything that the program knows about a method before it is imported."""
