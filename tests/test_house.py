@@ -176,6 +176,16 @@ def test_no_file_and_no_class_grows_beyond_what_one_can_keep_in_mind() -> None:
     assert not large, "\n".join(large)
 
 
+# --- what survives a move ----------------------------------------------------------------------------------
+
+
+def test_tests_name_what_they_replace_by_import() -> None:
+    """A dotted path in a string is found by no tool that moves or renames."""
+    for path in (ROOT / "tests").rglob("*.py"):
+        found = re.search(r"setattr\(\s*\"(core|ilora_app|tests)\.", path.read_text(encoding="utf-8"))
+        assert found is None, f"{path.relative_to(ROOT)}: {found and found.group()}"
+
+
 # --- help is instant ---------------------------------------------------------------------------------------
 
 HELP = """
