@@ -8,14 +8,13 @@ import inspect
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional, get_type_hints
 
 import typer
 
 from core.config.bounds import bounds_of
-from core.config.settings import GATES, IN_ONE_TABLE, ITEM_TEXTS, PARTS
-from core.methods import MethodSeed
+from core.config.choices import GATES, ITEM_TEXTS
+from core.config.settings import IN_ONE_TABLE, PARTS
 
 if TYPE_CHECKING:
     from core.config.settings import RunConfig
@@ -362,37 +361,3 @@ def _value_of(name: str, kind: type, text: str) -> Any:
     except ValueError as error:
         wanted = {int: "a whole number", float: "a number"}[kind]
         raise InputError(f"{name} must be {wanted}, not {text}", "separate values by commas") from error
-
-
-def choose_preset(
-    name: str, configs: Callable[[str], Sequence[RunConfig]], runs: Sequence[MethodSeed], out: Path
-) -> tuple[str, str]:
-    """The preset to use, and what to say about it where this machine's speed chose.
-
-    Args:
-        name: of a preset, or auto.
-        configs: gives all settings to be run under a preset.
-        runs: the (method, seed) pairs to be run under each of them.
-        out: the folder of the results, where a choice is kept.
-
-    Raises:
-        InputError: there is no such preset, or what the settings name cannot be used.
-    """
-    from core.config.checks import check_choice
-    from core.config.presets import PRESETS
-
-    check_choice(name, PRESETS, "preset")
-    if name != "auto":
-        return name, ""
-    from core.benchmark.choosing import choose
-    from core.training import parallel
-    from ilora_app.render.downloads import Downloads
-
-    if parallel.announced() > 1:  # each would time another speed, and all must choose alike
-        import torch
-
-        chosen = "standard" if torch.cuda.is_available() else "quick"
-        return chosen, f"{parallel.announced()} processes: preset {chosen}"
-    with Downloads() as downloads:
-        found = choose(configs, runs, out, downloads)
-    return found.preset, found.why

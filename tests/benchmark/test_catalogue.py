@@ -14,7 +14,8 @@ from core.benchmark.catalogue import Pool, reranks
 from core.benchmark.evaluate import evaluate_run
 from core.benchmark.run import Plan, run_benchmark
 from core.benchmark.testing import ask_all
-from core.config.settings import ENCODERS, RunConfig
+from core.config.choices import ENCODERS
+from core.config.settings import RunConfig
 from core.data.loading import load_task_data
 from core.evaluation.metrics import OF_RETRIEVED, RETRIEVED, metrics_for
 from core.methods import local_methods

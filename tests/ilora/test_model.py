@@ -15,7 +15,8 @@ from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from core.config.settings import ENCODERS, GATE_INPUTS, GATE_SCOPES, GateConfig, RunConfig
+from core.config.choices import ENCODERS, GATE_INPUTS, GATE_SCOPES
+from core.config.settings import GateConfig, RunConfig
 from core.data.card_files import load_card
 from core.errors import ModelError
 from core.ilora import attaching
