@@ -42,7 +42,7 @@ def bench(
         int | None,
         typer.Option(
             metavar="N",
-            help="Also --tune N: search every method's settings with N trials each; validation chooses. "
+            help="Search every method's settings with N trials each, chosen on validation; also --tune N. "
             f"\\[{TRIALS}]",
         ),
     ] = None,

@@ -62,7 +62,7 @@ RUN_OPTIONS = (
         "dataset",
         "data.dataset",
         str,
-        "A card's name (see `ilora-app data`), or for bench all; movielens if left out.",
+        "Name of a dataset (see `ilora-app data`), or for bench all; movielens if left out.",
     ),
     RunOption(
         "split",
@@ -107,7 +107,7 @@ RUN_OPTIONS = (
         int,
         "Training users, a fixed draw; validation and test keep theirs. 0 or left out: all of them.",
     ),
-    RunOption("samples_seed", "data.samples_seed", int, "Seed of the candidates."),
+    RunOption("samples_seed", "data.samples_seed", int, "Seed with which the candidates are drawn."),
     RunOption("model", "model.name", str, "Hub name, folder or GGUF file; the embedded model if left out."),
     RunOption("revision", "model.revision", str, "Revision of a hub model."),
     RunOption("quantize", "model.quantize", str, "nf4, int8 or none."),
@@ -175,7 +175,10 @@ RUN_OPTIONS = (
         "gate_entropy", "gate.entropy", float, "Weight of the loss term for mixed experts per sequence."
     ),
     RunOption(
-        "gate_rate", "training.gate_rate_multiplier", float, "The gate's learning rate over the others'."
+        "gate_rate",
+        "training.gate_rate_multiplier",
+        float,
+        "The gate's learning rate, as a multiple of the others'.",
     ),
     RunOption("rank", "adapter.rank", int, "Rank of the adapter, over all experts together."),
     RunOption("layers", "adapter.layers", int, "Adapted upper layers; 0 for all."),
@@ -213,8 +216,8 @@ def with_run_options(command: Callable[..., None]) -> Callable[..., None]:
 def _serveable() -> inspect.Parameter:
     """The option that stands for several settings at once."""
     text = (
-        "What a plain server can rank with: adapters in all layers, one gate, text alone, titles' likelihood "
-        "(with --item-tokens, that of a token for each item)."
+        "Train what an ordinary server can rank with: adapters in all layers, one gate, prompts of text "
+        "alone, ranked by the likelihood of titles (with --item-tokens: of one token for each item)."
     )
     kind = inspect.Parameter.KEYWORD_ONLY
     annotation: Any = Annotated[bool, typer.Option("--serveable", help=text)]

@@ -21,7 +21,7 @@ from ilora_app.tui.screens.dialogs.help import HelpScreen
 from ilora_app.tui.widgets.rows import POINTER
 from tests.tui.conftest import Drive, settle, text_of
 
-PLACES = {"1": "explore", "2": "compare", "3": "train", "4": "results", "5": "curves"}
+TABS = {"1": "explore", "2": "compare", "3": "train", "4": "results", "5": "curves"}
 SIZES = ((80, 24), (120, 40), (200, 60))
 
 
@@ -29,7 +29,7 @@ def focusable(screen: Screen[None]) -> list[str]:
     return [widget.id for widget in screen.focus_chain if widget.id]
 
 
-@pytest.mark.parametrize("key", PLACES)
+@pytest.mark.parametrize("key", TABS)
 async def test_at_most_six_keys_are_in_the_footer_whatever_has_the_focus(drive: Drive, key: str) -> None:
     async with drive() as (app, pilot):
         await pilot.press(key)
@@ -51,7 +51,7 @@ async def test_keys_in_the_footer_stay_six_while_editing_and_replaying(drive: Dr
             assert len(app.screen.query(FooterKey)) <= 6
 
 
-@pytest.mark.parametrize("key", PLACES)
+@pytest.mark.parametrize("key", TABS)
 async def test_every_pane_explains_itself(drive: Drive, key: str) -> None:
     async with drive() as (app, pilot):
         await pilot.press(key)
@@ -69,14 +69,14 @@ async def test_every_pane_explains_itself(drive: Drive, key: str) -> None:
 
 
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("key", PLACES)
+@pytest.mark.parametrize("key", TABS)
 async def test_every_place_fits_every_size(drive: Drive, key: str, size: tuple[int, int]) -> None:
     async with drive(size=size) as (app, pilot):
         await pilot.press(key)
         await settle(pilot)
         lines = text_of(app).splitlines()
         assert len(lines) == size[1]
-        assert PLACES[key].title() in lines[0]
+        assert TABS[key].title() in lines[0]
         assert "Help" in lines[-1]
         for widget in app.screen.focus_chain:
             assert widget.region.right <= size[0], widget
@@ -226,7 +226,7 @@ def test_the_app_is_small() -> None:
     assert len(inspect.getsource(inspect.getmodule(IloraTui)).splitlines()) < 200  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("key", PLACES)
+@pytest.mark.parametrize("key", TABS)
 async def test_resizing_in_the_middle_of_anything_breaks_nothing(drive: Drive, key: str) -> None:
     async with drive() as (app, pilot):
         app.app_state.main.held = app.app_state.beside.held = (Rank, Estimate, Differences)
@@ -239,7 +239,7 @@ async def test_resizing_in_the_middle_of_anything_breaks_nothing(drive: Drive, k
         await pilot.resize_terminal(120, 40)
         await settle(pilot)
         lines = text_of(app).splitlines()
-        assert PLACES[key].title() in lines[0]
+        assert TABS[key].title() in lines[0]
         assert len(lines) == 40
 
 

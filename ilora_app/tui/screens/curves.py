@@ -27,7 +27,7 @@ READ_SECONDS = 0.5
 class CurvesScreen(TabScreen):
     """Runs at the left, their curves at the right."""
 
-    PLACE = "curves"
+    TAB = "curves"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("m", "figure", "Figure", tooltip="the next figure: a metric or the loss", id="curves.figure"),
         Binding("l", "log", "Log", tooltip="a logarithmic scale, or a plain one", id="curves.log"),

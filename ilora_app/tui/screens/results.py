@@ -127,7 +127,7 @@ class MethodRows(Rows):
 class ResultsScreen(TabScreen):
     """The table is made by a process of its own, so that the screen stays alive."""
 
-    PLACE = "results"
+    TAB = "results"
 
     def __init__(self) -> None:
         super().__init__()
@@ -149,7 +149,7 @@ class ResultsScreen(TabScreen):
         self.query_one(MethodRows).focus()
 
     def catch_up(self) -> None:
-        """Results may have come while another place was shown."""
+        """Results may have come while another tab was shown."""
         if self.is_mounted:
             self._load()
             self._draw()

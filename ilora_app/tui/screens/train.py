@@ -48,7 +48,7 @@ GPU_SECONDS = 2.0
 class TrainScreen(FollowedTraining):
     """A benchmark in a process of its own, which goes on when this screen is closed."""
 
-    PLACE = "train"
+    TAB = "train"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("p", "pause", "Pause/go on", tooltip="hold the training, or go on", id="train.pause"),
         Binding("c", "go_on", "Go on", tooltip="go on with the stopped training", id="train.go-on"),
