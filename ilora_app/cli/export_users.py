@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ilora_app.cli.saying import say, say_json
+from ilora_app.render.figures import size
 
 if TYPE_CHECKING:
     from core.runs.exporting_clusters import ExportedClusters
@@ -56,7 +57,7 @@ def export_many(
     if isinstance(written, Clusters):
         _say_clusters(written, info.path)
     else:
-        say(f"{out}: adapters of {written.users:,} users, rank {written.rank}, {written.bytes / 1e6:,.0f} MB")
+        say(f"{out}: adapters of {written.users:,} users, rank {written.rank}, {size(written.bytes)}")
     if written.unknown:
         say(f"{written.unknown:,} items of histories are not in the catalogue, and were passed over")
     if written.left_out:

