@@ -183,8 +183,9 @@ def _write(
     info: RunInfo, order: Order, parts: Path, child: Child, piece: Piece | None, users: int, watch: Watch
 ) -> None:
     """Writes results as parts until there are no more."""
-    stage = watch.stage("recommend", users)
-    writer, precision = PartWriter(parts), "" if piece is None else piece.said["precision"]
+    begun = {"precision": "", "seconds": 0.0} if piece is None else piece.said
+    writer, precision, met = PartWriter(parts), begun["precision"], set[int]()
+    stage = watch.stage("recommend", users, begun["seconds"])
     expected = [info.created, info.samples_sha256, info.files]
     try:
         while piece is not None:
@@ -198,9 +199,11 @@ def _write(
                 same_job(parts, job(info, order, precision))
                 for text in piece.said["notices"]:
                     watch.emit(Notice(text))
-            tally = tally_from(piece.said["tally"])
-            writer.add(piece.first, piece.rows(), tally)
-            stage.advance(tally.users)
+            if piece.first not in met:  # a worker that died may have been asked again
+                met.add(piece.first)
+                tally = tally_from(piece.said["tally"])
+                writer.add(piece.first, piece.rows(), tally)
+                stage.advance(tally.users)
             piece = _next(child, watch)
     finally:
         writer.flush()

@@ -7,6 +7,7 @@ of the pipeline are numbers and text; a failure that somebody can act on travels
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -90,6 +91,7 @@ class Recommending:
         users = [Person(user, tuple(known), frozenset(seen), no) for user, known, seen, no in _listed(text)]
         from core.serving.all_users import precision_of, recommend_batch
 
+        started = time.monotonic()
         try:
             rows, tally = recommend_batch(self.session, users, self.top, self.retrieve)
         except IloraError as error:
@@ -101,6 +103,7 @@ class Recommending:
             "precision": precision_of(self.session),
             "run": [info.created, info.samples_sha256, info.files],
             "notices": self.notices,
+            "seconds": time.monotonic() - started,
         }
         return _row(first, json.dumps(said), _packed(table_of(rows)))
 

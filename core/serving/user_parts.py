@@ -114,6 +114,9 @@ def fill(
         remove_leftovers(parts)
         if missing := gaps(parts, total):
             work(parts, missing)
+        if left := gaps(parts, total):
+            users = sum(span.users for span in left)
+            raise ResultError(f"{users} users were left out", "the same command goes on from there")
         tally = _merge(parts, out)
     shutil.rmtree(parts)
     return tally
