@@ -183,7 +183,7 @@ def _write(
     info: RunInfo, order: Order, parts: Path, child: Child, piece: Piece | None, users: int, watch: Watch
 ) -> None:
     """Writes results as parts until there are no more."""
-    begun = {"precision": "", "seconds": 0.0} if piece is None else piece.said
+    begun: dict[str, Any] = {"precision": "", "seconds": 0.0} if piece is None else piece.said
     writer, precision, met = PartWriter(parts), begun["precision"], set[int]()
     stage = watch.stage("recommend", users, begun["seconds"])
     expected = [info.created, info.samples_sha256, info.files]
