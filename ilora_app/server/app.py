@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -16,8 +15,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from core.errors import IloraError, InputError
-from core.serving.batcher import Answer, Ask, Batcher, Busy
+from core.errors import DataError, IloraError, InputError
+from core.kinds import is_plain
+from core.records import json_of
+from core.serving.batcher import Batcher, Busy, Query, Recommended
 from ilora_app.server.latencies import Latencies
 from ilora_app.server.schema import LARGEST_BODY, LONGEST_HISTORY, MOST_CANDIDATES, schema
 
@@ -71,7 +72,7 @@ class Service:
             candidates, strange = self._items(record["candidates"])
             if strange:
                 raise Refused(422, f"no item {strange[0][:80]} in the catalogue", "leave it out")
-        ask = Ask(history, candidates, record["top"], record["explain"])
+        ask = Query(history, candidates, record["top"], record["explain"])
         try:
             answer = await asyncio.wrap_future(self.batcher.submit(ask))
         except Busy as error:
@@ -85,7 +86,7 @@ class Service:
         known = tuple(self.places[name] for name in names if name in self.places)
         return known, [name for name in names if name not in self.places]
 
-    def _said(self, answer: Answer, history: Sequence[int], unknown: list[str]) -> dict[str, Any]:
+    def _said(self, answer: Recommended, history: Sequence[int], unknown: list[str]) -> dict[str, Any]:
         read = history[-self.batcher.session.rules.max_history :]
         record: dict[str, Any] = {
             "items": [
@@ -182,9 +183,11 @@ def _record(content: bytes, kind: str) -> dict[str, Any]:
     if kind.partition(";")[0].strip() != "application/json":
         raise Refused(415, "the body is not application/json", "set Content-Type: application/json")
     try:
-        record = json.loads(content)
-    except (ValueError, RecursionError) as error:
+        record = json_of(content, "the body")
+    except DataError as error:
         raise Refused(400, "the body is not JSON", "GET /openapi.json says what can be asked") from error
+    if not is_plain(record):
+        raise Refused(422, "the body holds half a character, or a number of too many digits")
     if not isinstance(record, dict):
         raise Refused(422, "the body is no object", "GET /openapi.json says what can be asked")
     if strange := sorted(record.keys() - {"history", "candidates", "top", "explain"}):
