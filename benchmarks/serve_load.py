@@ -1,4 +1,4 @@
-"""Load on a running `ilora-app serve`: are all answered, how fast, and does the server's memory stay flat?
+"""Load on a running `ilora-app serve`: whether all are answered, how fast, and in how much memory.
 
     ilora-app serve RUN
     python benchmarks/serve_load.py URL [REQUESTS] [CLIENTS]
