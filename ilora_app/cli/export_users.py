@@ -67,5 +67,5 @@ def export_many(
 def _say_clusters(written: ExportedClusters, run: Path) -> None:
     count, most, least = len(written.adapters), max(written.users), min(written.users)
     say(f"{written.folder}: {count} adapters for {sum(written.users):,} users, rank {written.rank}")
-    say(f"{written.bytes / 1e6:,.1f} MB; {least:,} to {most:,} users each. index.json says who gets which.")
+    say(f"{size(written.bytes)}; {least:,} to {most:,} users each. index.json says who gets which.")
     say(f"ilora-app evaluate {run} --clusters {count} says what so few cost beside one for each user")
