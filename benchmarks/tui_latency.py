@@ -128,7 +128,7 @@ class Pauses:
         return rounded
 
 
-async def until(condition: Any, seconds: float = 180) -> None:
+async def until(condition: Any, seconds: float = 600) -> None:
     end = time.perf_counter() + seconds
     while not condition():
         if time.perf_counter() > end:
