@@ -14,7 +14,7 @@ from textual.binding import Binding, BindingType
 from textual.widgets import Static
 
 from core.safe_text import plain_values
-from ilora_app.render.figures import NONE, duration, share
+from ilora_app.render.figures import NONE, duration, plural, share
 from ilora_app.tui.drawing.bars import fit, interval_bar
 from ilora_app.tui.screens.main_screen import TabScreen
 from ilora_app.tui.state.grid import Grid, Value
@@ -220,7 +220,7 @@ class ResultsScreen(TabScreen):
                 facts = [
                     line.label,
                     f"HR@1 {share(hits['value'])} {interval}",
-                    f"n {hits['n']:,}",
+                    plural(hits["n"], "case"),
                     line.model,
                     kept,
                 ]
