@@ -9,7 +9,7 @@ from typing import Any
 
 from core.config.bounds import WHOLE, bounded, check_bounds
 from core.config.chat import ChatConfig
-from core.config.checks import JOINT, check, check_choice, check_dataset
+from core.config.checks import JOINT, check, check_choice, check_dataset, check_negatives
 from core.config.moments import check_moment
 
 QUANTIZATIONS = ("nf4", "int8", "none")
@@ -34,6 +34,8 @@ CONTROL_GATES = tuple(kind for kind, about in GATES.items() if about.startswith(
 ITEM_TEXTS = ("title", "title+year", "title+genres", "title+year+genres")
 GATE_SCOPES = ("shared", "per-layer", "per-module")
 GATE_INPUTS = ("sequence", "random", "items", "tokens")
+NEGATIVES = ("random", "hard")
+HARD_AMONG = 100  # of an encoder's best items, from which hard negatives are drawn
 ENCODERS = {
     "sasrec": "core.encoders.sasrec:SASRec",
     "esasrec": "core.encoders.esasrec:ESASRec",
@@ -222,6 +224,8 @@ class TrainingConfig:
     """At most this many validation cases per validation."""
     candidates: int = bounded(20, 2, 1000, "training candidates")
     """Target and negatives in a training sample."""
+    negatives: str = "random"
+    """random: any items new to the user; hard: of the encoder's best `HARD_AMONG`; validation's, too."""
     encoder_prior: bool = False
     """Whether the encoder's own score is added to the LLM's with a learned weight."""
     item_slots: bool = True
@@ -240,6 +244,7 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         check_choice(self.objective, OBJECTIVES, "objective")
+        check_negatives(self.negatives, self.candidates, NEGATIVES, HARD_AMONG)
         check_bounds(self)
         check(
             self.batch_size % self.micro_batch_size == 0,
