@@ -146,10 +146,7 @@ RUN_OPTIONS = (
         "Candidates of a training sample, the target among them; fewer are quicker.",
     ),
     RunOption(
-        "negatives",
-        "training.negatives",
-        str,
-        "What training tells the target from: random items, or hard ones (of the encoder's best 100).",
+        "negatives", "training.negatives", str, "Of training: random, or hard (the encoder's best 100)."
     ),
     RunOption("learning_rate", "training.learning_rate", float, "Peak learning rate of LoRA and iLoRA."),
     RunOption("micro_batch", "training.micro_batch_size", int, "Samples in one forward pass."),
