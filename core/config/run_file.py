@@ -10,6 +10,7 @@ from typing import Any
 
 import tomli_w
 
+from core.config.bounds import SEED
 from core.config.presets import preset_config
 from core.config.settings import RETIRED, RunConfig
 from core.errors import DataError, InputError
@@ -56,6 +57,8 @@ def read_run_file(path: Path) -> RunFile:
         if name in TOP:
             if type(value) is not TOP[name]:
                 raise InputError(f"{path}: {name} is {shown(value)}", f"write {name} = {_example(name)}")
+            if name == "seed" and isinstance(value, int):
+                SEED.check(value)
         elif name not in known:
             raise InputError(f"{path}: unknown key {name}", _closest(name, [*TOP, *known]))
         elif not isinstance(value, dict):
