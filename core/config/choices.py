@@ -24,6 +24,8 @@ CONTROL_GATES = tuple(kind for kind, about in GATES.items() if about.startswith(
 ITEM_TEXTS = ("title", "title+year", "title+genres", "title+year+genres")
 GATE_SCOPES = ("shared", "per-layer", "per-module")
 GATE_INPUTS = ("sequence", "random", "items", "tokens")
+NEGATIVES = ("random", "hard")
+HARD_AMONG = 100  # of an encoder's best items, from which hard negatives are drawn
 ENCODERS = {
     "sasrec": "core.encoders.sasrec:SASRec",
     "esasrec": "core.encoders.esasrec:ESASRec",

@@ -9,13 +9,15 @@ from typing import Any
 
 from core.config.bounds import WHOLE, bounded, check_bounds
 from core.config.chat import ChatConfig
-from core.config.checks import JOINT, check, check_choice, check_dataset
+from core.config.checks import JOINT, check, check_choice, check_dataset, check_negatives
 from core.config.choices import (
     ENCODERS,
     GATE_INPUTS,
     GATE_SCOPES,
     GATES,
+    HARD_AMONG,
     ITEM_TEXTS,
+    NEGATIVES,
     OBJECTIVES,
     POOLS,
     PRECISIONS,
@@ -206,6 +208,8 @@ class TrainingConfig:
     """At most this many validation cases per validation."""
     candidates: int = bounded(20, 2, 1000, "training candidates")
     """Target and negatives in a training sample."""
+    negatives: str = "random"
+    """random: any items new to the user; hard: of the encoder's best `HARD_AMONG`; validation's, too."""
     encoder_prior: bool = False
     """Whether the encoder's own score is added to the LLM's with a learned weight."""
     item_slots: bool = True
@@ -224,6 +228,7 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         check_choice(self.objective, OBJECTIVES, "objective")
+        check_negatives(self.negatives, self.candidates, NEGATIVES, HARD_AMONG)
         check_bounds(self)
         check(
             self.batch_size % self.micro_batch_size == 0,
