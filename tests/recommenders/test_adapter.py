@@ -87,6 +87,7 @@ def test_training_candidates_are_new_to_the_user_fresh_each_epoch_and_the_same_f
     task = tiny.task(settings(tiny_model), tmp_path)
     job = AdapterJob.__new__(AdapterJob)
     job.task, job.samples, job.settings = task, task.samples.train, task.config.training
+    job.hard = None
     for sample in range(0, len(job.samples), 17):
         case = job.samples[sample]
         drawn = [job.candidates(sample, epoch) for epoch in range(3)]
