@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 from core.errors import DataError
+
+_SPACES = re.compile(r"[ \t\n\r]*")
 
 
 class Fail(Protocol):
@@ -33,8 +36,7 @@ def json_objects(content: bytes, fail: Fail) -> Iterator[tuple[int, dict[str, An
         DataError: names the line.
     """
     if content.lstrip()[:1] == b"[":
-        whole = _parsed(content, 1, fail)
-        for place, record in enumerate(whole if isinstance(whole, list) else [whole], start=1):
+        for place, record in enumerate(_listed(content, fail), start=1):
             yield place, _object(record, place, fail)
         return
     start, line = 0, 0
@@ -45,6 +47,41 @@ def json_objects(content: bytes, fail: Fail) -> Iterator[tuple[int, dict[str, An
         start = end
         if text:
             yield line, _object(_parsed(text, line, fail), line, fail)
+
+
+def _listed(content: bytes, fail: Fail) -> Iterator[Any]:
+    """The entries of one list, one after the other: all of them at once would take ten times the file."""
+    try:
+        text = content.decode()
+    except UnicodeDecodeError as error:
+        raise fail(1 + content.count(b"\n", 0, error.start), "not UTF-8 text", "json") from error
+    read, at = json.JSONDecoder().raw_decode, _next(text, text.index("[") + 1)
+    more = text[at : at + 1] != "]"
+    while more:
+        try:
+            value, at = read(text, at)
+        except json.JSONDecodeError as error:
+            raise fail(error.lineno, f"not JSON ({error.msg})", "json") from error
+        except (ValueError, RecursionError) as error:
+            raise fail(_line(text, at), "JSON with too many digits or levels", "json") from error
+        yield value
+        at = _next(text, at)
+        more = text[at : at + 1] == ","
+        if not more and text[at : at + 1] != "]":
+            raise fail(_line(text, at), "not JSON (Expecting ',' delimiter)", "json")
+        at = _next(text, at + 1) if more else at
+    if (at := _next(text, at + 1)) < len(text):
+        raise fail(_line(text, at), "not JSON (Extra data)", "json")
+
+
+def _line(text: str, at: int) -> int:
+    return 1 + text.count("\n", 0, at)
+
+
+def _next(text: str, at: int) -> int:
+    """Where the next character is that is no space."""
+    found = _SPACES.match(text, at)
+    return found.end() if found else at
 
 
 def _parsed(text: bytes, line: int, fail: Fail) -> Any:
