@@ -16,8 +16,10 @@ from core.data.reading.pieces import Columns, joined
 from core.data.tables import Column, InteractionsTable
 
 _BLOCK = 1 << 24  # bytes of JSON read together
+_SPACES = b" \t\r\n"  # of JSON
 _SPACE = 64  # bytes between two objects of a list at most
-_BETWEEN = re.compile(rb"\}\s*,\s*\{")  # two objects of a list; within a text or an object it leads to no row
+_BETWEEN = re.compile(rb"\}[ \t\r\n]*,[ \t\r\n]*\{")
+"""Two objects of a list; what looks like it within a text or an object leads to a closer look."""
 
 
 def fast_text(content: bytes, table: InteractionsTable) -> Columns | None:
@@ -141,7 +143,7 @@ def fast_json(content: bytes, table: InteractionsTable) -> Columns | None:
 def _objects(content: bytes, table: InteractionsTable, names: dict[str, str]) -> Iterator[Columns]:
     kinds: dict[str, type] = {}
     before = 0
-    for block in _listed(content) if content.lstrip()[:1] == b"[" else _lines(content):
+    for block in _listed(content) if content.lstrip(_SPACES)[:1] == b"[" else _lines(content):
         if not kinds:
             first = json.loads(block[: block.find(b"\n") + 1 or len(block)])
             kinds = {what: type(first[name]) for what, name in names.items()}
@@ -163,20 +165,20 @@ def _lines(content: bytes) -> Iterator[bytes]:
 def _listed(content: bytes) -> Iterator[bytes]:
     """The objects of one list as lines, so many at a time; what looks like the end of one may be none."""
     start, stop = content.index(b"[") + 1, content.rindex(b"]")
-    if content[stop + 1 :].strip():
+    if content[stop + 1 :].strip(_SPACES):
         raise Unclear("something after the list")
     while start < stop:
         end = _last_object(content, start, start + _BLOCK) if start + _BLOCK < stop else stop
-        block = content[start:end].strip()
-        yield _BETWEEN.sub(b"}\n{", block.removesuffix(b",").rstrip() if end < stop else block)
+        block = content[start:end].strip(_SPACES)
+        yield _BETWEEN.sub(b"}\n{", block.removesuffix(b",").rstrip(_SPACES) if end < stop else block)
         start = end
 
 
 def _last_object(content: bytes, start: int, stop: int) -> int:
     """Where the last object begins that stands behind another one and a comma."""
     while (stop := content.rfind(b"{", start + 1, stop)) > 0:
-        before = content[max(start, stop - _SPACE) : stop].rstrip()
-        if before.endswith(b",") and before[:-1].rstrip().endswith(b"}"):
+        before = content[max(start, stop - _SPACE) : stop].rstrip(_SPACES)
+        if before.endswith(b",") and before[:-1].rstrip(_SPACES).endswith(b"}"):
             return stop
     raise Unclear("an object without an end")
 

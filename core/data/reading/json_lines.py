@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 from collections.abc import Iterator, Sequence
@@ -10,6 +11,7 @@ from typing import Any, Protocol
 from core.errors import DataError
 
 _SPACES = re.compile(r"[ \t\n\r]*")
+_PIECE = 1 << 22  # bytes of a list that are held at a time
 
 
 class Fail(Protocol):
@@ -51,37 +53,73 @@ def json_objects(content: bytes, fail: Fail) -> Iterator[tuple[int, dict[str, An
 
 def _listed(content: bytes, fail: Fail) -> Iterator[Any]:
     """The entries of one list, one after the other: all of them at once would take ten times the file."""
-    try:
-        text = content.decode()
-    except UnicodeDecodeError as error:
-        raise fail(1 + content.count(b"\n", 0, error.start), "not UTF-8 text", "json") from error
-    read, at = json.JSONDecoder().raw_decode, _next(text, text.index("[") + 1)
-    more = text[at : at + 1] != "]"
+    text = _Text(content, fail)
+    if text.mark() != "[":
+        raise text.wrong("not JSON (Expecting value)")
+    text.at += 1
+    more = text.mark() != "]"
     while more:
+        yield text.value()
+        more = (mark := text.mark()) == ","
+        if not more and mark != "]":
+            raise text.wrong("not JSON (Expecting ',' delimiter)")
+        text.at += more
+    text.at += 1
+    if text.mark():
+        raise text.wrong("not JSON (Extra data)")
+
+
+class _Text:
+    """A long text, of which a piece is held at a time."""
+
+    def __init__(self, content: bytes, fail: Fail) -> None:
+        self.content, self.fail = content, fail
+        self.held, self.at = "", 0
+        """The piece, and the place in it that is read next."""
+        self.lines, self.end = 1, 0
+        """The line that the piece begins in, and the byte that it ends before."""
+        self.decoder = codecs.getincrementaldecoder("utf-8")()
+        self.read = json.JSONDecoder().raw_decode
+
+    def mark(self) -> str:
+        """The next character that is no space; empty at the end."""
+        while True:
+            found = _SPACES.match(self.held, self.at)
+            self.at = found.end() if found else self.at
+            if self.at < len(self.held) or not self._longer():
+                return self.held[self.at : self.at + 1]
+
+    def value(self) -> Any:
+        """The next value; one that is no list or object may be cut short."""
+        self.mark()
+        while True:
+            try:
+                value, self.at = self.read(self.held, self.at)
+                return value
+            except json.JSONDecodeError as error:
+                if not self._longer():
+                    self.at = error.pos
+                    raise self.wrong(f"not JSON ({error.msg})") from error
+            except (ValueError, RecursionError) as error:
+                raise self.wrong("JSON with too many digits or levels") from error
+
+    def wrong(self, problem: str) -> DataError:
+        """The error about the line that is read next."""
+        return self.fail(self.lines + self.held.count("\n", 0, self.at), problem, "json")
+
+    def _longer(self) -> bool:
+        """Drops what was read and adds the next piece, as long as what is left; False at the end."""
+        self.lines += self.held.count("\n", 0, self.at)
+        self.held, self.at = self.held[self.at :], 0
+        if self.end >= len(self.content):
+            return False
+        start, self.end = self.end, self.end + max(_PIECE, len(self.held))
         try:
-            value, at = read(text, at)
-        except json.JSONDecodeError as error:
-            raise fail(error.lineno, f"not JSON ({error.msg})", "json") from error
-        except (ValueError, RecursionError) as error:
-            raise fail(_line(text, at), "JSON with too many digits or levels", "json") from error
-        yield value
-        at = _next(text, at)
-        more = text[at : at + 1] == ","
-        if not more and text[at : at + 1] != "]":
-            raise fail(_line(text, at), "not JSON (Expecting ',' delimiter)", "json")
-        at = _next(text, at + 1) if more else at
-    if (at := _next(text, at + 1)) < len(text):
-        raise fail(_line(text, at), "not JSON (Extra data)", "json")
-
-
-def _line(text: str, at: int) -> int:
-    return 1 + text.count("\n", 0, at)
-
-
-def _next(text: str, at: int) -> int:
-    """Where the next character is that is no space."""
-    found = _SPACES.match(text, at)
-    return found.end() if found else at
+            self.held += self.decoder.decode(self.content[start : self.end], self.end >= len(self.content))
+        except UnicodeDecodeError as error:
+            self.at = len(self.held)
+            raise self.wrong("not UTF-8 text") from error
+        return True
 
 
 def _parsed(text: bytes, line: int, fail: Fail) -> Any:

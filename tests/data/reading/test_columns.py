@@ -35,6 +35,7 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """So few bytes are looked at together that a short text takes many blocks."""
     monkeypatch.setattr("core.data.reading.bulk._CHUNK", 24)
     monkeypatch.setattr("core.data.reading.fast._BLOCK", 96)
+    monkeypatch.setattr("core.data.reading.json_lines._PIECE", 7)
 
 
 def numbered(columns: Columns) -> list[int]:
