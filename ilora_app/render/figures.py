@@ -23,8 +23,10 @@ _STAGES = {
     "export": "writing adapters",
     "histories": "reading histories",
     "clusters": "clustering gates",
+    "ray": "starting Ray",
+    "workers": "opening the run in Ray's workers",
 }
-_TIMED = ("fetch", "convert", "load", "clusters")
+_TIMED = ("fetch", "convert", "load", "clusters", "ray", "workers")
 """Stages whose steps are seconds."""
 
 
