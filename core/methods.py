@@ -7,13 +7,14 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from core.config.chat import ChatConfig
+from core.config.distillation import DistillationConfig
 from core.errors import InputError
 
 if TYPE_CHECKING:
     from core.config.settings import RunConfig
 
 COUNTING, ENCODER, PROMPTED, ADAPTER, REMOTE = "counting", "encoder", "prompted", "adapter", "remote"
-CONTROL = "control"
+CONTROL, STUDENT = "control", "student"
 UNKNOWN = "unknown"
 KINDS = {
     COUNTING: "computed from the training sequences in next to no time",
@@ -22,6 +23,7 @@ KINDS = {
     ADAPTER: "the language model with a trained adapter",
     REMOTE: "another machine's model, asked over the network, for money perhaps",
     CONTROL: "a trained method asked in another way, to see what its answers rest on; it trains nothing",
+    STUDENT: "a sequence encoder that learns what a trained run answers",
     UNKNOWN: "a method of another version of this program",
 }
 """What a method is, in words; a kind decides how its time is estimated and how it is asked."""
@@ -67,6 +69,8 @@ class Method:
     """Whether the encoder's representation of the user stands in the prompt."""
     control_of: str = ""
     """The method whose trained model it asks in another way; empty for every method that is none of these."""
+    network: str = ""
+    """The kind of encoder that it is, where that is not its own name."""
 
     @property
     def needs_llm(self) -> bool:
@@ -81,7 +85,12 @@ class Method:
     @property
     def is_encoder(self) -> bool:
         """Whether it is a sequence encoder of its own, whichever kind the gate reads."""
-        return self.kind == ENCODER
+        return self.kind in (ENCODER, STUDENT)
+
+    @property
+    def is_student(self) -> bool:
+        """Whether it learns from a trained run, and so runs only where one is named."""
+        return self.kind == STUDENT
 
     @property
     def is_remote(self) -> bool:
@@ -118,6 +127,13 @@ def _control(name: str, label: str, kind: str, about: str, colours: tuple[str, s
     return Method(name, label, CONTROL, place, reads=_GATED, about=about, colours=colours, control_of="ilora")
 
 
+def _encoder(name: str, label: str, kind: str, colours: tuple[str, str], **more: Any) -> Method:
+    """A sequence encoder that knows items by their ids and learns from the data alone."""
+    place = f"core.recommenders.encoders:{kind}Recommender"
+    reads = ("data", "encoder")
+    return Method(name, label, ENCODER, place, reads, trains=True, keeps_model=True, colours=colours, **more)
+
+
 METHODS: dict[str, Method] = {
     method.name: method
     for method in (
@@ -140,53 +156,19 @@ METHODS: dict[str, Method] = {
             reported="GPT-4, zero-shot",
             colours=("#86198f", "#e879f9"),
         ),
-        Method(
-            "gru4rec",
-            "GRU4Rec",
-            ENCODER,
-            "core.recommenders.encoders:GRU4RecRecommender",
-            reads=("data", "encoder"),
-            trains=True,
-            keeps_model=True,
-            reported="GRU4Rec",
-            colours=("#a16207", "#eab308"),
-        ),
-        Method(
-            "caser",
-            "Caser",
-            ENCODER,
-            "core.recommenders.encoders:CaserRecommender",
-            reads=("data", "encoder"),
-            trains=True,
-            keeps_model=True,
-            reported="Caser",
-            colours=("#be185d", "#f472b6"),
-        ),
-        Method(
+        _encoder("gru4rec", "GRU4Rec", "GRU4Rec", ("#a16207", "#eab308"), reported="GRU4Rec"),
+        _encoder("caser", "Caser", "Caser", ("#be185d", "#f472b6"), reported="Caser"),
+        _encoder(
             "sasrec",
             "SASRec",
-            ENCODER,
-            "core.recommenders.encoders:SASRecRecommender",
-            reads=("data", "encoder"),
-            trains=True,
-            keeps_model=True,
+            "SASRec",
+            ("#0f766e", "#2dd4bf"),
             reported="SASRec",
-            colours=("#0f766e", "#2dd4bf"),
             by_default=True,
             ticked=True,
             opens=1,
         ),
-        Method(
-            "esasrec",
-            "eSASRec",
-            ENCODER,
-            "core.recommenders.encoders:ESASRecRecommender",
-            reads=("data", "encoder"),
-            trains=True,
-            keeps_model=True,
-            colours=("#065f46", "#6ee7b7"),
-            short="eSAS.",
-        ),
+        _encoder("esasrec", "eSASRec", "ESASRec", ("#065f46", "#6ee7b7"), short="eSAS."),
         Method(
             "morec",
             "MoRec",
@@ -299,6 +281,19 @@ METHODS: dict[str, Method] = {
             opens=3,
             counterpart="lora",
         ),
+        Method(
+            "distilled",
+            "SASRec, distilled",
+            STUDENT,
+            "core.recommenders.distilled:Distilled",
+            reads=("data", "encoder", "distillation"),
+            trains=True,
+            keeps_model=True,
+            about="A SASRec that learnt to rank as a trained adapter does, from its scores and no labels.",
+            colours=("#b45309", "#fcd34d"),
+            short="Dist.",
+            network="sasrec",
+        ),
         _control(
             "shuffled",
             "Shuffled history",
@@ -349,7 +344,7 @@ def method_names(which: Callable[[Method], bool]) -> tuple[str, ...]:
 
 def local_methods() -> tuple[str, ...]:
     """Names of the methods of their own that need nothing but this machine."""
-    return method_names(lambda method: not method.is_remote and not method.is_control)
+    return method_names(lambda method: not (method.is_remote or method.is_control or method.is_student))
 
 
 def control_methods() -> tuple[str, ...]:
@@ -388,6 +383,10 @@ def settle(config: RunConfig, method: str) -> RunConfig:
         return replace(config, training=training, answering=replace(config.answering, protocol="generate"))
     if config.chat != ChatConfig():
         config = replace(config, chat=ChatConfig())
+    if record.is_student:
+        return replace(config, encoder=replace(config.encoder, kind=record.network))
+    if config.distillation != DistillationConfig():
+        config = replace(config, distillation=DistillationConfig())
     if not record.own_training:
         return config
     if record.own_training["objective"] == "listwise":

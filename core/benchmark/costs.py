@@ -23,6 +23,8 @@ SHARED_TITLES = 4
 """What the words before and after a history are worth, in titles."""
 CHAT_CASE = 1.0
 """Seconds; a guess: that server is somebody else's."""
+TAUGHT = 0.15
+"""Seconds until a teacher has scored a history's candidates; a guess, for the teacher is not loaded yet."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,8 @@ def cost(
     if record.is_encoder and record.needs_llm:
         reading = measured.items * measured.vector
         stages.append(Stage("read", method, reading, measured.items, "read", "vectors"))
+    if record.is_student:
+        return _student(measured, config, method, record.network)
     if record.is_encoder:
         return [*stages, _encoder(measured, config, method, samples, seed, longest)]
     key = "zero-shot" if record.kind == PROMPTED else config.training.asks
@@ -144,6 +148,14 @@ def _encoder(
     likely = most if longest else min(most, epoch * (PEAK_EPOCH + 2 * config.encoder.patience))
     steps = likely * (len(TUNING_GRID) if config.encoder.tune else 1)
     return Stage("train", kind, steps * measured.step[kind], steps, f"train {kind}", f"{kind} {seed}")
+
+
+def _student(measured: Measured, config: RunConfig, method: str, network: str) -> list[Stage]:
+    """A teacher's scores of histories, and the training that learns them."""
+    histories, encoder = config.distillation.histories, config.encoder
+    taught = Stage("teach", method, histories * TAUGHT, histories, "teach")
+    steps = -(-histories // encoder.batch_size) * min(encoder.epochs, PEAK_EPOCH + encoder.patience)
+    return [taught, Stage("train", method, steps * measured.step[network], steps, f"train {method}")]
 
 
 def encoder_epoch(config: RunConfig, samples: Samples) -> int:

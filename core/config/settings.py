@@ -10,6 +10,7 @@ from typing import Any
 from core.config.bounds import WHOLE, bounded, check_bounds
 from core.config.chat import ChatConfig
 from core.config.checks import JOINT, check, check_choice, check_dataset
+from core.config.distillation import DistillationConfig
 from core.config.moments import check_moment
 
 QUANTIZATIONS = ("nf4", "int8", "none")
@@ -337,6 +338,7 @@ class RunConfig:
     training: TrainingConfig = field(default_factory=TrainingConfig)
     answering: AnsweringConfig = field(default_factory=AnsweringConfig)
     chat: ChatConfig = field(default_factory=ChatConfig)
+    distillation: DistillationConfig = field(default_factory=DistillationConfig)
 
     def __post_init__(self) -> None:
         check(
@@ -363,11 +365,12 @@ class RunConfig:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Nested plain values, as saved beside results; without a chat model the part `chat` is left out."""
+        """Nested plain values, as saved beside results; parts that most runs lack stand there only if set."""
         record = dataclasses.asdict(self)
         record["adapter"]["targets"] = list(self.adapter.targets)
-        if self.chat == ChatConfig():
-            del record["chat"]
+        for part in SELDOM:
+            if getattr(self, part) == PARTS[part]():
+                del record[part]
         return record
 
     @staticmethod
@@ -391,5 +394,8 @@ PARTS: dict[str, Any] = {
     "training": TrainingConfig,
     "answering": AnsweringConfig,
     "chat": ChatConfig,
+    "distillation": DistillationConfig,
 }
 """Part of a run's config -> its class."""
+SELDOM = ("chat", "distillation")
+"""Parts that most runs do not have."""

@@ -23,6 +23,8 @@ _STAGES = {
     "export": "writing adapters",
     "histories": "reading histories",
     "clusters": "clustering gates",
+    "teach": "asking the teacher",
+    "compare": "comparing with the teacher",
 }
 _TIMED = ("fetch", "convert", "load", "clusters")
 """Stages whose steps are seconds."""
