@@ -29,6 +29,10 @@ KINDS = {
 """What a method is, in words; a kind decides how its time is estimated and how it is asked."""
 
 
+MethodSeed = tuple[str, int]
+"""A method with a training seed: what a benchmark runs one after the other."""
+
+
 @dataclass(frozen=True)
 class Method:
     """Everything that the program knows about a method before it is imported."""
@@ -196,12 +200,7 @@ METHODS: dict[str, Method] = {
             ADAPTER,
             "core.recommenders.adapter:Tallrec",
             reads=("data", "model", "adapter", "training", "answering"),
-            own_training={
-                "objective": "language-model",
-                "item_slots": False,
-                "curriculum": False,
-                "item_tokens": False,
-            },
+            own_training={**_TITLES_WRITTEN, "item_slots": False, "curriculum": False},
             trains=True,
             keeps_model=True,
             about="A LoRA that writes the next title after a prompt of text alone (arXiv 2305.00447).",
@@ -214,12 +213,7 @@ METHODS: dict[str, Method] = {
             ADAPTER,
             "core.recommenders.adapter:Llara",
             reads=_ADAPTED,
-            own_training={
-                "objective": "language-model",
-                "item_slots": True,
-                "curriculum": True,
-                "item_tokens": False,
-            },
+            own_training={**_TITLES_WRITTEN, "item_slots": True, "curriculum": True},
             trains=True,
             keeps_model=True,
             about="A LoRA that writes the next title, learnt from text-only to hybrid prompts with the item "
@@ -250,12 +244,7 @@ METHODS: dict[str, Method] = {
             ADAPTER,
             "core.recommenders.adapter:LoraZ",
             reads=_ADAPTED,
-            own_training={
-                "objective": "listwise",
-                "item_slots": True,
-                "curriculum": False,
-                "item_tokens": False,
-            },
+            own_training={**_CANDIDATES_LISTED, "item_slots": True, "curriculum": False},
             trains=True,
             keeps_model=True,
             about="A LoRA that is told what iLoRA's gate reads: the user's vector from a frozen {encoder} "

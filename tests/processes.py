@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save_file
 
 from core.errors import IloraError, InputError, Interrupted
-from core.lm.sharding import check_spread
+from core.lm.sharding import check_sharding
 from core.recommenders.adapter import Ilora
 from core.training import parallel
 from core.training.checkpoints import clear_checkpoints
@@ -209,7 +209,7 @@ def asked(model: str, folder: Path, objective: str, quantize: str) -> dict[str, 
     """What an iLoRA with random weights holds, scores, learns from a batch and writes."""
     config = tiny.config(model, objective=objective, checkpointing=True)
     config = replace(config, model=replace(config.model, quantize=quantize))
-    check_spread(config.model)
+    check_sharding(config.model)
     made = Ilora().build(tiny.task(config, folder), tiny.encoder())
     for number, part in enumerate((made.peft, made.ranker, made.gate)):
         assert part is not None
@@ -236,7 +236,7 @@ def asked(model: str, folder: Path, objective: str, quantize: str) -> dict[str, 
     }
 
 
-def spread(folder: Path) -> None:
+def sharded(folder: Path) -> None:
     """Models whose layers the processes share, as `arguments.json` names them."""
     from core.lm import loading
 
@@ -247,7 +247,7 @@ def spread(folder: Path) -> None:
     (folder / f"found-{os.environ['RANK']}.json").write_text(json.dumps([found, threads()]))
 
 
-JOBS = {"parts": parts, "death": death, "leaving": leaving, "spread": spread, "bench": bench}
+JOBS = {"parts": parts, "death": death, "leaving": leaving, "sharded": sharded, "bench": bench}
 
 if __name__ == "__main__":
     JOBS[sys.argv[1]](Path(sys.argv[2]))

@@ -154,6 +154,28 @@ def test_the_datasets_folder_holds_cards_and_nothing_else() -> None:
     assert not list((ROOT / "datasets").rglob("*.py"))
 
 
+# --- what stays small --------------------------------------------------------------------------------------
+
+MOST_LINES, MOST_METHODS = 400, 25
+"""Of one file, and of one class."""
+
+
+def test_no_file_and_no_class_grows_beyond_what_one_can_keep_in_mind() -> None:
+    files = [path for room in ("core", "ilora_app") for path in (ROOT / room).rglob("*.py")]
+    assert len(files) > 100
+    large = []
+    for path in files:
+        text, where = path.read_text(encoding="utf-8"), path.relative_to(ROOT)
+        if (lines := len(text.splitlines())) > MOST_LINES:
+            large.append(f"{where} has {lines} lines")
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.ClassDef):
+                methods = sum(isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef) for part in node.body)
+                if methods > MOST_METHODS:
+                    large.append(f"{where}: {node.name} has {methods} methods")
+    assert not large, "\n".join(large)
+
+
 # --- help is instant ---------------------------------------------------------------------------------------
 
 HELP = """
@@ -245,7 +267,7 @@ def test_a_wheel_installed_elsewhere_knows_its_datasets(tmp_path: Path) -> None:
 
 def test_the_command_is_declared() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert project["scripts"] == {"ilora-app": "ilora_app.cli:main"}
+    assert project["scripts"] == {"ilora-app": "ilora_app.starting:main"}
     assert project["license"] == "Apache-2.0"
     assert "Apache License" in (ROOT / "LICENSE").read_text(encoding="utf-8")
 

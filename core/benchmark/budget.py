@@ -21,10 +21,8 @@ from core.config.settings import DataConfig, RunConfig
 from core.data.types import Samples
 from core.errors import DataError, InputError
 from core.files import atomic_write
+from core.methods import MethodSeed
 from core.records import build, json_of, plain, read_text
-
-Job = tuple[str, int]
-"""Method and training seed."""
 
 HALVINGS = 40
 
@@ -40,13 +38,13 @@ class Cut:
 
 def fit(
     config: RunConfig,
-    jobs: Sequence[Job],
+    runs: Sequence[MethodSeed],
     samples: Samples,
     minutes: float,
     remake: Callable[[DataConfig], Samples],
     measured: Measured,
 ) -> Cut:
-    """The settings under which these jobs take about `minutes` on this machine.
+    """The settings under which these runs take about `minutes` on this machine.
 
     Loading and testing come first: where they alone would take more than half of the time, fewer positions
     per test user are asked. The rest is training time. Each (method, seed) may use the same amount; what one
@@ -54,7 +52,7 @@ def fit(
 
     Args:
         config: the settings asked for, which are never exceeded.
-        jobs: everything that is to be run.
+        runs: everything that is to be run.
         samples: the cases under `config`.
         minutes: how long it may take.
         remake: gives the cases under other data settings.
@@ -65,29 +63,29 @@ def fit(
     """
     check(minutes > 0, f"--budget is {minutes:g} minutes", "give a positive number")
     allowed = 60 * minutes
-    if total(measured, config, jobs, samples) <= allowed:
+    if total(measured, config, runs, samples) <= allowed:
         return Cut(config, ())
-    fewer, samples = _fewer_positions(measured, config, jobs, samples, allowed, remake)
-    least = _least(measured, fewer, jobs, samples)
+    fewer, samples = _fewer_positions(measured, config, runs, samples, allowed, remake)
+    least = _least(measured, fewer, runs, samples)
     needed = least / 60
     check(
         least <= allowed,
-        f"{minutes:g} minutes are too few: to load and test {len(jobs)} runs takes about {needed:.1f}",
+        f"{minutes:g} minutes are too few: to load and test {len(runs)} runs takes about {needed:.1f}",
         f"give --budget {needed * 1.5:.0f}, fewer --methods or fewer --seeds",
     )
-    found = _shared(measured, fewer, jobs, samples, allowed)
-    return Cut(found, tuple(_notes(measured, config, found, jobs, samples, minutes)))
+    found = _shared(measured, fewer, runs, samples, allowed)
+    return Cut(found, tuple(_notes(measured, config, found, runs, samples, minutes)))
 
 
-def total(measured: Measured, config: RunConfig, jobs: Sequence[Job], samples: Samples) -> float:
-    """Seconds that all jobs take at most; what one of them makes for the others counts once."""
-    return costs.total(costs.plan_stages(measured, config, jobs, samples, longest=True))
+def total(measured: Measured, config: RunConfig, runs: Sequence[MethodSeed], samples: Samples) -> float:
+    """Seconds that all runs take at most; what one of them makes for the others counts once."""
+    return costs.total(costs.plan_stages(measured, config, runs, samples, longest=True))
 
 
 def _fewer_positions(
     measured: Measured,
     config: RunConfig,
-    jobs: Sequence[Job],
+    runs: Sequence[MethodSeed],
     samples: Samples,
     allowed: float,
     remake: Callable[[DataConfig], Samples],
@@ -95,22 +93,22 @@ def _fewer_positions(
     """As many positions per test user as leave half of the time for training, but at least one."""
     if test_cases(remake(replace(config.data, spread_positions=1))) == test_cases(samples):
         return config, samples  # every user is asked as little as can be
-    while config.data.spread_positions > 1 and _least(measured, config, jobs, samples) > allowed / 2:
+    while config.data.spread_positions > 1 and _least(measured, config, runs, samples) > allowed / 2:
         config = with_overrides(config, data={"spread_positions": config.data.spread_positions - 1})
         samples = remake(config.data)
     return config, samples
 
 
-def _least(measured: Measured, config: RunConfig, jobs: Sequence[Job], samples: Samples) -> float:
-    """Seconds of all jobs with next to no training."""
-    return total(measured, _trained(config, 0.0, 0.0), jobs, samples)
+def _least(measured: Measured, config: RunConfig, runs: Sequence[MethodSeed], samples: Samples) -> float:
+    """Seconds of all runs with next to no training."""
+    return total(measured, _trained(config, 0.0, 0.0), runs, samples)
 
 
 def _shared(
-    measured: Measured, config: RunConfig, jobs: Sequence[Job], samples: Samples, allowed: float
+    measured: Measured, config: RunConfig, runs: Sequence[MethodSeed], samples: Samples, allowed: float
 ) -> RunConfig:
-    """The longest training, in seconds per job, with which all jobs fit."""
-    per_sample, per_epoch = rates(measured, config, jobs, samples)
+    """The longest training, in seconds per run, with which all runs fit."""
+    per_sample, per_epoch = rates(measured, config, runs, samples)
     low, high = 0.0, max(per_sample * config.training.samples, per_epoch * config.encoder.epochs)
 
     def under(seconds: float) -> RunConfig:
@@ -122,7 +120,7 @@ def _shared(
 
     for _ in range(HALVINGS):
         middle = (low + high) / 2
-        if total(measured, under(middle), jobs, samples) <= allowed:
+        if total(measured, under(middle), runs, samples) <= allowed:
             low = middle
         else:
             high = middle
@@ -130,12 +128,12 @@ def _shared(
 
 
 def rates(
-    measured: Measured, config: RunConfig, jobs: Sequence[Job], samples: Samples
+    measured: Measured, config: RunConfig, runs: Sequence[MethodSeed], samples: Samples
 ) -> tuple[float, float]:
     """Seconds that the slowest of these methods needs for one training sample, and for one encoder epoch."""
     without = with_overrides(config, training={"samples": 0})
     fewer = with_overrides(config, encoder={"epochs": 1})
-    methods = {method for method, _ in jobs}
+    methods = {method for method, _ in runs}
 
     def change(other: RunConfig, by: int) -> float:
         return max(
@@ -161,12 +159,12 @@ def _notes(
     measured: Measured,
     asked: RunConfig,
     found: RunConfig,
-    jobs: Sequence[Job],
+    runs: Sequence[MethodSeed],
     samples: Samples,
     minutes: float,
 ) -> list[str]:
     """What was cut, for whom."""
-    methods = list(dict.fromkeys(method for method, _ in jobs))
+    methods = list(dict.fromkeys(method for method, _ in runs))
 
     def whose(other: RunConfig) -> str:
         names = [
@@ -194,9 +192,9 @@ def _notes(
 # --- kept, so that a stopped benchmark goes on -------------------------------------------------------------
 
 
-def decision_path(out: Path, config: RunConfig, jobs: Sequence[Job], minutes: float) -> Path:
+def decision_path(out: Path, config: RunConfig, runs: Sequence[MethodSeed], minutes: float) -> Path:
     """Where the decision about such a benchmark lies below the output folder."""
-    key = sha256_of([lasting(config), [list(job) for job in jobs], minutes])
+    key = sha256_of([lasting(config), [list(run) for run in runs], minutes])
     return out / "work" / "budgets" / f"{key[:12]}.json"
 
 

@@ -21,12 +21,11 @@ from core.errors import DataError
 from core.events import Emit, silent
 from core.files import atomic_write
 from core.hardware import describe
+from core.methods import MethodSeed
 from core.records import json_of, read_text
 
 SOON = 20.0
-"""Minutes: `standard` is taken where all jobs together need no more."""
-Job = tuple[str, int]
-"""Method and training seed."""
+"""Minutes: `standard` is taken where all runs together need no more."""
 Load = Callable[[DataConfig, Emit], tuple[Dataset, Samples]]
 SMALLER, LARGER = "quick", "standard"
 
@@ -41,16 +40,16 @@ class Choice:
 
 def choose(
     configs: Callable[[str], Sequence[RunConfig]],
-    jobs: Sequence[Job],
+    runs: Sequence[MethodSeed],
     out: Path | None = None,
     emit: Emit = silent,
     load: Load = load_task_data,
 ) -> Choice:
-    """The preset for these jobs on this machine, by how long they would take under it.
+    """The preset for these runs on this machine, by how long they would take under it.
 
     Args:
         configs: gives all settings to be run under a preset.
-        jobs: what is run under each of them.
+        runs: what is run under each of them.
         out: where the choice is kept, and found when the same is asked again; nowhere if not given.
         emit: receives the progress of fetching data.
         load: gives a dataset and its cases.
@@ -62,15 +61,15 @@ def choose(
     if out is not None:
         prepare_out(out)
     larger = configs(LARGER)
-    key = sha256_of([[config.to_dict() for config in larger], [list(job) for job in jobs]])
+    key = sha256_of([[config.to_dict() for config in larger], [list(run) for run in runs]])
     path = out / "work" / "presets" / f"{key[:12]}.json" if out is not None else None
     if path is not None and (kept := _kept(path)) is not None:
         return kept
-    long = _minutes(larger, jobs, emit, load)
+    long = _minutes(larger, runs, emit, load)
     if long <= SOON:
         found = Choice(LARGER, f"preset {LARGER}, for it takes {_about(long)} here ({describe()})")
     else:
-        short = _minutes(configs(SMALLER), jobs, emit, load)
+        short = _minutes(configs(SMALLER), runs, emit, load)
         why = f"{_about(short)}; {LARGER} would take {_about(long)} here ({describe()})"
         found = Choice(SMALLER, f"preset {SMALLER}, {why}")
     if path is not None:
@@ -78,8 +77,8 @@ def choose(
     return found
 
 
-def _minutes(configs: Sequence[RunConfig], jobs: Sequence[Job], emit: Emit, load: Load) -> float:
-    return sum(estimates.minutes(config, jobs, *load(config.data, emit)) for config in configs)
+def _minutes(configs: Sequence[RunConfig], runs: Sequence[MethodSeed], emit: Emit, load: Load) -> float:
+    return sum(estimates.minutes(config, runs, *load(config.data, emit)) for config in configs)
 
 
 def _about(minutes: float) -> str:

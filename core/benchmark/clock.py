@@ -17,6 +17,7 @@ from core.events import (
     Stopped,
     TimeLeft,
 )
+from core.methods import MethodSeed
 
 TELL_SECONDS = 1.0
 """At least this long between two events of the time left."""
@@ -24,8 +25,6 @@ TRUSTED_SECONDS = 3.0
 """A stage that has run for so long is a better witness than the estimate."""
 OVERDUE = 0.1
 """Of what was estimated, the share that is thought to be left where a stage takes longer than that."""
-
-Job = tuple[str, int]
 
 
 @dataclass
@@ -48,19 +47,19 @@ class Clock:
     """An `Emit` that passes everything on and says now and then how long all that is left will take.
 
     Args:
-        stages: what each job will do, in the order in which the jobs run.
+        stages: what each run will do, in the order in which the runs run.
         emit: receives everything.
         clock: seconds that only grow.
     """
 
     def __init__(
         self,
-        stages: Mapping[Job, Sequence[Stage]],
+        stages: Mapping[MethodSeed, Sequence[Stage]],
         emit: Emit,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._emit, self._clock = emit, clock
-        self._left = {job: [Going(stage) for stage in of_job] for job, of_job in stages.items()}
+        self._left = {run: [Going(stage) for stage in of_run] for run, of_run in stages.items()}
         self._paces: dict[str, float] = {}
         self._now: Going | None = None
         self._looked = clock()
@@ -89,20 +88,20 @@ class Clock:
         if isinstance(event, StageStarted | StepLogged | MethodFinished):
             self._tell(at_once=isinstance(event, MethodFinished))
 
-    def leave(self, job: Job) -> None:
-        """A job is over."""
-        self._left.pop(job, None)
+    def leave(self, run: MethodSeed) -> None:
+        """A run is over."""
+        self._left.pop(run, None)
         self._now = None
 
     def tell_stop(self, method: str, seed: int) -> None:
-        """Says where a job was stopped, unless the one who stopped it did."""
+        """Says where a run was stopped, unless the one who stopped it did."""
         if not self._stopped:
             _, stage, step = self._where
             self(Stopped(method, seed, stage, step))
 
     def seconds(self) -> float:
-        """What is left of all jobs."""
-        return sum(self._rest(going) for job in self._left.values() for going in job)
+        """What is left of all runs."""
+        return sum(self._rest(going) for run in self._left.values() for going in run)
 
     def _pass_time(self) -> None:
         now = self._clock()
@@ -115,14 +114,14 @@ class Clock:
         going = self._find(method, stage)
         if going is self._now or going is None:
             return
-        of_job = next(iter(self._left.values()))
-        for other in of_job[: of_job.index(going)]:
+        of_run = next(iter(self._left.values()))
+        for other in of_run[: of_run.index(going)]:
             goes_on = other.stage.name == "train" and going.stage.name == "validate"
             other.over = other.over or not goes_on
         self._now = going
 
     def _find(self, method: str, stage: str) -> Going | None:
-        """The first stage of that name of the job at work, if any, that is not over."""
+        """The first stage of that name of the run at work, if any, that is not over."""
         for going in next(iter(self._left.values()), []):
             if (going.stage.method, going.stage.name) == (method, stage) and not going.over:
                 return going

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from core.config.settings import TUNING_GRID, RunConfig
 from core.data.samples import CANDIDATES, last_positions, longest_history
 from core.data.types import Samples
-from core.methods import COUNTING, METHODS, PROMPTED, settle
+from core.methods import COUNTING, METHODS, PROMPTED, MethodSeed, settle
 from core.recommenders.adapter import LONGEST_ROW
 from core.recommenders.encoders import passes
 from core.recommenders.zero_shot import ZeroShot
@@ -187,14 +187,14 @@ def seconds(
 def plan_stages(
     measured: Measured,
     config: RunConfig,
-    jobs: Sequence[tuple[str, int]],
+    runs: Sequence[MethodSeed],
     samples: Samples,
     longest: bool = False,
 ) -> list[list[Stage]]:
     """The stages of each (method, seed); what one of them makes for all is a stage of the first alone."""
     made: set[str] = set()
     found = []
-    for method, seed in jobs:
+    for method, seed in runs:
         stages = cost(measured, config, method, samples, seed, longest)
         found.append([stage for stage in stages if not stage.shared or stage.shared not in made])
         made |= {stage.shared for stage in stages}
@@ -203,4 +203,4 @@ def plan_stages(
 
 def total(stages: Iterable[Iterable[Stage]]) -> float:
     """Seconds of all stages."""
-    return sum(stage.seconds for of_job in stages for stage in of_job)
+    return sum(stage.seconds for of_run in stages for stage in of_run)

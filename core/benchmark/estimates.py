@@ -24,7 +24,7 @@ from core.lm.loading import settle_precision
 from core.lm.prompts import MAX_TITLE_TOKENS, one_line
 from core.lm.shape import load_seconds, model_settings, settings_folder, weights
 from core.lm.title_vectors import DEPTH
-from core.methods import METHODS, any_needs_llm, settle
+from core.methods import METHODS, MethodSeed, any_needs_llm, settle
 from core.training.optimizers import make_optimizer
 
 ROWS = 2
@@ -35,19 +35,19 @@ ANSWER_TITLES = 2.0
 """Tokens written until the last row of a batch ends its line, in mean titles."""
 
 
-def minutes(config: RunConfig, jobs: Sequence[tuple[str, int]], dataset: Dataset, samples: Samples) -> float:
-    """Estimated minutes for these (method, seed) jobs on this machine."""
-    return total(stages(config, jobs, dataset, samples)) / 60
+def minutes(config: RunConfig, runs: Sequence[MethodSeed], dataset: Dataset, samples: Samples) -> float:
+    """Estimated minutes for these (method, seed) runs on this machine."""
+    return total(stages(config, runs, dataset, samples)) / 60
 
 
 def stages(
-    config: RunConfig, jobs: Sequence[tuple[str, int]], dataset: Dataset, samples: Samples
+    config: RunConfig, runs: Sequence[MethodSeed], dataset: Dataset, samples: Samples
 ) -> list[list[Stage]]:
-    """What each of these jobs will do, and how long that takes on this machine."""
-    if not jobs:
+    """What each of these runs will do, and how long that takes on this machine."""
+    if not runs:
         return []
-    found = measured(config, [method for method, _ in jobs], dataset, samples)
-    return plan_stages(found, config, jobs, samples)
+    found = measured(config, [method for method, _ in runs], dataset, samples)
+    return plan_stages(found, config, runs, samples)
 
 
 def measured(config: RunConfig, methods: Iterable[str], dataset: Dataset, samples: Samples) -> Measured:

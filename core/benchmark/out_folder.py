@@ -64,7 +64,7 @@ def known_result(out: Path, key: RunKey, samples_sha256: str, with_model: bool) 
 
 
 def take_turn(turn: ExitStack, task: Task, method: str, key: RunKey) -> None:
-    """Waits until no other process works on a job, and keeps the others off it until `turn` ends.
+    """Waits until no other process works on a run, and keeps the others off it until `turn` ends.
 
     Raises:
         Interrupted: the task was stopped while waiting.
@@ -76,7 +76,7 @@ def take_turn(turn: ExitStack, task: Task, method: str, key: RunKey) -> None:
 
 
 def forget_work(task: Task, method: str) -> None:
-    """Removes the checkpoints of a job that has its result, also those that a killed process left."""
+    """Removes the checkpoints of a run that has its result, also those that a killed process left."""
     if (task.folder / "checkpoints").is_dir():
         method_class(method)().forget(task)
 

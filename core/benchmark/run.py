@@ -25,8 +25,8 @@ from core.benchmark.out_folder import (
     prepare_out,
     take_turn,
 )
+from core.benchmark.ranking_files import whole
 from core.benchmark.reused import trained_before, twenty_of
-from core.benchmark.run_files import whole
 from core.benchmark.statements import (
     lateness,
     model_of,
@@ -58,14 +58,14 @@ from core.events import (
     never,
     silent,
 )
-from core.methods import METHODS, any_needs_llm, any_remote, check_method, settle
+from core.methods import METHODS, MethodSeed, any_needs_llm, any_remote, check_method, settle
 from core.recommenders.base import FitReport, Recommender, Task
 from core.recommenders.chat_client import check_ready
 from core.recommenders.registry import method_class
 from core.results.checking import config_sha256
 from core.results.format import Parameters, Result, intervals, means, measure
 from core.results.naming import RunKey
-from core.results.rankings import run_file, save_rankings
+from core.results.rankings import ranking_file, save_rankings
 from core.results.store import result_path, save_result
 from core.runs.store import run_folder, save_run
 from core.stages import Watch
@@ -166,26 +166,26 @@ def run_benchmark(plan: Plan, emit: Emit = silent, should_stop: ShouldStop = nev
     check_pool(plan.config, plan.ordered, dataset)
     if any_needs_llm(plan.methods):
         item_texts(dataset.catalogue, plan.config.model.item_text)  # refused before anything is trained
-    jobs = [(method, seed) for seed in plan.seeds for method in plan.ordered]
+    runs = [(method, seed) for seed in plan.seeds for method in plan.ordered]
     if plan.budget is not None:
         asked, minutes = plan, plan.budget
-        plan = parallel.from_main(lambda: within_budget(asked, jobs, dataset, samples, minutes, emit))
+        plan = parallel.from_main(lambda: within_budget(asked, runs, dataset, samples, minutes, emit))
         dataset, samples = load_task_data(plan.config.data, emit)
     if plan.trials:
         task = Task(dataset, samples, plan.config, plan.seeds[0], plan.out / WORK, emit, should_stop)
         told = partial(_plan_event, plan, samples)
-        plan = replace(plan, tuned=tune(jobs, task, plan.trials, plan.out, lambda took: emit(told(took))))
-    keys = {job: _key(plan, samples, *job) for job in jobs}
+        plan = replace(plan, tuned=tune(runs, task, plan.trials, plan.out, lambda took: emit(told(took))))
+    keys = {run: _key(plan, samples, *run) for run in runs}
     trained = Trained(plan.out, keys, dataset, samples, emit, should_stop, plan.teacher)
 
-    def known_of(job: budget.Job) -> Result | None:
-        model = plan.models or trained.needed(job) or METHODS[job[0]].is_student
-        found = known_result(plan.out, keys[job], samples.sha256, model)
+    def known_of(run: MethodSeed) -> Result | None:
+        model = plan.models or trained.needed(run) or METHODS[run[0]].is_student
+        found = known_result(plan.out, keys[run], samples.sha256, model)
         return whole(found, plan.out, emit, should_stop)
 
-    known = parallel.from_main(lambda: {job: known_of(job) for job in jobs})
+    known = parallel.from_main(lambda: {run: known_of(run) for run in runs})
     trained.check(known)
-    left = [job for job in jobs if known[job] is None]
+    left = [run for run in runs if known[run] is None]
     stages = parallel.from_main(lambda: estimates.stages(plan.config, left, dataset, samples))
     if plan.trials:
         stages = without_trained(stages, left, plan.seeds[0])
@@ -196,48 +196,48 @@ def run_benchmark(plan: Plan, emit: Emit = silent, should_stop: ShouldStop = nev
         emit(Notice(note))
     if any_needs_llm(method for method, _ in left):
         from core.lm.checking import try_model
-        from core.lm.sharding import check_spread
+        from core.lm.sharding import check_sharding
 
-        check_spread(plan.config.model)
+        check_sharding(plan.config.model)
         with parallel.main_first_if_whole():
             try_model(plan.config.model, Watch(emit, should_stop))  # before other methods are trained
     if parallel.is_main():
         keep_facts(dataset, samples, plan.config.data, plan.out)
     results = []
-    for job in jobs:
-        method, seed = job
+    for run in runs:
+        method, seed = run
         config = settle(plan.of(method).config, method)
         task = Task(dataset, samples, config, seed, plan.out / WORK, emit, should_stop)
         with ExitStack() as turn:
             result = parallel.from_main(
-                partial(_in_turn, turn, task, method, keys[job], known[job], partial(known_of, job))
+                partial(_in_turn, turn, task, method, keys[run], known[run], partial(known_of, run))
             )
             reused = result is not None
             if result is None:
-                task = replace(task, trained=trained.asked_by(job, config.model.precision))
+                task = replace(task, trained=trained.asked_by(run, config.model.precision))
                 result = _run(plan, task, method, clock)
-        path = result_path(plan.out, *keys[job])
+        path = result_path(plan.out, *keys[run])
         emit(MethodFinished(method, seed, str(path), reused, means(result), intervals(result)))
         results.append(result)
     parallel.from_main(lambda: check_written(plan.out, results, plan.models, emit))
-    emit(Finished(time.monotonic() - started, [str(result_path(plan.out, *keys[job])) for job in jobs]))
+    emit(Finished(time.monotonic() - started, [str(result_path(plan.out, *keys[run])) for run in runs]))
     return results
 
 
 def within_budget(
-    plan: Plan, jobs: Sequence[budget.Job], dataset: Dataset, samples: Samples, minutes: float, emit: Emit
+    plan: Plan, runs: Sequence[MethodSeed], dataset: Dataset, samples: Samples, minutes: float, emit: Emit
 ) -> Plan:
     """The plan with settings cut to fit its minutes: as decided before in this folder, or now.
 
     Raises:
         InputError: the minutes do not even suffice to load and test every method.
     """
-    path = budget.decision_path(plan.out, plan.config, jobs, minutes)
+    path = budget.decision_path(plan.out, plan.config, runs, minutes)
     cut = budget.load_decision(path)
     if cut is None:
         measured = estimates.measured(plan.config, plan.methods, dataset, samples)
         cut = budget.fit(
-            plan.config, jobs, samples, minutes, lambda data: load_task_data(data, emit)[1], measured
+            plan.config, runs, samples, minutes, lambda data: load_task_data(data, emit)[1], measured
         )
         budget.save_decision(path, cut)
     for note in cut.notes or (f"all of it fits into {minutes:g} minutes, nothing is cut",):
@@ -258,7 +258,7 @@ def _in_turn(
     known: Result | None,
     look: Callable[[], Result | None],
 ) -> Result | None:
-    """The result of a job, if another process made it meanwhile or it was there before."""
+    """The result of a run, if another process made it meanwhile or it was there before."""
     take_turn(turn, task, method, key)
     known = known or look()
     if known is not None:
@@ -297,7 +297,7 @@ def _run(plan: Plan, task: Task, method: str, clock: Clock) -> Result:
         raise InputError(
             f"{method} ran out of memory", "lower --micro-batch, or use a smaller --model"
         ) from error
-    rankings = run_file(tested.rankings, task.dataset.catalogue.ids)
+    rankings = ranking_file(tested.rankings, task.dataset.catalogue.ids)
     result = _result(plan, task, method, report, recommender.remarks(), tested, memory)
     result = replace(result, rankings_sha256=rankings.sha256)
     if parallel.is_main():

@@ -82,8 +82,8 @@ def notes_on_processes(has_llm: bool) -> list[str]:
     if parallel.size() == 1:
         return []
     notes = [f"shared by {parallel.size()} processes"]
-    if has_llm and parallel.is_spread():
-        notes.append("the language model's layers were spread over the processes")
+    if has_llm and parallel.is_sharded():
+        notes.append("the language model's layers were sharded over the processes")
     return notes
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from core.benchmark.catalogue import Items, Pool
 from core.data.types import Sample
 from core.errors import Interrupted
-from core.evaluation.answer_matching import Answer
+from core.evaluation.answer_matching import WrittenAnswer
 from core.evaluation.metrics import Scores, ranks_from_scores
 from core.events import Stopped
 from core.recommenders.base import Recommender, Task
@@ -172,7 +172,7 @@ def _ranked(sample: Sample, candidates: Sequence[int] | Items, scores: Scores) -
     return Case("", *place, rank), ranking(place, candidates, scores, target, rank)
 
 
-def _answered(sample: Sample, answer: Answer, candidates: Sequence[int]) -> tuple[Case, Ranking]:
+def _answered(sample: Sample, answer: WrittenAnswer, candidates: Sequence[int]) -> tuple[Case, Ranking]:
     """A sample that was answered in words: the answer is all that its ranking holds beside the target."""
     column = candidates.index(sample.target) if sample.target in candidates else -1
     rank, kept = _judge(answer, column, len(candidates))
@@ -181,7 +181,7 @@ def _answered(sample: Sample, answer: Answer, candidates: Sequence[int]) -> tupl
     return Case("", *sample.place, rank, kept), named
 
 
-def _judge(answer: Answer, column: int, candidates: int) -> tuple[int, CaseAnswer]:
+def _judge(answer: WrittenAnswer, column: int, candidates: int) -> tuple[int, CaseAnswer]:
     """The target's rank under an answer, and what the result file keeps of the answer."""
     rank = 1 if answer.choice == column else candidates
     by_substring = answer.substring_choice is not None, answer.substring_choice == column

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from core.benchmark.budget import Job
 from core.benchmark.out_folder import known_result
 from core.data.types import Dataset, Samples
 from core.errors import InputError
 from core.events import Emit, ShouldStop
 from core.hardware import release_memory
-from core.methods import METHODS
+from core.methods import METHODS, MethodSeed
 from core.recommenders.base import Recommender
 from core.results.format import Result
 from core.results.naming import RunKey
@@ -24,7 +23,7 @@ class Trained:
 
     Args:
         out: the output folder.
-        keys: what each job of the benchmark is called.
+        keys: what each run of the benchmark is called.
         dataset: loaded already.
         samples: its cases.
         emit: receives progress.
@@ -35,7 +34,7 @@ class Trained:
     def __init__(
         self,
         out: Path,
-        keys: Mapping[Job, RunKey],
+        keys: Mapping[MethodSeed, RunKey],
         dataset: Dataset,
         samples: Samples,
         emit: Emit,
@@ -45,17 +44,17 @@ class Trained:
         self.teacher = teacher
         self.out, self.keys, self.dataset, self.samples = out, keys, dataset, samples
         self.emit, self.should_stop = emit, should_stop
-        self._held: tuple[Job, Recommender] | None = None
+        self._held: tuple[MethodSeed, Recommender] | None = None
 
-    def needed(self, job: Job) -> bool:
-        """Whether a control that has no result yet asks this job's model, which must be there then."""
-        method, seed = job
+    def needed(self, run: MethodSeed) -> bool:
+        """Whether a control that has no result yet asks this run's model, which must be there then."""
+        method, seed = run
         asking = (other for other in self.keys if METHODS[other[0]].control_of == method and other[1] == seed)
         return any(
             known_result(self.out, self.keys[other], self.samples.sha256, False) is None for other in asking
         )
 
-    def check(self, known: Mapping[Job, Result | None]) -> None:
+    def check(self, known: Mapping[MethodSeed, Result | None]) -> None:
         """Raises `InputError` where a control asks what was not trained before and is not trained here."""
         for (method, seed), result in known.items():
             base = METHODS[method].control_of
@@ -66,14 +65,14 @@ class Trained:
                 f"name it too: --methods {base},{method}",
             )
 
-    def asked_by(self, job: Job, precision: str) -> Recommender | None:
+    def asked_by(self, run: MethodSeed, precision: str) -> Recommender | None:
         """The trained method that a control or a student asks; None for others, and then nothing is kept.
 
         Raises:
             ResultError, ModelError: the run is damaged or of other cases.
             Interrupted: `should_stop` said so.
         """
-        method, seed = job
+        method, seed = run
         base = METHODS[method].control_of
         if base and self._held is not None and self._held[0] == (base, seed):
             return self._held[1]

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.benchmark import estimates
-from core.benchmark.clock import Clock, Job
+from core.benchmark.clock import Clock
 from core.benchmark.costs import Stage, encoder_epoch, total
 from core.benchmark.spaces import Range, space_of, with_values
 from core.benchmark.studies import PROBLEM, SECONDS, asked_of, finished_of, given_up, kept_of, open_study
@@ -26,7 +26,7 @@ from core.errors import TrainingError
 from core.events import Emit, Evaluated, Event, Notice, SettingTried, StageStarted
 from core.hardware import release_memory
 from core.lm.checking import try_model
-from core.methods import METHODS, settle
+from core.methods import METHODS, MethodSeed, settle
 from core.recommenders.base import Task, lock_of
 from core.recommenders.registry import method_class
 from core.results.trials import (
@@ -66,12 +66,12 @@ class Tuned:
 
 
 def tune(
-    jobs: Sequence[Job], task: Task, trials: int, out: Path, announce: Callable[[float], None]
+    runs: Sequence[MethodSeed], task: Task, trials: int, out: Path, announce: Callable[[float], None]
 ) -> dict[str, Tuned]:
     """The settings of every method, chosen by its own search where it trains.
 
     Args:
-        jobs: methods and training seeds, in the benchmark's order.
+        runs: methods and training seeds, in the benchmark's order.
         task: data, the run's own settings, the training seed of all trials.
         trials: of each method.
         out: the output folder, which keeps them.
@@ -89,7 +89,7 @@ def tune(
         f"--tune N searches the settings of one dataset, and {task.dataset.name} joins several",
         "tune each of them by itself",
     )
-    methods = list(dict.fromkeys(method for method, _ in jobs))
+    methods = list(dict.fromkeys(method for method, _ in runs))
     kind = task.config.encoder.kind
     asks_encoder = any(METHODS[method].needs_llm and not METHODS[method].is_encoder for method in methods)
     encoders = list(dict.fromkeys([*[kind] * asks_encoder, *filter(_is_encoder, methods)]))
@@ -98,7 +98,7 @@ def tune(
     left = _left(searched, task, trials, out)
     if any(METHODS[method].needs_llm and left[method] for method in searched):
         try_model(task.config.model, task.watch(""))  # before anything is trained
-    times = _Times(searched, jobs, task, left, trials, announce)
+    times = _Times(searched, runs, task, left, trials, announce)
     found: dict[str, Tuned] = {}
     for method in searched:
         found[method] = _Searching(method, task, trials, out).run(times)
@@ -108,11 +108,13 @@ def tune(
     return {method: found.get(method, plain) for method in methods}
 
 
-def without_trained(stages: Sequence[Sequence[Stage]], jobs: Sequence[Job], seed: int) -> list[list[Stage]]:
-    """What is left of jobs whose best trial was trained with this seed: it is not trained again."""
+def without_trained(
+    stages: Sequence[Sequence[Stage]], runs: Sequence[MethodSeed], seed: int
+) -> list[list[Stage]]:
+    """What is left of runs whose best trial was trained with this seed: it is not trained again."""
     return [
-        [stage for stage in of_job if own != seed or stage.name not in ("train", "validate")]
-        for (_, own), of_job in zip(jobs, stages, strict=True)
+        [stage for stage in of_run if own != seed or stage.name not in ("train", "validate")]
+        for (_, own), of_run in zip(runs, stages, strict=True)
     ]
 
 
@@ -309,7 +311,7 @@ class _Times:
 
     Args:
         methods: those that are searched, in their order.
-        jobs: what is run afterwards.
+        runs: what is run afterwards.
         task: data and settings.
         left: trials that are not made yet, by method.
         trials: of each method.
@@ -319,7 +321,7 @@ class _Times:
     def __init__(
         self,
         methods: Sequence[str],
-        jobs: Sequence[Job],
+        runs: Sequence[MethodSeed],
         task: Task,
         left: Mapping[str, int],
         trials: int,
@@ -329,7 +331,7 @@ class _Times:
         self._clock: Clock | None = None
         if not any(left.values()):
             return
-        stages: dict[Job, list[Stage]] = {}
+        stages: dict[MethodSeed, list[Stage]] = {}
         for method in methods:
             (one,) = _stages([(method, task.seed)], task)
             own = [stage for stage in one if stage.method == method and stage.name in _OF_TRIAL]
@@ -340,9 +342,9 @@ class _Times:
             f"tuning {names}: {trials} trials each, validation {CRITERION} chooses; at most about "
             f"{minutes:,} min on this machine, then the benchmark"
         )
-        of_jobs = zip(jobs, _stages(jobs, task), strict=True)
+        of_runs = zip(runs, _stages(runs, task), strict=True)
         stages["", 0] = [
-            stage for (_, seed), own in of_jobs for stage in own if seed != task.seed or stage.name == "test"
+            stage for (_, seed), own in of_runs for stage in own if seed != task.seed or stage.name == "test"
         ]
         announce(total(stages.values()) / 60)
         task.emit(Notice(text))
@@ -354,8 +356,8 @@ class _Times:
             self._clock.leave((method, number))
 
 
-def _stages(jobs: Sequence[Job], task: Task) -> list[list[Stage]]:
-    return estimates.stages(task.config, jobs, task.dataset, task.samples)
+def _stages(runs: Sequence[MethodSeed], task: Task) -> list[list[Stage]]:
+    return estimates.stages(task.config, runs, task.dataset, task.samples)
 
 
 def _left(methods: Sequence[str], task: Task, trials: int, out: Path) -> dict[str, int]:

@@ -11,7 +11,7 @@ MARKS = "\"'“”‘’`«».,;:!? "
 
 
 @dataclass(frozen=True)
-class Answer:
+class WrittenAnswer:
     """What a method wrote, and which candidate that is."""
 
     text: str
@@ -23,7 +23,7 @@ class Answer:
     """The candidate by the official code's rule: the only one whose title occurs in the text."""
 
 
-def read_answer(text: str, titles: Sequence[str]) -> Answer:
+def read_answer(text: str, titles: Sequence[str]) -> WrittenAnswer:
     """Reads an answer against the candidates' titles.
 
     Args:
@@ -33,7 +33,7 @@ def read_answer(text: str, titles: Sequence[str]) -> Answer:
     said = normalize(text)
     named = [place for place, title in enumerate(titles) if said and normalize(title) == said]
     within = [place for place, title in enumerate(titles) if _occurs(title, text)]
-    return Answer(
+    return WrittenAnswer(
         text=text,
         valid=bool(named),
         choice=named[0] if len(named) == 1 else None,

@@ -23,8 +23,8 @@ POWER = 0.8
 
 
 @dataclass(frozen=True)
-class Spread:
-    """How far the differences of two methods spread, per user and per seed, as variances."""
+class Variances:
+    """How the differences of two methods vary: the variances by user, by seed, and of what is left."""
 
     base: float
     """Mean of the method that the other is compared with."""
@@ -61,8 +61,8 @@ class Spread:
         return 0.0 if math.isnan(self.by_seed) else self.by_seed
 
 
-def spread_of(a: npt.ArrayLike, b: npt.ArrayLike, users: Users) -> Spread:
-    """The spread of a - b.
+def variances_of(a: npt.ArrayLike, b: npt.ArrayLike, users: Users) -> Variances:
+    """The variances of a - b.
 
     Args:
         a: (seeds, n) values of one method.
@@ -93,7 +93,7 @@ def spread_of(a: npt.ArrayLike, b: npt.ArrayLike, users: Users) -> Spread:
         rest = float((residual**2).sum() / ((seeds - 1) * (people - 1)))
         by_user = max(0.0, float(of_users.var(ddof=1)) - rest / seeds)
         by_seed = max(0.0, float(of_seeds.var(ddof=1)) - rest / people)
-    return Spread(float(theirs.mean()), people, seeds, float(counts.mean()), by_user, by_seed, rest)
+    return Variances(float(theirs.mean()), people, seeds, float(counts.mean()), by_user, by_seed, rest)
 
 
 def _reach() -> float:

@@ -294,7 +294,7 @@ def adapt_layers(
         raise ValueError(f"{experts} experts do not divide rank {rank}")
     weights = None if experts is None else ExpertWeights(experts, rank, layers)
     layer_sizes = [int(module.in_features * module.out_features) for _, module in found]
-    keeps = sum(layer_sizes) <= KEPT and not parallel.is_spread()
+    keeps = sum(layer_sizes) <= KEPT and not parallel.is_sharded()
     for (_, module), key in zip(found, keys, strict=True):
         frozen = Frozen(module.get_base_layer(), keeps) if keeps else None
         module.lora_variant[adapter] = ExpertLora(weights, sites[key], frozen)

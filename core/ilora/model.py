@@ -30,7 +30,7 @@ from core.lm.listwise import ListwiseRanker
 from core.lm.loading import LanguageModel
 from core.lm.norms import replace_norms
 from core.lm.prompts import AnswerPrompt, ListwisePrompt, encode_titles
-from core.lm.sharding import spread_layers
+from core.lm.sharding import shard_layers
 from core.lm.states import SegmentStates, states_key
 from core.lm.token_prompt import TokenPrompt
 from core.lm.token_ranker import TokenRanker
@@ -92,7 +92,7 @@ class AdaptedModel:
         )
         if config.training.checkpointing:
             recompute_in_backward(llm.model)
-        spread_layers(llm)
+        shard_layers(llm)
         self.cut = self.lower if llm.reading.split and not config.training.item_tokens else 0
         """Layers that run by themselves, before item vectors are added."""
         self.ranker = self._ranker(decoder, titles, prompts, watch).to(llm.device)

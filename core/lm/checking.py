@@ -167,7 +167,7 @@ def try_model(config: ModelConfig, watch: Watch = UNWATCHED) -> None:
     folder = check_model(config, watch)
     if config.is_embedded or _kept(_store(folder, config)) is not None:
         return
-    if parallel.is_spread():
+    if parallel.is_sharded():
         check_kind(folder, config)
         return
     watch.emit(Notice(f"comparing this program's scores with those of {config.name} itself, once"))

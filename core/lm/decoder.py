@@ -133,7 +133,7 @@ class EndReader:
         return at(states, ends)
 
     def _is_known(self) -> bool:
-        kinds = type(self.last).__mro__  # a spread layer is of a kind of its own, made from the layer's
+        kinds = type(self.last).__mro__  # a sharded layer is of a kind of its own, made from the layer's
         return any(kind.__name__ in SHORTENED for kind in kinds)
 
 

@@ -113,7 +113,7 @@ def generate_answers(
             attention_mask=torch.from_numpy(batch.real).to(llm.device),
             generation_config=_greedy(prompt),
             prefix_allowed_tokens_fn=_within(prompt, candidates, length) if constrained else None,
-            synced_gpus=parallel.is_spread(),  # whoever has written all goes on until everyone has
+            synced_gpus=parallel.is_sharded(),  # whoever has written all goes on until everyone has
         )
     return [prompt.read(row) for row in output[:, length:].tolist()]
 

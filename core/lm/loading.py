@@ -115,7 +115,7 @@ def load_llm(config: ModelConfig, watch: Watch = UNWATCHED) -> LanguageModel:
     """Loads a causal language model with frozen weights, in evaluation mode, as it is.
 
     Whoever scores with it calls `core.lm.checking.load_checked` instead. A model that the processes are to
-    share is left in main memory, for `core.lm.sharding.spread_layers` to move.
+    share is left in main memory, for `core.lm.sharding.shard_layers` to move.
 
     Args:
         config: which model, which revision, how quantized.
@@ -129,7 +129,9 @@ def load_llm(config: ModelConfig, watch: Watch = UNWATCHED) -> LanguageModel:
     device = pick_device(config.quantize)
     dtype = pick_dtype(device, config.precision)
     folder = check_model(config, watch)
-    place = torch.device("cpu") if parallel.is_spread() else device  # no device may be able to hold all of it
+    place = (
+        torch.device("cpu") if parallel.is_sharded() else device
+    )  # no device may be able to hold all of it
     seconds = load_seconds(stored_weights(folder))
     model, tokenizer = _waited(watch, "load", lambda: _load(folder, config, place, dtype), seconds)
     if watch.should_stop is not never and parallel.announced() == 1:
@@ -301,7 +303,7 @@ def estimate_bytes(folder: Path, config: ModelConfig, shares: int = 1) -> int | 
     """Bytes that the loaded weights will take, or None where the folder does not tell.
 
     Linear weights shrink with the quantization, embeddings and norms stay in the precision computed in. Of a
-    model spread over several processes, each holds a share of the layers and all embeddings.
+    model sharded over several processes, each holds a share of the layers and all embeddings.
     """
     each = pick_dtype(pick_device(config.quantize), config.precision).itemsize
     try:
@@ -328,7 +330,7 @@ def check_memory(folder: Path, config: ModelConfig, device: torch.device) -> Non
     Raises:
         ModelError: the estimate (weights, a fifth for work, and what loading takes) exceeds what is free.
     """
-    shares = parallel.size() if parallel.is_spread() and device.type == "cuda" else 1
+    shares = parallel.size() if parallel.is_sharded() and device.type == "cuda" else 1
     needed = estimate_bytes(folder, config, shares)
     if needed is None:
         return

@@ -1,8 +1,8 @@
-"""A model spread over the processes: each keeps a part of every layer and borrows the rest to run it (FSDP2).
+"""A model sharded over the processes: each keeps a part of every layer and borrows the rest for its pass.
 
-Only the frozen weights of the decoder layers are spread. Embeddings and everything that is trained stay whole
-in every process. Nothing frozen has a gradient, so that layers only ever collect weights, forward and
-backward; the gradients of what is trained are summed as without spreading.
+Only the frozen weights of the decoder layers are sharded. Embeddings and all that is trained stay whole in
+every process. Nothing frozen has a gradient, so that layers only ever collect weights, forward and
+backward; the gradients of what is trained are summed as without sharding.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ if TYPE_CHECKING:
     from core.lm.loading import LanguageModel
 
 
-def check_spread(config: ModelConfig) -> None:
-    """Refuses what cannot be spread.
+def check_sharding(config: ModelConfig) -> None:
+    """Refuses what cannot be sharded.
 
     Raises:
         InputError: 8-bit weights, of which bitsandbytes keeps a reference of its own beside the layer's.
     """
     check(
-        config.quantize != "int8" or not parallel.is_spread(),
-        "--quantize int8 cannot be spread over processes",
+        config.quantize != "int8" or not parallel.is_sharded(),
+        "--quantize int8 cannot be sharded over processes",
         "use --quantize nf4 or none, or launch without --use_fsdp",
     )
 
 
-def spread_layers(llm: LanguageModel) -> None:
+def shard_layers(llm: LanguageModel) -> None:
     """Leaves this process its part of every decoder layer's frozen weights, if the launcher asked for that.
 
     All processes call it together, with the same weights, and run the layers together from then on.
     """
-    if not parallel.is_spread():
+    if not parallel.is_sharded():
         return
     from torch.distributed.fsdp import fully_shard
 
@@ -65,7 +65,7 @@ def move_rest(llm: LanguageModel) -> None:
 
 
 def whole(weight: Tensor) -> Tensor:
-    """A weight with the parts that other processes hold, which must ask too; as it is if not spread."""
+    """A weight with the parts that other processes hold, which must ask too; as it is if not sharded."""
     from torch.distributed.tensor import DTensor
 
     found: Tensor = weight.full_tensor() if isinstance(weight, DTensor) else weight

@@ -19,7 +19,7 @@ from core.config.saved import lasting
 from core.data.samples import training_candidates
 from core.encoders.base import Encoder
 from core.encoders.job import score_samples, target_columns
-from core.evaluation.answer_matching import Answer
+from core.evaluation.answer_matching import WrittenAnswer
 from core.evaluation.metrics import Scores, ranks_from_scores, summarize
 from core.events import ShouldStop
 from core.hardware import release_memory
@@ -237,7 +237,7 @@ class AdapterRecommender(Recommender):
 
     def answers(
         self, histories: Sequence[Sequence[int]], candidates: Sequence[Sequence[int]]
-    ) -> list[Answer] | None:
+    ) -> list[WrittenAnswer] | None:
         """What the model writes, under a protocol that asks for it."""
         ranker = self.model.ranker
         if self.protocol == "rank" or not isinstance(ranker, AnswerRanker):

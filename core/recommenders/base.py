@@ -14,7 +14,7 @@ import numpy.typing as npt
 from core.config.settings import GateConfig, RunConfig
 from core.data.item_texts import item_texts
 from core.data.types import Dataset, Samples
-from core.evaluation.answer_matching import Answer
+from core.evaluation.answer_matching import WrittenAnswer
 from core.evaluation.metrics import Scores
 from core.events import Emit, ShouldStop, never, silent
 from core.stages import Watch
@@ -120,7 +120,7 @@ class Recommender(ABC):
 
     def answers(
         self, histories: Sequence[Sequence[int]], candidates: Sequence[Sequence[int]]
-    ) -> list[Answer] | None:
+    ) -> list[WrittenAnswer] | None:
         """What the method says when asked in words, one answer per history; None if it scores instead."""
         del histories, candidates
         return None

@@ -12,7 +12,7 @@ from torch import Tensor
 from core.data.types import Sample
 from core.encoders.job import target_columns
 from core.errors import Interrupted, ModelError
-from core.evaluation.answer_matching import Answer, read_answer
+from core.evaluation.answer_matching import WrittenAnswer, read_answer
 from core.evaluation.metrics import Scores, ranks_from_scores
 from core.events import ShouldStop, never
 from core.recommenders.base import Task
@@ -113,10 +113,10 @@ def answer_in_batches(
     candidates: Sequence[Sequence[int]],
     size: int,
     after: Callable[[int], None] | None = None,
-) -> list[Answer]:
+) -> list[WrittenAnswer]:
     """Answers read against the candidates' titles, `size` at a time, rows of similar length together."""
     order = sorted(range(len(histories)), key=lambda i: len(histories[i]))
-    found: dict[int, Answer] = {}
+    found: dict[int, WrittenAnswer] = {}
     for start in range(0, len(order), size):
         rows = order[start : start + size]
         texts = ask([histories[i] for i in rows], [candidates[i] for i in rows])

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from core.errors import Interrupted
-from core.evaluation.answer_matching import Answer, read_answer
+from core.evaluation.answer_matching import WrittenAnswer, read_answer
 from core.evaluation.metrics import Scores
 from core.events import Notice
 from core.lm.prompts import one_line, prompt_text
@@ -96,7 +96,7 @@ class Chat(Recommender):
 
     def answers(
         self, histories: Sequence[Sequence[int]], candidates: Sequence[Sequence[int]]
-    ) -> list[Answer]:
+    ) -> list[WrittenAnswer]:
         """What the model writes, one request after the other; answers on disk are not asked for again.
 
         Raises:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from core.encoders.base import Encoder
 from core.errors import InputError
-from core.evaluation.answer_matching import Answer
+from core.evaluation.answer_matching import WrittenAnswer
 from core.evaluation.clusters import k_means
 from core.evaluation.metrics import Scores
 from core.ilora.gate_clusters import Histories, Omega, given_gates, read_gates
@@ -72,7 +72,7 @@ class Control(Recommender):
         with self.asked():
             return self.trained.score(self.changed(histories), candidates)
 
-    def answers(self, histories: Histories, candidates: Histories) -> list[Answer] | None:
+    def answers(self, histories: Histories, candidates: Histories) -> list[WrittenAnswer] | None:
         """The trained method's answers, asked in this way."""
         self.trained.after_batch = self.after_batch
         with self.asked():

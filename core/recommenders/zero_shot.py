@@ -8,14 +8,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from core.evaluation.answer_matching import Answer
+from core.evaluation.answer_matching import WrittenAnswer
 from core.evaluation.metrics import Scores, summarize
 from core.events import Notice
 from core.lm.checking import load_checked
 from core.lm.decoder import decoder_view
 from core.lm.likelihood import AnswerRanker
 from core.lm.prompts import AnswerPrompt
-from core.lm.sharding import spread_layers
+from core.lm.sharding import shard_layers
 from core.recommenders.base import FitReport, Recommender, Task
 from core.recommenders.batching import (
     answer_in_batches,
@@ -46,7 +46,7 @@ class ZeroShot(Recommender):
             task.texts,
             task.dataset.card.prompts.answer_templates,
         )
-        spread_layers(self.llm)
+        shard_layers(self.llm)
         packed = self.llm.reading.packed
         upper = decoder_view(self.llm.decoder, 0, self.llm.depth, norm=True, packed=packed)
         self.ranker = AnswerRanker(self.llm, prompt, None, upper, None)
@@ -88,7 +88,7 @@ class ZeroShot(Recommender):
 
     def answers(
         self, histories: Sequence[Sequence[int]], candidates: Sequence[Sequence[int]]
-    ) -> list[Answer] | None:
+    ) -> list[WrittenAnswer] | None:
         """What the model writes, under a protocol that asks for it."""
         if self.protocol == "rank":
             return None

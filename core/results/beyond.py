@@ -1,4 +1,4 @@
-"""More than accuracy: what a table's methods recommend, from the run files on disk.
+"""More than accuracy: what a table's methods recommend, from the ranking files on disk.
 
 Rankings of the whole catalogue only: among sampled candidates, the draw decides what can stand in a list,
 and among cold items what was drawn to be cold.
@@ -33,7 +33,7 @@ from core.evaluation.statistics import Estimate, bootstrap, bootstrap_ratio
 from core.results.controls import base_of
 from core.results.format import Result
 from core.results.item_facts import ItemFacts, load_item_facts
-from core.results.rankings import RunFile, load_rankings, rankings_path
+from core.results.rankings import RankingFile, load_rankings, rankings_path
 from core.results.store import result_path
 from core.results.tables import Row, Table
 from core.stages import UNWATCHED, Stage, Watch
@@ -139,7 +139,7 @@ class SetBeyond:
 
     test_set: str
     rows: tuple[tuple[Row, Found], ...]
-    """In the table's order, the controls last; rows without a run file are left out."""
+    """In the table's order, the controls last; rows without a ranking file are left out."""
     histories: Found
     """The figures of the histories that were read, which those of the lists stand beside."""
     agreement: tuple[Agreement, ...]
@@ -170,7 +170,7 @@ def beyond(table: Table, folders: Sequence[Path], top: int = TOP, watch: Watch =
 
     Raises:
         InputError: the cases have sampled candidates.
-        ResultError: a file is damaged, nothing is known of the items, or no row has a run file.
+        ResultError: a file is damaged, nothing is known of the items, or no row has a ranking file.
     """
     if not table.whole:
         raise InputError(
@@ -193,7 +193,7 @@ def beyond(table: Table, folders: Sequence[Path], top: int = TOP, watch: Watch =
         stage.advance()
         runs = [found for run in row.runs if (found := _rankings(folders, run)) is not None]
         if len(runs) < len(row.runs):
-            problems.append(f"{row.label}: a result of an older version has no run file")
+            problems.append(f"{row.label}: a result of an older version has no ranking file")
             continue
         made = {name: [_lists(found, code, row.places[name], top) for found in runs] for name in lists}
         if any((one[:, 0] == NOTHING).any() for of_set in made.values() for one in of_set):
@@ -322,15 +322,15 @@ def _facts_for(folders: Sequence[Path], table: Table) -> ItemFacts:
     )
 
 
-def _rankings(folders: Sequence[Path], run: Result) -> RunFile | None:
-    """A result's run file; None where an older version wrote none."""
+def _rankings(folders: Sequence[Path], run: Result) -> RankingFile | None:
+    """A result's ranking file; None where an older version wrote none."""
     if run.rankings_sha256 is None:
         return None
     files = [result_path(folder, *run.key) for folder in folders]
     return load_rankings(run, next((file for file in files if rankings_path(file).exists()), files[0]))
 
 
-def _lists(found: RunFile, code: Mapping[str, int], places: Sequence[Place], top: int) -> Lists:
+def _lists(found: RankingFile, code: Mapping[str, int], places: Sequence[Place], top: int) -> Lists:
     """The first places of the rankings of these cases, (n, top)."""
     rows = found.rows()
     lists = np.full((len(places), top), NOTHING, dtype=np.int64)

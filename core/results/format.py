@@ -152,7 +152,7 @@ class Result:
     peak_gpu_memory_bytes: Positive | None = None
     """What was allocated on the GPU at most; None without one, and left out of the file then."""
     rankings_sha256: Checksum | None = None
-    """Checksum of what the run file beside it says; None in files of older versions, which have none."""
+    """Checksum of what the ranking file beside it says; None in files of older versions, which have none."""
     lateness: Lateness | None = None
     """None where the data has no times, and in files of older versions."""
     withheld: Withheld | None = None

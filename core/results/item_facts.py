@@ -25,7 +25,7 @@ class ItemFacts:
     """The catalogue as training saw it, and what the users of the test cases had before."""
 
     ids: tuple[str, ...]
-    """The source's identifiers, as run files have them."""
+    """The source's identifiers, as ranking files have them."""
     counts: npt.NDArray[np.float64]
     """(items,) interactions in the training part."""
     genres: tuple[tuple[str, ...], ...]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from core.errors import ResultError
 from core.evaluation.metrics import HEADLINE
-from core.evaluation.power import Spread, spread_of
+from core.evaluation.power import Variances, variances_of
 from core.results.tables import Row, Table
 
 
-def power_of(table: Table, row: Row, base: Row, test_set: str, metric: str = HEADLINE) -> Spread:
-    """The spread of a row's differences from a base, over the seeds that both have.
+def power_of(table: Table, row: Row, base: Row, test_set: str, metric: str = HEADLINE) -> Variances:
+    """The variances of a row's differences from a base, over the seeds that both have.
 
     Raises:
         ResultError: they share no seed, there is one user only, or the base's mean is zero.
@@ -22,7 +22,7 @@ def power_of(table: Table, row: Row, base: Row, test_set: str, metric: str = HEA
         one.values(test_set, metric)[[one.seeds.index(seed) for seed in shared]] for one in (row, base)
     )
     try:
-        return spread_of(ours, theirs, row.users(test_set))
+        return variances_of(ours, theirs, row.users(test_set))
     except ValueError as error:
         hint = "more test users are needed, or another --metric"
         raise ResultError(f"{names} on {test_set} of {table.dataset}: {error}", hint) from error

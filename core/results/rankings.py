@@ -1,4 +1,4 @@
-"""Run files: what each test case's ranking was, with scores, in Parquet beside the result."""
+"""Ranking files: what each test case's ranking was, with scores, in Parquet beside the result."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from core.files import LARGEST_RESULT, atomic_path, read_regular
 from core.results.format import Case, Result
 
 KEPT = 100
-"""Places of a ranking that a run file keeps; the target is kept wherever it is."""
+"""Places of a ranking that a ranking file keeps; the target is kept wherever it is."""
 COLUMNS = ("user", "position", "rank", "item", "score", "target")
 POOL = "pool"
 """One more column, of files in which some cases are ranked among some items only."""
@@ -86,8 +86,8 @@ def first_places(
 
 
 @dataclass(frozen=True)
-class RunFile:
-    """A run file's columns; the rows of a case follow each other, best first."""
+class RankingFile:
+    """A ranking file's columns; the rows of a case follow each other, best first."""
 
     user: tuple[str, ...]
     position: npt.NDArray[np.int32]
@@ -132,8 +132,8 @@ class RunFile:
         }
 
 
-def run_file(rankings: Sequence[Ranking], ids: Sequence[str]) -> RunFile:
-    """Rankings as the columns of a run file.
+def ranking_file(rankings: Sequence[Ranking], ids: Sequence[str]) -> RankingFile:
+    """Rankings as the columns of a ranking file.
 
     Args:
         rankings: one for each case.
@@ -142,7 +142,7 @@ def run_file(rankings: Sequence[Ranking], ids: Sequence[str]) -> RunFile:
     lengths = [len(one.items) for one in rankings]
     pools = tuple(one.pool for one in rankings for _ in one.items)
     items = np.concatenate([one.items for one in rankings])
-    return RunFile(
+    return RankingFile(
         user=tuple(one.user for one in rankings for _ in one.items),
         position=np.repeat(np.array([one.position for one in rankings], np.int32), lengths),
         rank=np.concatenate([one.ranks for one in rankings]).astype(np.int32),
@@ -154,12 +154,12 @@ def run_file(rankings: Sequence[Ranking], ids: Sequence[str]) -> RunFile:
 
 
 def rankings_path(result_file: Path) -> Path:
-    """Where the run file of a result lies: beside it."""
+    """Where the ranking file of a result lies: beside it."""
     return result_file.with_suffix(".parquet")
 
 
-def save_rankings(found: RunFile, result_file: Path) -> Path:
-    """Writes a result's run file whole, and returns its path.
+def save_rankings(found: RankingFile, result_file: Path) -> Path:
+    """Writes a result's ranking file whole, and returns its path.
 
     Raises:
         ResultError: the folder cannot be written.
@@ -187,8 +187,8 @@ def save_rankings(found: RunFile, result_file: Path) -> Path:
     return path
 
 
-def load_rankings(result: Result, result_file: Path) -> RunFile:
-    """A result's run file, which says what the result says, also where the result is but a part of its cases.
+def load_rankings(result: Result, result_file: Path) -> RankingFile:
+    """A result's ranking file, which says what the result says, also where that has only some of its cases.
 
     Raises:
         ResultError: the result has none, or it is missing, damaged or of other cases.
@@ -196,32 +196,33 @@ def load_rankings(result: Result, result_file: Path) -> RunFile:
     path = rankings_path(result_file)
     if result.rankings_sha256 is None:
         raise ResultError(
-            f"{result_file.name} is of an older version and has no run file", "run the benchmark again"
+            f"{result_file.name} is of an older version and has no ranking file", "run the benchmark again"
         )
     if not path.exists():
-        raise ResultError(f"the run file {path.name} is missing", _again(result))
+        raise ResultError(f"the ranking file {path.name} is missing", _again(result))
     try:
         found = _read(path)
     except (DataError, OSError, ValueError, TypeError, OverflowError) as error:
         reason = " ".join(str(error).split())[:100]
-        raise ResultError(f"the run file {path.name} is damaged ({reason})", _again(result)) from error
+        raise ResultError(f"the ranking file {path.name} is damaged ({reason})", _again(result)) from error
     pools = {pool_of(test_set) for test_set in result.metrics}
     if any(not _stated(result, pool).items() <= found.ranks(pool).items() for pool in pools):
         raise ResultError(
-            f"the run file {path.name} is of other cases or ranks than its result", _again(result)
+            f"the ranking file {path.name} is of other cases or ranks than its result", _again(result)
         )
     if found.sha256 != result.rankings_sha256:
         raise ResultError(
-            f"the run file {path.name} is damaged: not the checksum that its result states", _again(result)
+            f"the ranking file {path.name} is damaged: not the checksum that its result states",
+            _again(result),
         )
     return found
 
 
-def cases_from(found: RunFile, sets: Mapping[str, Sequence[tuple[str, int]]]) -> list[Case]:
-    """The cases of test sets with the ranks that a run file states: what metrics are computed from.
+def cases_from(found: RankingFile, sets: Mapping[str, Sequence[tuple[str, int]]]) -> list[Case]:
+    """The cases of test sets with the ranks that a ranking file states: what metrics are computed from.
 
     Args:
-        found: the run file.
+        found: the ranking file.
         sets: test set -> user and position of its cases.
     """
     ranks = {name: found.ranks(pool_of(name)) for name in sets}
@@ -237,7 +238,7 @@ def _again(result: Result) -> str:
     return f"`ilora-app bench` with the same settings makes it again ({result.method}, seed {result.seed})"
 
 
-def _read(path: Path) -> RunFile:
+def _read(path: Path) -> RankingFile:
     content = read_regular(path, LARGEST_RESULT)
     frame = read_parquet(content, path.name, None)
     lacking = [name for name in COLUMNS if name not in frame]
@@ -247,4 +248,4 @@ def _read(path: Path) -> RunFile:
     texts: Any = {name: tuple(map(str, frame[name])) for name in given}
     kinds = {"position": np.int32, "rank": np.int32, "score": np.float32, "target": np.bool_}
     numbers: Any = {name: frame[name].to_numpy().astype(kind) for name, kind in kinds.items()}
-    return RunFile(**texts, **numbers)
+    return RankingFile(**texts, **numbers)

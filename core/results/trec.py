@@ -16,7 +16,7 @@ from core.data.types import pool_of
 from core.errors import ResultError
 from core.files import atomic_path, atomic_write
 from core.results.format import Result
-from core.results.rankings import RunFile
+from core.results.rankings import RankingFile
 
 FORMATS = ("trec", "parquet", "csv")
 
@@ -38,7 +38,7 @@ class Exported:
     """The target of each question, with relevance 1."""
 
 
-def exported(result: Result, found: RunFile) -> list[Exported]:
+def exported(result: Result, found: RankingFile) -> list[Exported]:
     """Every test set of a result.
 
     A question is called USER/POSITION, with spaces and the like as in web addresses. A target without a
@@ -46,7 +46,7 @@ def exported(result: Result, found: RunFile) -> list[Exported]:
 
     Args:
         result: for the test sets.
-        found: its run file.
+        found: its ranking file.
     """
     made = []
     for test_set in result.metrics:
@@ -95,7 +95,7 @@ def write(parts: Sequence[Exported], folder: Path, form: str) -> list[Path]:
     return list(paths)
 
 
-def _falling(found: RunFile, rows: range) -> Iterator[Line]:
+def _falling(found: RankingFile, rows: range) -> Iterator[Line]:
     """A question's lines; an equal score is lowered by the smallest step that 32 bits know."""
     last = np.float32(np.inf)
     for row in rows:

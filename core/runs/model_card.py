@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from core.assets.known import MODELS, base_model
 from core.config.settings import RunConfig
 from core.data.cards import DatasetCard
+from core.evaluation.metrics import in_order
 from core.methods import record_of
 from core.results.format import MetricValue, Result
 from core.safe_text import markdown
@@ -126,16 +127,22 @@ def _what(result: Result, config: RunConfig, dataset: DatasetCard) -> str:
     return f"{kind} {trained} by ilora-app, {result.created}."
 
 
+def _asked(result: Result) -> str:
+    """What was asked of the method, in words."""
+    if result.protocol not in (None, "rank"):
+        return f"Answers in words (protocol {result.protocol}) to which of 20 candidates comes next"
+    rank = "Rank of the item that the user chose next among"
+    if not result.whole:
+        return f"{rank} 20 candidates"
+    passed_on = f", of which the encoder's best {result.retrieve} are reranked" if result.retrieve else ""
+    return f"{rank} all items that are new to the user{passed_on}"
+
+
 def _figures(result: Result) -> str:
-    metrics = list(dict.fromkeys(metric for values in result.metrics.values() for metric in values))
-    asked = (
-        "Rank of the item that the user chose next among 20 candidates"
-        if result.protocol in (None, "rank")
-        else f"Answers in words (protocol {result.protocol}) to which of 20 candidates comes next"
-    )
+    metrics = in_order(metric for values in result.metrics.values() for metric in values)
     lines = [
         "## Figures\n",
-        f"{asked}; 95 % intervals from resampling users; ties count against the method.\n",
+        f"{_asked(result)}; 95 % intervals from resampling users; ties count against the method.\n",
         f"| test set | cases | {' | '.join(metrics)} |",
         f"|---|---|{'---|' * len(metrics)}",
     ]

@@ -24,7 +24,7 @@ class Busy(IloraError):
 
 
 @dataclass(frozen=True)
-class Ask:
+class Query:
     """One question about a history that somebody sent."""
 
     history: tuple[int, ...]
@@ -37,7 +37,7 @@ class Ask:
 
 
 @dataclass(frozen=True)
-class Answer:
+class Recommended:
     """The ranking."""
 
     items: tuple[int, ...]
@@ -53,8 +53,8 @@ class Answer:
 
 @dataclass(frozen=True)
 class _Waiting:
-    ask: Ask
-    future: Future[Answer] = field(default_factory=Future)
+    ask: Query
+    future: Future[Recommended] = field(default_factory=Future)
 
 
 class Batcher:
@@ -81,7 +81,7 @@ class Batcher:
         """How many questions wait now."""
         return self._queue.qsize()
 
-    def submit(self, ask: Ask) -> Future[Answer]:
+    def submit(self, ask: Query) -> Future[Recommended]:
         """The answer, once it is there; bad items show in it as `InputError`.
 
         Raises:
@@ -153,7 +153,7 @@ class Batcher:
                 order = np.argsort(-scores[place], kind="stable")[: one.ask.top]
                 items = tuple(candidates[index] for index in order)
                 one.future.set_result(
-                    Answer(
+                    Recommended(
                         items,
                         tuple(float(scores[place][index]) for index in order),
                         None if omega is None else tuple(map(float, omega[place])),
@@ -162,7 +162,7 @@ class Batcher:
                     )
                 )
 
-    def _retrieved(self, ask: Ask) -> tuple[int, ...]:
+    def _retrieved(self, ask: Query) -> tuple[int, ...]:
         return self.session.retrieve(ask.history, frozenset(ask.history), RETRIEVED).items
 
     def _changes(

@@ -8,11 +8,12 @@ from pathlib import Path
 
 from core.assets import cache
 from core.config.bounds import SEEDS
+from core.config.checks import check
 from core.config.settings import DataConfig, RunConfig
 from core.data.card_files import load_card
 from core.data.loading import load_task_data
 from core.data.types import Dataset, Samples
-from core.methods import any_needs_llm
+from core.methods import any_needs_llm, check_method
 from core.serving.protocol import Estimate, Estimated
 
 
@@ -29,19 +30,17 @@ def estimate(request: Estimate, precision: str = "auto") -> Estimated:
         InputError: preset, dataset or a method is unknown.
         AssetError, DataError: the dataset cannot be read; it is never fetched for an estimate.
     """
-    from core import hardware
-    from core.benchmark import choosing, estimates
-    from core.config.checks import check
-    from core.config.presets import preset_config, with_overrides
-    from core.lm.loading import settle_precision
-    from core.methods import check_method
-
     check(bool(request.methods), "no methods are chosen", "choose at least one")
     here = cache.find(load_card(request.dataset).asset) is not None
     check(here, f"{request.dataset} is not on this machine", "F shows what it is before it is fetched")
     SEEDS.check(request.seeds)
     for method in request.methods:
         check_method(method)
+    from core import hardware
+    from core.benchmark import choosing, estimates  # torch is imported here: what is wrong is said before
+    from core.config.presets import preset_config, with_overrides
+    from core.lm.loading import settle_precision
+
     jobs = [(method, seed) for method in request.methods for seed in range(request.seeds)]
 
     def configs(name: str) -> list[RunConfig]:

@@ -163,7 +163,7 @@ class Loop:
 
     def _check_cut(self, error: torch.OutOfMemoryError) -> None:
         """Raises `TrainingError` unless smaller micro-batches can help out of an error of memory."""
-        if parallel.is_spread():  # the others would wait for layers that this process does not run
+        if parallel.is_sharded():  # the others would wait for layers that this process does not run
             raise TrainingError(
                 f"{self.method}: out of memory with {self.micro_batch_size} samples at a time",
                 "lower --micro-batch, or launch more processes",
@@ -193,8 +193,8 @@ class Loop:
         return total
 
     def _repeats(self, pairs: list[tuple[int, int]], own: int) -> list[tuple[list[int], int]]:
-        """Micro-batches that count for nothing: a spread model is run equally often in every process."""
-        if not parallel.is_spread():
+        """Micro-batches that count for nothing: a sharded model is run equally often in every process."""
+        if not parallel.is_sharded():
             return []
         count = parallel.size()
         most = max(len(self._pieces(pairs[rank::count])) for rank in range(count))

@@ -31,10 +31,10 @@ R = TypeVar("R")
 
 PATIENCE = timedelta(hours=12)
 """How long a process waits for another, which may be fetching a model."""
-SPREAD = "ACCELERATE_USE_FSDP"
-"""What accelerate's launcher sets to ask for a model whose layers are spread over the processes."""
+SHARDED = "ACCELERATE_USE_FSDP"
+"""What accelerate's launcher sets to ask for a model whose layers are sharded over the processes."""
 REFUSED = ("ACCELERATE_USE_DEEPSPEED", "ACCELERATE_USE_MEGATRON_LM")
-"""What it sets to ask for other ways to spread a model, which are not done here."""
+"""What it sets to ask for other ways to shard a model, which are not done here."""
 LOADING = "FSDP_CPU_RAM_EFFICIENT_LOADING"
 """What it sets for transformers to load weights in the main process alone, which must hand them out."""
 
@@ -61,7 +61,7 @@ def joined() -> Iterator[None]:
     asked = [name for name in REFUSED if _is_set(name)]
     check(
         not asked,
-        f"{', '.join(asked)} is set, but a model is not spread over devices that way here",
+        f"{', '.join(asked)} is set, but a model is not sharded over devices that way here",
         "launch with --use_fsdp, or without (each process holds the model); --quantize nf4 makes it small",
     )
     os.environ[LOADING] = "false"  # here every process reads the weights and keeps its part
@@ -91,7 +91,7 @@ def _leave() -> None:
 
 
 def mesh(kind: str) -> DeviceMesh:
-    """All processes in a row, for spreading weights over their devices of this kind; made once for a run."""
+    """All processes in a row, for sharding weights over their devices of this kind; made once for a run."""
     global _mesh
     from torch.distributed.device_mesh import init_device_mesh
 
@@ -133,18 +133,18 @@ def is_main() -> bool:
     return rank() == 0
 
 
-def is_spread() -> bool:
+def is_sharded() -> bool:
     """Whether each process that shares the work in hand holds but a part of the model's layers.
 
     Then all must run the layers together and equally often, for each run collects the other parts.
     """
-    return size() > 1 and _is_set(SPREAD)
+    return size() > 1 and _is_set(SHARDED)
 
 
 def told_to_stop(should_stop: ShouldStop) -> bool:
-    """Whether this process is asked to stop; where the model is spread, whether any is."""
+    """Whether this process is asked to stop; where the model is sharded, whether any is."""
     asked = should_stop()
-    return anyone(asked) if is_spread() else asked
+    return anyone(asked) if is_sharded() else asked
 
 
 @contextmanager
@@ -258,8 +258,8 @@ def main_first() -> Iterator[None]:
 
 
 def main_first_if_whole() -> AbstractContextManager[None]:
-    """`main_first`; all at once where the model is spread, for then no process can run it alone."""
-    return nullcontext() if is_spread() else main_first()
+    """`main_first`; all at once where the model is sharded, for then no process can run it alone."""
+    return nullcontext() if is_sharded() else main_first()
 
 
 def _nothing() -> None:
@@ -275,8 +275,8 @@ def _tell(failure: list[Exception]) -> None:
 def share_out(items: Sequence[T], work: Callable[[Sequence[T]], Sequence[R]]) -> list[R]:
     """What `work` makes of all items, in their order, in every process; each works on its share.
 
-    Where the model is spread, all shares are equally long: a short one gets an item more, whose result is not
-    used.
+    Where the model is sharded, all shares are equally long: a short one gets an item more, whose result is
+    not used.
 
     Args:
         items: the same in every process.
@@ -288,7 +288,7 @@ def share_out(items: Sequence[T], work: Callable[[Sequence[T]], Sequence[R]]) ->
     if size() == 1:
         return list(work(items))
     own: Sequence[T] = items[rank() :: size()]
-    if is_spread():
+    if is_sharded():
         missing = -(-len(items) // size()) - len(own)
         own = [*own, *items[:missing]]
     stopped = False

@@ -26,9 +26,9 @@ from ilora_app.cli import (
     export,
     models,
     power,
+    ranking_files,
     recommend,
     results,
-    run_files,
     runs,
     serve,
     train,
@@ -76,8 +76,8 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("export")(export.export)
 app.command("serve")(serve.serve)
 app.command("tui")(tui.tui)
-results.app.command("export")(run_files.export)
-results.app.command("check")(run_files.check)
+results.app.command("export")(ranking_files.export)
+results.app.command("check")(ranking_files.check)
 app.add_typer(results.app, name="results")
 app.command("power")(power.power)
 app.command("engine", hidden=True)(engine.engine)

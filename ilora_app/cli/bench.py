@@ -100,8 +100,8 @@ def bench(
             for cell in sweep_settings(sweep or [])
         ]
 
-    jobs = [(method, seed) for seed in range(seeds) for method in asked]
-    chosen, notice = choose_preset(preset, configs, jobs, out)
+    runs = [(method, seed) for seed in range(seeds) for method in asked]
+    chosen, notice = choose_preset(preset, configs, runs, out)
     plans = [
         Plan(
             config=config,

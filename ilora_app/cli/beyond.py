@@ -1,4 +1,4 @@
-"""`ilora-app results --beyond`: what methods recommend beside hits, from run files on disk."""
+"""`ilora-app results --beyond`: what methods recommend beside hits, from ranking files on disk."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def print_beyond(
     """Coverage, popularity, novelty, genres and agreement of every table against the whole catalogue.
 
     Raises:
-        InputError: no table is, or lists are longer than what run files keep.
+        InputError: no table is, or lists are longer than what ranking files keep.
         ResultError: a file is missing or damaged.
     """
     from ilora_app.render.beyond import beyond_csv, meanings, record, text_tables

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
 import time
@@ -27,6 +28,7 @@ def engine(
     from core.events import Event
     from core.serving.server import Inbox, WarmEngine, listen, request_lines
 
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # at once, also within a long computation: nothing is lost
     # What a library prints must not end up between the answers.
     output = os.dup(sys.stdout.fileno())
     answers = os.fdopen(output, "w", encoding="utf-8", errors="backslashreplace", newline="\n")

@@ -15,6 +15,7 @@ import typer
 
 from core.config.bounds import bounds_of
 from core.config.settings import GATES, IN_ONE_TABLE, ITEM_TEXTS, PARTS
+from core.methods import MethodSeed
 
 if TYPE_CHECKING:
     from core.config.settings import RunConfig
@@ -364,17 +365,14 @@ def _value_of(name: str, kind: type, text: str) -> Any:
 
 
 def choose_preset(
-    name: str,
-    configs: Callable[[str], Sequence[RunConfig]],
-    jobs: Sequence[tuple[str, int]],
-    out: Path,
+    name: str, configs: Callable[[str], Sequence[RunConfig]], runs: Sequence[MethodSeed], out: Path
 ) -> tuple[str, str]:
     """The preset to use, and what to say about it where this machine's speed chose.
 
     Args:
         name: of a preset, or auto.
         configs: gives all settings to be run under a preset.
-        jobs: the (method, seed) pairs to be run under each of them.
+        runs: the (method, seed) pairs to be run under each of them.
         out: the folder of the results, where a choice is kept.
 
     Raises:
@@ -396,5 +394,5 @@ def choose_preset(
         chosen = "standard" if torch.cuda.is_available() else "quick"
         return chosen, f"{parallel.announced()} processes: preset {chosen}"
     with Downloads() as downloads:
-        found = choose(configs, jobs, out, downloads)
+        found = choose(configs, runs, out, downloads)
     return found.preset, found.why

@@ -12,7 +12,7 @@ from ilora_app.cli.choosing import DEFAULT_OUT
 from ilora_app.cli.saying import say_json
 
 if TYPE_CHECKING:
-    from core.evaluation.power import Spread
+    from core.evaluation.power import Variances
     from core.results.tables import Row, Table
 
 SEEDS = (1, 2, 3, 5, 10)
@@ -40,7 +40,7 @@ def power(
     wanted = _share(lift)
     folders = out or [DEFAULT_OUT]
     tables, _ = tables_of(folders, dataset, None, None, None)
-    found: list[tuple[Table, Row, Row, str, Spread]] = []
+    found: list[tuple[Table, Row, Row, str, Variances]] = []
     for table in tables:
         pair = _pair(table, compare)
         if pair is None:
@@ -59,8 +59,8 @@ def power(
     from ilora_app.render.power import text_table
     from ilora_app.render.terminal import print_text_table
 
-    for table, row, base, test_set, spread in found:
-        print_text_table(text_table(table, row, base, test_set, metric, spread, wanted, SEEDS))
+    for table, row, base, test_set, variances in found:
+        print_text_table(text_table(table, row, base, test_set, metric, variances, wanted, SEEDS))
 
 
 def _share(lift: str) -> float:
@@ -90,7 +90,7 @@ def _pair(table: Table, names: tuple[str, str] | None) -> tuple[Row, Row] | None
 
 
 def _record(
-    table: Table, row: Row, base: Row, test_set: str, spread: Spread, metric: str, lift: float
+    table: Table, row: Row, base: Row, test_set: str, variances: Variances, metric: str, lift: float
 ) -> dict[str, Any]:
     """One pair as plain values; what is not known is null."""
     return {
@@ -99,19 +99,19 @@ def _record(
         "set": test_set,
         "metric": metric,
         "rows": [row.label, base.label],
-        "base": spread.base,
-        "users": spread.users,
-        "seeds": spread.seeds,
+        "base": variances.base,
+        "users": variances.users,
+        "seeds": variances.seeds,
         "variance": {
-            "user": spread.by_user,
-            "seed": None if math.isnan(spread.by_seed) else spread.by_seed,
-            "rest": spread.rest,
+            "user": variances.by_user,
+            "seed": None if math.isnan(variances.by_seed) else variances.by_seed,
+            "rest": variances.rest,
         },
-        "could_have_seen": spread.detectable(),
-        "users_needed": {str(seeds): spread.users_for(lift, seeds) for seeds in _askable(spread)},
+        "could_have_seen": variances.detectable(),
+        "users_needed": {str(seeds): variances.users_for(lift, seeds) for seeds in _askable(variances)},
     }
 
 
-def _askable(spread: Spread) -> tuple[int, ...]:
+def _askable(variances: Variances) -> tuple[int, ...]:
     """Numbers of seeds that can be told about: with one seed measured, one."""
-    return SEEDS if spread.seeds > 1 else (1,)
+    return SEEDS if variances.seeds > 1 else (1,)

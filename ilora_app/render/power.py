@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from core.evaluation.power import ALPHA, POWER, Spread
+from core.evaluation.power import ALPHA, POWER, Variances
 from core.results.tables import Row, Table
 from ilora_app.render import figures
 from ilora_app.render.text_tables import TextTable, name
@@ -19,29 +19,29 @@ def text_table(
     base: Row,
     test_set: str,
     metric: str,
-    spread: Spread,
+    variances: Variances,
     lift: float,
     seeds: Sequence[int],
 ) -> TextTable:
     """Users needed for a lift, by number of training seeds; with one seed measured, for one alone."""
-    known = seeds if spread.seeds > 1 else (1,)
+    known = seeds if variances.seeds > 1 else (1,)
     rows = []
     for count in known:
-        users = spread.users_for(lift, count)
+        users = variances.users_for(lift, count)
         needed = "no number is enough" if users is None else f"{users:,}"
-        at_hand = figures.signed_percent(spread.detectable(seeds=count))
+        at_hand = figures.signed_percent(variances.detectable(seeds=count))
         rows.append((str(count), needed, at_hand))
-    could = figures.signed_percent(spread.detectable())
-    measured = f"{figures.plural(spread.users, 'user')}, {figures.plural(spread.seeds, 'seed')}"
+    could = figures.signed_percent(variances.detectable())
+    measured = f"{figures.plural(variances.users, 'user')}, {figures.plural(variances.seeds, 'seed')}"
     told = (
-        f"Measured: {measured}; {name(base)} {figures.share(spread.base)}. It could have seen {could}. "
+        f"Measured: {measured}; {name(base)} {figures.share(variances.base)}. It could have seen {could}. "
         f"Paired test by user, {100 * POWER:.0f} % power at p < {figures.share(ALPHA, 2)}."
     )
     wanted = figures.signed_percent(lift)
-    heads = ("Seeds", f"Users for {wanted}", f"Seen with {figures.plural(spread.users, 'user')}")
+    heads = ("Seeds", f"Users for {wanted}", f"Seen with {figures.plural(variances.users, 'user')}")
     return TextTable(
         f"{name(row)} over {name(base)}: {metric} on {test_set} of {table.dataset}",
         heads,
         tuple(rows),
-        f"{told} {ONE_SEED}" if math.isnan(spread.by_seed) else told,
+        f"{told} {ONE_SEED}" if math.isnan(variances.by_seed) else told,
     )

@@ -12,12 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from core.errors import InputError
 from core.events import Emit, Evaluated, Event, MethodFinished, PlanMade, SettingTried, StepLogged, silent
+from core.methods import MethodSeed
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
-
-MethodSeed = tuple[str, int]
-"""Method and training seed."""
 
 
 def check_board(folder: Path | None) -> None:
@@ -81,9 +79,9 @@ class TensorBoard:
             writer.close()
         self._writers.clear()
 
-    def _write(self, job: MethodSeed, figures: dict[str, float], step: int) -> None:
+    def _write(self, run: MethodSeed, figures: dict[str, float], step: int) -> None:
         """Adds figures of a training; settings that are tried have folders of their own."""
-        name, setting = self._name(job), self._settings.get(job, "")
+        name, setting = self._name(run), self._settings.get(run, "")
         if setting:
             name += "/" + re.sub(r"[^\w.]+", "-", setting)
         self._add(name, figures, step, purge_step=step)
@@ -111,15 +109,15 @@ class TensorBoard:
         for tag, value in figures.items():
             self._writers[name].add_scalar(tag, value, step)
 
-    def _name(self, job: MethodSeed) -> str:
-        """The name of a job's result file, which tells apart whatever results are told apart by."""
+    def _name(self, run: MethodSeed) -> str:
+        """The name of a run's result file, which tells apart whatever results are told apart by."""
         from core.benchmark.run import method_config
         from core.config.settings import RunConfig
         from core.methods import METHODS
         from core.results.checking import config_sha256
         from core.results.naming import RunKey
 
-        plan, (method, seed) = self._plan, job
+        plan, (method, seed) = self._plan, run
         assert plan is not None  # it comes before anything of a method does
         config = plan.tuned.get(METHODS[method].control_of or method, plan.config)
         sha = config_sha256(method_config(RunConfig.from_dict(config), method))

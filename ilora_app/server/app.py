@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from core.errors import IloraError, InputError
-from core.serving.batcher import Answer, Ask, Batcher, Busy
+from core.serving.batcher import Batcher, Busy, Query, Recommended
 from ilora_app.server.latencies import Latencies
 from ilora_app.server.schema import LARGEST_BODY, LONGEST_HISTORY, MOST_CANDIDATES, schema
 
@@ -67,7 +67,7 @@ class Service:
             candidates, strange = self._items(record["candidates"])
             if strange:
                 raise Refused(422, f"no item {strange[0][:80]} in the catalogue", "leave it out")
-        ask = Ask(history, candidates, record["top"], record["explain"])
+        ask = Query(history, candidates, record["top"], record["explain"])
         try:
             answer = await asyncio.wrap_future(self.batcher.submit(ask))
         except Busy as error:
@@ -81,7 +81,7 @@ class Service:
         known = tuple(self.places[name] for name in names if name in self.places)
         return known, [name for name in names if name not in self.places]
 
-    def _said(self, answer: Answer, history: Sequence[int], unknown: list[str]) -> dict[str, Any]:
+    def _said(self, answer: Recommended, history: Sequence[int], unknown: list[str]) -> dict[str, Any]:
         read = history[-self.batcher.session.rules.max_history :]
         record: dict[str, Any] = {
             "items": [

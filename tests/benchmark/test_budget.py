@@ -23,7 +23,7 @@ from core.results.store import load_results
 from tests import tiny
 
 METHODS = ("popularity", "sasrec", "zero-shot", "lora", "ilora")
-JOBS = [(method, seed) for seed in range(2) for method in METHODS]
+RUNS = [(method, seed) for seed in range(2) for method in METHODS]
 STANDARD = preset_config("standard")
 
 
@@ -55,17 +55,17 @@ def machine(speed: float = 1.0) -> Measured:
 
 
 def test_what_fits_is_left_as_it_is():
-    assert fit(STANDARD, JOBS, FULL, 10_000, cases, machine()) == dataclasses.replace(
-        fit(STANDARD, JOBS, FULL, 10_000, cases, machine()), config=STANDARD, notes=()
+    assert fit(STANDARD, RUNS, FULL, 10_000, cases, machine()) == dataclasses.replace(
+        fit(STANDARD, RUNS, FULL, 10_000, cases, machine()), config=STANDARD, notes=()
     )
 
 
 @given(st.floats(min_value=40, max_value=400), st.floats(min_value=0.3, max_value=4))
 @settings(max_examples=12, deadline=None)
 def test_the_time_is_kept_and_nothing_exceeds_what_was_asked(minutes, speed):
-    cut = fit(STANDARD, JOBS, FULL, minutes, cases, machine(speed))
+    cut = fit(STANDARD, RUNS, FULL, minutes, cases, machine(speed))
     made = cases(cut.config.data)
-    assert total(machine(speed), cut.config, JOBS, made) <= 60 * minutes
+    assert total(machine(speed), cut.config, RUNS, made) <= 60 * minutes
     assert cut.config.training.samples <= STANDARD.training.samples
     assert cut.config.encoder.epochs <= STANDARD.encoder.epochs
     assert cut.config.data.spread_positions <= STANDARD.data.spread_positions
@@ -73,9 +73,9 @@ def test_the_time_is_kept_and_nothing_exceeds_what_was_asked(minutes, speed):
 
 
 def test_every_method_may_train_equally_long_and_adapters_see_equally_many_samples():
-    cut = fit(STANDARD, JOBS, FULL, 60, cases, machine())
+    cut = fit(STANDARD, RUNS, FULL, 60, cases, machine())
     made = cases(cut.config.data)
-    per_sample, per_epoch = rates(machine(), STANDARD, JOBS, made)
+    per_sample, per_epoch = rates(machine(), STANDARD, RUNS, made)
     training, encoding = cut.config.training.samples * per_sample, cut.config.encoder.epochs * per_epoch
     if cut.config.encoder.epochs < STANDARD.encoder.epochs:  # both are cut, to the same time
         assert abs(training - encoding) <= 16 * per_sample + per_epoch
@@ -86,19 +86,19 @@ def test_every_method_may_train_equally_long_and_adapters_see_equally_many_sampl
 
 
 def test_what_was_cut_is_said_with_both_figures():
-    cut = fit(STANDARD, JOBS, FULL, 60, cases, machine())
+    cut = fit(STANDARD, RUNS, FULL, 60, cases, machine())
     (line,) = [note for note in cut.notes if "training samples" in note]
     assert "instead of 8,000" in line and line.endswith("for lora, ilora")
     assert f"{cut.config.training.samples:,}" in line
 
 
 def test_more_time_never_trains_less():
-    cuts = [fit(STANDARD, JOBS, FULL, minutes, cases, machine()).config for minutes in (40, 60, 90, 140)]
+    cuts = [fit(STANDARD, RUNS, FULL, minutes, cases, machine()).config for minutes in (40, 60, 90, 140)]
     assert [cut.training.samples for cut in cuts] == sorted(cut.training.samples for cut in cuts)
 
 
 def test_fewer_positions_are_asked_where_testing_would_eat_the_time():
-    cut = fit(STANDARD, JOBS, FULL, 25, cases, machine())
+    cut = fit(STANDARD, RUNS, FULL, 25, cases, machine())
     assert cut.config.data.spread_positions < 10
     assert any("test positions" in note for note in cut.notes)
 
@@ -106,7 +106,7 @@ def test_fewer_positions_are_asked_where_testing_would_eat_the_time():
 @pytest.mark.parametrize("minutes", [0, -3, 0.5])
 def test_too_little_time_is_an_error_that_says_how_much_is_needed(minutes):
     with pytest.raises(InputError) as error:
-        fit(STANDARD, JOBS, FULL, minutes, cases, machine())
+        fit(STANDARD, RUNS, FULL, minutes, cases, machine())
     assert error.value.hint
 
 

@@ -14,7 +14,7 @@ from core.config.settings import RunConfig
 
 pytestmark = pytest.mark.usefixtures("tiny_home")
 
-JOBS = [("sasrec", 0), ("ilora", 0)]
+RUNS = [("sasrec", 0), ("ilora", 0)]
 
 
 def configs(name: str) -> list[RunConfig]:
@@ -32,14 +32,14 @@ def takes(monkeypatch: pytest.MonkeyPatch, standard: float, quick: float = 3.0) 
 
 def test_the_larger_one_where_it_is_through_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     takes(monkeypatch, standard=SOON)
-    found = choose(configs, JOBS)
+    found = choose(configs, RUNS)
     assert found.preset == "standard"
     assert "about 20 min" in found.why
 
 
 def test_the_smaller_one_else_and_both_times_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
     takes(monkeypatch, standard=1234.0, quick=5.4)
-    found = choose(configs, JOBS)
+    found = choose(configs, RUNS)
     assert found.preset == "quick"
     assert "about 5 min" in found.why
     assert "about 1,234 min" in found.why
@@ -49,13 +49,13 @@ def test_a_choice_is_kept_so_that_a_stopped_benchmark_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     takes(monkeypatch, standard=1234.0)
-    first = choose(configs, JOBS, tmp_path)
+    first = choose(configs, RUNS, tmp_path)
     takes(monkeypatch, standard=1.0)  # the machine is less busy now
-    assert choose(configs, JOBS, tmp_path).preset == first.preset == "quick"
-    assert choose(configs, JOBS[:1], tmp_path).preset == "standard"  # something else was asked
+    assert choose(configs, RUNS, tmp_path).preset == first.preset == "quick"
+    assert choose(configs, RUNS[:1], tmp_path).preset == "standard"  # something else was asked
     for path in (tmp_path / "work" / "presets").iterdir():
         path.write_text("damaged")
-    assert choose(configs, JOBS, tmp_path).preset == "standard"
+    assert choose(configs, RUNS, tmp_path).preset == "standard"
 
 
 def test_the_larger_one_is_asked_about_first_and_alone_where_it_will_do(
@@ -63,5 +63,5 @@ def test_the_larger_one_is_asked_about_first_and_alone_where_it_will_do(
 ) -> None:
     asked: list[str] = []
     takes(monkeypatch, standard=2.0)
-    choose(lambda name: asked.append(name) or configs(name), JOBS)  # type: ignore[func-returns-value]
+    choose(lambda name: asked.append(name) or configs(name), RUNS)  # type: ignore[func-returns-value]
     assert asked == [choosing.LARGER]

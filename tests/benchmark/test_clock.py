@@ -26,7 +26,7 @@ class Watched:
 
     def __init__(self) -> None:
         self.now, self.events = 0.0, list[Event]()
-        plan = {job: stages(job[0]) for job in (FIRST, SECOND)}
+        plan = {run: stages(run[0]) for run in (FIRST, SECOND)}
         self.clock = Clock(plan, self.events.append, lambda: self.now)
 
     def after(self, seconds: float, event: Event) -> float:

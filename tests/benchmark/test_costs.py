@@ -111,14 +111,14 @@ def test_what_one_method_makes_for_all_counts_once() -> None:
         items=100, load=1, title=0.1, train={"listwise": 1.0}, rank={"listwise": 0.1}, step={"sasrec": 1.0}
     )
     config, samples = preset_config("quick"), samples_of({"test": 5, "validation": 5, "pieces": 100})
-    jobs = [("sasrec", 0), ("lora", 0), ("ilora", 0)]
-    first, lora, ilora = plan_stages(found, config, jobs, samples)
+    runs = [("sasrec", 0), ("lora", 0), ("ilora", 0)]
+    first, lora, ilora = plan_stages(found, config, runs, samples)
     assert [(stage.name, stage.method) for stage in first] == [("train", "sasrec")]
     assert [stage.name for stage in lora] == ["load", "read", "train", "validate", "test"]
     assert [stage.name for stage in ilora] == ["load", "train", "validate", "test"]
-    other = plan_stages(found, config, [*jobs, ("lora", 1)], samples)[-1]
+    other = plan_stages(found, config, [*runs, ("lora", 1)], samples)[-1]
     assert [(stage.name, stage.method) for stage in other[:2]] == [("train", "sasrec"), ("load", "lora")]
-    assert total([first, lora, ilora]) < sum(seconds(found, config, method, samples) for method, _ in jobs)
+    assert total([first, lora, ilora]) < sum(seconds(found, config, method, samples) for method, _ in runs)
 
 
 def test_with_item_tokens_the_whole_catalogue_takes_no_longer_to_rank() -> None:

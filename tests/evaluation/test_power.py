@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from core.evaluation.power import POWER, Spread, spread_of
+from core.evaluation.power import POWER, Variances, variances_of
 from core.evaluation.statistics import bootstrap, compare
 
 
@@ -25,7 +25,7 @@ def made(
 
 def test_the_number_of_users_that_is_told_sees_the_lift_as_often_as_promised() -> None:
     stream = np.random.default_rng(0)
-    pilot = spread_of(*made(400, 1, 0.0, stream))
+    pilot = variances_of(*made(400, 1, 0.0, stream))
     users = pilot.users_for(0.15, 1)
     assert users is not None
     found = [
@@ -37,16 +37,16 @@ def test_the_number_of_users_that_is_told_sees_the_lift_as_often_as_promised() -
 
 def test_with_one_seed_the_error_is_the_bootstraps_and_nothing_is_said_about_seeds() -> None:
     ours, base, names = made(200, 1, 0.1, np.random.default_rng(1))
-    spread = spread_of(ours, base, names)
+    variances = variances_of(ours, base, names)
     interval = bootstrap(ours[0] - base[0], names)
-    told = spread.detectable() * spread.base / (1.96 + 0.8416)
+    told = variances.detectable() * variances.base / (1.96 + 0.8416)
     assert told == pytest.approx((interval.high - interval.low) / 2 / 1.96, rel=0.05)
-    assert math.isnan(spread.by_seed)
+    assert math.isnan(variances.by_seed)
 
 
 def test_the_three_parts_are_told_apart() -> None:
     found = [
-        spread_of(*made(150, 8, 0.1, np.random.default_rng(draw), by_seed=0.05, cases=1))
+        variances_of(*made(150, 8, 0.1, np.random.default_rng(draw), by_seed=0.05, cases=1))
         for draw in range(30)
     ]
     assert np.mean([one.by_user for one in found]) == pytest.approx(0.15**2, rel=0.15)
@@ -55,20 +55,20 @@ def test_the_three_parts_are_told_apart() -> None:
 
 
 def test_where_seeds_differ_more_than_the_lift_no_number_of_users_is_enough_for_few_of_them() -> None:
-    spread = Spread(base=0.4, users=100, seeds=5, cases=1.0, by_user=0.1, by_seed=0.0004, rest=0.1)
-    assert spread.users_for(0.05, 1) is None
-    many, more = spread.users_for(0.05, 10), spread.users_for(0.05, 30)
+    variances = Variances(base=0.4, users=100, seeds=5, cases=1.0, by_user=0.1, by_seed=0.0004, rest=0.1)
+    assert variances.users_for(0.05, 1) is None
+    many, more = variances.users_for(0.05, 10), variances.users_for(0.05, 30)
     assert many is not None and more is not None and more < many
     for seeds, users in ((10, many), (30, more)):
-        assert spread.detectable(users, seeds) <= 0.05 < spread.detectable(users - 1, seeds)
+        assert variances.detectable(users, seeds) <= 0.05 < variances.detectable(users - 1, seeds)
 
 
 def test_users_who_bring_more_cases_weigh_more() -> None:
     names = ["a"] * 9 + ["b"]
     one, zero = np.ones(10), np.zeros(10)
-    spread = spread_of(np.r_[one[:9], 0.0], np.r_[zero[:9], 1.0], names)
-    assert spread.base == pytest.approx(0.1)
-    assert spread.by_user == pytest.approx(np.var([(9 - 9 * 0.8) / 5, (-1 - 0.8) / 5], ddof=1))
+    variances = variances_of(np.r_[one[:9], 0.0], np.r_[zero[:9], 1.0], names)
+    assert variances.base == pytest.approx(0.1)
+    assert variances.by_user == pytest.approx(np.var([(9 - 9 * 0.8) / 5, (-1 - 0.8) / 5], ddof=1))
 
 
 @pytest.mark.parametrize(
@@ -77,4 +77,4 @@ def test_users_who_bring_more_cases_weigh_more() -> None:
 )
 def test_what_cannot_be_told_is_an_error(base: list[float], users: list[str], said: str) -> None:
     with pytest.raises(ValueError, match=said):
-        spread_of([1.0, 0.0], base, users)
+        variances_of([1.0, 0.0], base, users)

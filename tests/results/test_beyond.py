@@ -1,4 +1,4 @@
-"""What methods recommend is read from run files, with nothing run, and never of twenty candidates."""
+"""What methods recommend is read from ranking files, with nothing run, and never of twenty candidates."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def test_facts_that_are_gone_or_damaged_are_made_anew_and_merged(
     assert beyond(table_of(out.parent / "all"), [out.parent / "all"]) == beyond(table, [out])
 
 
-def test_a_damaged_run_file_is_named(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_damaged_ranking_file_is_named(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
     result = table_of(out).rows[0].first
     path = rankings_path(result_path(out, *result.key))
     path.write_bytes(path.read_bytes()[:-50])

@@ -1,4 +1,4 @@
-"""Run files say what the result says, are read by other programs, and are never trusted when damaged."""
+"""Ranking files say what the result says, are read by other programs, and are never trusted when damaged."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from core.results.rankings import (
     first_places,
     load_rankings,
     ranking,
+    ranking_file,
     rankings_path,
-    run_file,
     save_rankings,
 )
 from core.results.store import load_result, load_results, result_path, save_result
@@ -49,7 +49,7 @@ def results_of(out: Path) -> list[tuple[Result, Path]]:
     return [(result, result_path(out, *result.key)) for result in found]
 
 
-def test_metrics_come_from_the_run_file_alone(out: Path) -> None:
+def test_metrics_come_from_the_ranking_file_alone(out: Path) -> None:
     for result, file in results_of(out):
         sets: dict[str, list[tuple[str, int]]] = {}
         for case in result.cases:
@@ -116,7 +116,7 @@ def test_ties_count_against_the_target_and_it_is_kept_wherever_it_is() -> None:
 
 
 @pytest.mark.parametrize("damage", ["cut", "gone", "another", "score"])
-def test_a_broken_run_file_is_named_and_made_again_without_training(
+def test_a_broken_ranking_file_is_named_and_made_again_without_training(
     out: Path, damage: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (result, file), (_, other) = sorted(results_of(out), key=lambda one: one[0].method != "sasrec")
@@ -153,7 +153,7 @@ def test_a_result_of_an_older_version_stays_and_says_that_it_has_none(
     assert "older version" in run(capsys, "results", "export", "--out", out, code=2)
 
 
-def test_a_merge_takes_run_files_along(out: Path, tmp_path: Path) -> None:
+def test_a_merge_takes_ranking_files_along(out: Path, tmp_path: Path) -> None:
     merge([out], tmp_path / "all")
     for result, file in results_of(tmp_path / "all"):
         assert load_rankings(result, file).ranks()
@@ -167,7 +167,7 @@ def test_names_with_spaces_stay_one_word(tmp_path: Path) -> None:
     stated = made_up("lora", cases=cases(0.5))
     places = dict.fromkeys(case.place for case in stated.cases)
     ranks = {case.place: case.rank for case in stated.cases}
-    rankings = run_file(
+    rankings = ranking_file(
         [ranking(place, [0, 1], np.array([0.5, 0.4]), 1, ranks[place]) for place in places],
         ["an item", "b c"],
     )
@@ -181,5 +181,5 @@ def test_a_run_of_a_thousand_cases_stays_under_a_megabyte(tmp_path: Path) -> Non
         ranking((str(case // 10), case % 10), draw.permutation(1682)[:100], draw.normal(size=100), 0, 101)
         for case in range(950)
     ]
-    path = save_rankings(run_file(kept, [str(item) for item in range(1682)]), tmp_path / "one.json")
+    path = save_rankings(ranking_file(kept, [str(item) for item in range(1682)]), tmp_path / "one.json")
     assert path.stat().st_size < 1_000_000

@@ -10,7 +10,7 @@ import pytest
 
 from core.errors import InputError
 from core.recommenders.registry import method_class
-from core.serving.batcher import Ask, Batcher, Busy
+from core.serving.batcher import Batcher, Busy, Query
 from core.serving.session import Session
 from tests import tiny
 from tests.ilora.test_model import adapted, stirred
@@ -28,9 +28,9 @@ def session() -> Session:
     return Session(*tiny.load(tiny.config()), recommender, model.encoder)
 
 
-def asks(count: int) -> list[Ask]:
+def asks(count: int) -> list[Query]:
     rows = zip(tiny.histories(count, seed=2), tiny.candidates(count, size=8), strict=True)
-    return [Ask(tuple(history), tuple(row), top=8) for history, row in rows]
+    return [Query(tuple(history), tuple(row), top=8) for history, row in rows]
 
 
 def held(session: Session) -> tuple[threading.Event, threading.Event]:
@@ -84,13 +84,13 @@ def test_a_full_queue_refuses_and_loses_none_that_it_took(session: Session) -> N
 
 def test_one_bad_question_spoils_no_other(session: Session) -> None:
     batcher = Batcher(session, size=4)
-    everything = Ask(tuple(range(tiny.ITEMS)))
+    everything = Query(tuple(range(tiny.ITEMS)))
     with pytest.raises(InputError, match="nearly the whole catalogue"):
         batcher.submit(everything).result(20)
-    for wrong in (Ask(()), Ask((tiny.ITEMS,)), Ask((0,), (1, -1))):
+    for wrong in (Query(()), Query((tiny.ITEMS,)), Query((0,), (1, -1))):
         with pytest.raises(InputError):
             batcher.submit(wrong)
-    assert batcher.submit(Ask((1, 2))).result(20).items
+    assert batcher.submit(Query((1, 2))).result(20).items
     batcher.close()
 
 
@@ -111,7 +111,7 @@ def test_a_fault_of_the_model_reaches_whoever_asked_and_the_next_is_answered(ses
 
 def test_an_explanation_has_a_change_for_each_item_of_the_history(session: Session) -> None:
     batcher = Batcher(session)
-    answer = batcher.submit(Ask((1, 2, 3), (5, 6, 7), 2, True)).result(20)
+    answer = batcher.submit(Query((1, 2, 3), (5, 6, 7), 2, True)).result(20)
     batcher.close()
     assert answer.changes is not None
     assert len(answer.changes) == 3

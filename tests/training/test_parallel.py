@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 
 from core.config.settings import ModelConfig
 from core.errors import InputError
-from core.lm.sharding import check_spread
+from core.lm.sharding import check_sharding
 from core.training import parallel
 from tests.processes import PLANS, Uneven, asked
 from tests.training.test_loop import run
@@ -25,7 +25,7 @@ from tests.training.test_loop import run
 ROOT = Path(__file__).parents[2]
 
 
-def launch(*arguments: str, count: int = 2, spread: bool = False) -> list[tuple[int, str, str]]:
+def launch(*arguments: str, count: int = 2, sharded: bool = False) -> list[tuple[int, str, str]]:
     """Exit code, stdout and stderr of processes started as a launcher would, which may ask for FSDP."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -38,7 +38,7 @@ def launch(*arguments: str, count: int = 2, spread: bool = False) -> list[tuple[
         "WORLD_SIZE": str(count),
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
-        **dict.fromkeys((parallel.SPREAD, parallel.LOADING), str(spread).lower()),
+        **dict.fromkeys((parallel.SHARDED, parallel.LOADING), str(sharded).lower()),
     }
     processes = [
         subprocess.Popen(
@@ -55,13 +55,13 @@ def launch(*arguments: str, count: int = 2, spread: bool = False) -> list[tuple[
     return [(process.returncode, *texts) for process, texts in zip(processes, said, strict=True)]
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["whole", "spread"])
+@pytest.fixture(scope="module", params=[False, True], ids=["whole", "sharded"])
 def done(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, list[dict[str, Any]]]:
     """Where two processes wrote, and what each of them noted, with a whole model each or in lockstep."""
     folder = tmp_path_factory.mktemp("two")
-    ended = launch("parts", str(folder), spread=request.param)
+    ended = launch("parts", str(folder), sharded=request.param)
     assert [code for code, _, _ in ended] == [0, 0], ended
     return folder, [json.loads((folder / f"record-{rank}.json").read_text()) for rank in range(2)]
 
@@ -158,7 +158,7 @@ def test_a_single_process_never_touches_the_others(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("name", parallel.REFUSED)
-def test_other_ways_to_spread_a_model_are_refused(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_other_ways_to_shard_a_model_are_refused(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv(name, "true")
     with pytest.raises(InputError, match=name) as caught, parallel.joined():
@@ -175,7 +175,7 @@ def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -
         pass
 
 
-# --- a model spread over the processes ---------------------------------------------------------------------
+# --- a model sharded over the processes ---------------------------------------------------------------------
 
 CASES = [["listwise", "none"], ["listwise", "nf4"], ["language-model", "none"]]
 
@@ -185,7 +185,7 @@ def test_processes_that_hold_half_the_layers_each_compute_what_one_does_with_all
 ) -> None:
     """Scores, loss and gradients (through recomputed layers), and answers of different lengths."""
     (tmp_path / "arguments.json").write_text(json.dumps({"model": str(tiny_model), "cases": CASES}))
-    ended = launch("spread", str(tmp_path), spread=True)
+    ended = launch("sharded", str(tmp_path), sharded=True)
     assert [code for code, _, _ in ended] == [0, 0], ended
     monkeypatch.setattr("core.lm.loading.pick_dtype", lambda *_: torch.float32)
     shutil.rmtree(tiny_home / "states")
@@ -210,18 +210,18 @@ def flat(value: Any) -> torch.Tensor:
     return torch.tensor([value[key] for key in sorted(value)] if isinstance(value, dict) else value)
 
 
-def test_eight_bit_weights_are_not_spread(monkeypatch: pytest.MonkeyPatch) -> None:
-    check_spread(ModelConfig(quantize="int8"))
-    monkeypatch.setattr(parallel, "is_spread", lambda: True)
+def test_eight_bit_weights_are_not_sharded(monkeypatch: pytest.MonkeyPatch) -> None:
+    check_sharding(ModelConfig(quantize="int8"))
+    monkeypatch.setattr(parallel, "is_sharded", lambda: True)
     with pytest.raises(InputError, match="int8") as caught:
-        check_spread(ModelConfig(quantize="int8"))
+        check_sharding(ModelConfig(quantize="int8"))
     assert "nf4" in caught.value.hint
 
 
 # --- the whole benchmark -----------------------------------------------------------------------------------
 
 
-def benchmark(folder: Path, model: Path, count: int, spread: bool = False) -> list[tuple[int, str, str]]:
+def benchmark(folder: Path, model: Path, count: int, sharded: bool = False) -> list[tuple[int, str, str]]:
     """`ilora-app bench` in so many processes; results go into `folder / runs`."""
     folder.mkdir()
     methods = "popularity,sasrec,zero-shot,lora,ilora"
@@ -239,17 +239,17 @@ def benchmark(folder: Path, model: Path, count: int, spread: bool = False) -> li
     arguments += ["--model", str(model), "--samples", "32", "--layers", "2", "--json"]
     arguments += ["--sweep", "gate-scope=shared,per-layer"]
     (folder / "arguments.json").write_text(json.dumps([*arguments, "--out", str(folder / "runs")]))
-    return launch("bench", str(folder), count=count, spread=spread)
+    return launch("bench", str(folder), count=count, sharded=sharded)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("spread", [False, True], ids=["whole", "spread"])
+@pytest.mark.parametrize("sharded", [False, True], ids=["whole", "sharded"])
 def test_a_benchmark_of_two_processes_gives_the_results_of_one_and_each_once(
-    tmp_path: Path, tiny_home: Path, tiny_model: Path, spread: bool
+    tmp_path: Path, tiny_home: Path, tiny_model: Path, sharded: bool
 ) -> None:
     one = benchmark(tmp_path / "1", tiny_model, 1)
     shutil.rmtree(tiny_home / "states")  # so that the others read the titles, too
-    two = benchmark(tmp_path / "2", tiny_model, 2, spread)
+    two = benchmark(tmp_path / "2", tiny_model, 2, sharded)
     assert [code for code, _, _ in [*one, *two]] == [0, 0, 0], two
     assert two[1][1] == ""  # one process speaks
     for rank in range(2):
@@ -266,7 +266,7 @@ def test_a_benchmark_of_two_processes_gives_the_results_of_one_and_each_once(
         assert found["cases"] == expected["cases"]
         assert found["metrics"] == expected["metrics"]
         assert "shared by 2 processes" in found["notes"]
-        assert any("spread" in note for note in found["notes"]) == (spread and found["model"] is not None)
+        assert any("sharded" in note for note in found["notes"]) == (sharded and found["model"] is not None)
     weights = sorted(path.relative_to(alone) for path in (alone / "models").rglob("*.safetensors"))
     assert weights
     assert weights == sorted(path.relative_to(shared) for path in (shared / "models").rglob("*.safetensors"))

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from typing import Any
 
-from core.serving.protocol import Differences
+from textual.message import Message
+
+from core.events import StepLogged
+from core.serving.protocol import Differences, Open
 from ilora_app.tui.screens.compare import CaseList, CompareScreen
 from ilora_app.tui.screens.explore.screen import ExploreScreen
+from ilora_app.tui.state.app_state import BESIDE
 from ilora_app.tui.widgets.agreement import Agreement
 from ilora_app.tui.widgets.side import SideList
 from tests.tui.conftest import Drive, settle, text_of
-from tests.tui.stand_in import ILORA, LORA, with_options
+from tests.tui.stand_in import ILORA, LORA, StandIn, with_options
 
 
 async def compared(drive: Drive, app: Any, pilot: Any) -> CompareScreen:
@@ -69,6 +75,28 @@ async def test_without_a_second_run_the_keys_that_help_are_named(drive: Drive) -
     async with drive(engine=with_options(runs=False)) as (app, pilot):
         await compared(drive, app, pilot)
         assert "b chooses one, 3 trains one" in text_of(app)
+
+
+class SlowSecond(StandIn):
+    """The second engine opens its run only when `release` is called."""
+
+    def __init__(self, name: str, post: Callable[[Message], Any]) -> None:
+        super().__init__(name, post)
+        self.held = (Open,) if name == BESIDE else ()
+
+
+async def test_while_the_second_model_is_loaded_its_place_says_for_how_long_and_how_far(drive: Drive) -> None:
+    async with drive(engine=SlowSecond) as (app, pilot):
+        app.app_state.beside_since -= 60
+        second: Any = app.app_state.beside
+        second.say(StepLogged("lora", 0, "load", 3, 6).to_json())
+        await compared(drive, app, pilot)
+        shown = text_of(app)
+        assert re.search(r"loading the second model … 6\d s", shown)
+        assert "loading LoRA 3 s of about 6 s" in shown
+        second.release()
+        await settle(pilot)
+        assert "loading" not in text_of(app)
 
 
 async def test_a_run_is_chosen_from_a_list(drive: Drive) -> None:

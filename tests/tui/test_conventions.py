@@ -147,6 +147,23 @@ async def test_the_mouse_chooses_places_and_rows(drive: Drive) -> None:
         assert app.current_mode == "results"
 
 
+@pytest.mark.parametrize("width", (60, 80, 120))
+async def test_the_top_bar_says_how_the_engine_is_and_is_clicked_at_every_width(
+    drive: Drive, width: int
+) -> None:
+    async with drive(size=(width, 20)) as (app, pilot):
+        top = text_of(app).splitlines()[0]
+        assert "[1 Explore]" in top and " ● iLoRA" in top
+        await pilot.click("TopBar", offset=(top.index("4"), 0))
+        await settle(pilot)
+        assert app.current_mode == "results"
+        top = text_of(app).splitlines()[0]
+        assert "[4 Results]" in top and " ● iLoRA" in top
+        await pilot.click("TopBar", offset=(top.index("1"), 0))
+        await settle(pilot)
+        assert app.current_mode == "explore"
+
+
 async def found_in_palette(app: IloraTui, pilot: Pilot[None], words: str) -> list[str]:
     """What the command palette offers for some words."""
     await pilot.press("ctrl+p")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from core.results.store import save_result
 from core.runs.demo import demo_runs
 from ilora_app.tui.screens.explore.screen import ExploreScreen
@@ -54,22 +56,36 @@ async def test_every_method_has_its_row_with_an_interval_and_its_cases(drive: Dr
             assert piece in text, piece
 
 
+@pytest.mark.parametrize("width", (60, 66, 80, 106))
+async def test_a_figure_is_shown_whole_or_not_at_all(drive: Drive, width: int) -> None:
+    async with drive(size=(width, 30)) as (app, pilot):
+        fill(app.app_state.out)
+        await shown(app, pilot)
+        await pilot.press("v")
+        await settle(pilot)
+        lines = text_of(app).splitlines()
+        (head,) = [line for line in lines if "method" in line and "HR@1" in line]
+        assert "cases" in head and "…" not in head
+        own = [line for line in lines if "●" in line and "280" in line]
+        assert len(own) == len(METHODS)
+
+
 async def test_rows_sort_filter_and_hide(drive: Drive) -> None:
     async with drive() as (app, pilot):
         fill(app.app_state.out)
         screen = await shown(app, pilot)
-        board = screen.query_one(MethodRows)
-        hits = [line.value("HR@1") for line in board.lines]
+        rows = screen.query_one(MethodRows)
+        hits = [line.value("HR@1") for line in rows.lines]
         assert hits == sorted(hits, reverse=True)
-        everything = len(board.lines)
+        everything = len(rows.lines)
         await pilot.press("v")
         await settle(pilot)
-        own = [line for line in board.lines if not line.shipped(app.app_state.out)]
-        assert len(own) == len(METHODS) and len(board.lines) < everything
+        own = [line for line in rows.lines if not line.shipped(app.app_state.out)]
+        assert len(own) == len(METHODS) and len(rows.lines) < everything
         await pilot.press("o", "o", "o", "o")
         await settle(pilot)
-        assert [line.label for line in board.lines] == sorted(
-            (line.label for line in board.lines), key=str.casefold
+        assert [line.label for line in rows.lines] == sorted(
+            (line.label for line in rows.lines), key=str.casefold
         )
         await pilot.press("e")
         await settle(pilot)
@@ -84,11 +100,11 @@ async def test_enter_opens_a_run_in_explore_and_says_when_none_was_kept(drive: D
     async with drive() as (app, pilot):
         fill(app.app_state.out)
         screen = await shown(app, pilot)
-        board = screen.query_one(MethodRows)
+        rows = screen.query_one(MethodRows)
         line = next(
-            line for line in board.lines if line.method == "ilora" and not line.shipped(app.app_state.out)
+            line for line in rows.lines if line.method == "ilora" and not line.shipped(app.app_state.out)
         )
-        board.cursor = board.lines.index(line)
+        rows.cursor = rows.lines.index(line)
         await pilot.press("enter")
         await settle(pilot)
         assert isinstance(app.screen, ResultsScreen)
@@ -110,8 +126,8 @@ async def test_before_anything_is_trained_the_results_of_the_program_are_shown(d
             "LoRA demo",
             "iLoRA demo",
         }
-        board = screen.query_one(MethodRows)
-        board.cursor = next(at for at, line in enumerate(board.lines) if line.method == "lora")
+        rows = screen.query_one(MethodRows)
+        rows.cursor = next(at for at, line in enumerate(rows.lines) if line.method == "lora")
         await pilot.press("enter")
         await settle(pilot)
         assert app.app_state.run == str(demo_runs()["lora"])

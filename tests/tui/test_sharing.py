@@ -15,7 +15,7 @@ from ilora_app.tui.state.grid import Grid
 from tests.tui.conftest import Drive, settle
 from tests.tui.test_end_to_end import Terminal
 
-NAMED = {"1": ("users", "history", "gate", "ranking"), "2": ("cases", "left", "right"), "4": ("board",)}
+NAMED = {"1": ("users", "history", "gate", "ranking"), "2": ("cases", "left", "right"), "4": ("leaderboard",)}
 
 
 async def test_the_ranking_and_the_history_go_to_the_clipboard(drive: Drive) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -282,6 +283,38 @@ async def test_what_a_training_would_fetch_is_named_before_the_yes(drive: Drive,
         for piece in ("4.92 MB", "https://example.org", "GroupLens research licence", "fetch and start"):
             assert piece in shown, piece
         assert trainer == []
+
+
+async def test_on_a_small_screen_the_answers_stay_in_sight_below_a_long_question(
+    drive: Drive, trainer: list[Job]
+) -> None:
+    from tests.tui.stand_in import with_options
+
+    async with drive(size=(60, 12), engine=with_options(cached=False)) as (app, pilot):
+        await pilot.press("escape", "3")
+        await settle(pilot)
+        await pilot.press("enter")
+        await settle(pilot)
+        shown = text_of(app)
+        assert "fetch and start" in shown and "b back" in shown
+        assert "Research use" not in shown
+        await pilot.press(*["down"] * 12)
+        await settle(pilot)
+        shown = text_of(app)
+        assert "fetch and start" in shown and "b back" in shown
+        assert "Research use" in shown
+        await pilot.press("b")
+        await settle(pilot)
+        assert trainer == []
+
+
+async def test_while_the_cost_is_estimated_it_says_for_how_long(drive: Drive) -> None:
+    async with drive() as (app, pilot):
+        app.app_state.main.held = (Estimate,)  # type: ignore[attr-defined]
+        await pilot.press("3")
+        await settle(pilot)
+        app.screen._asked_at -= 30  # type: ignore[attr-defined]
+        await until(pilot, lambda: re.search(r"estimating … 3\d s", text_of(app)) is not None)
 
 
 async def test_an_estimate_is_asked_once_for_each_plan(drive: Drive) -> None:

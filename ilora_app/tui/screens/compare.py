@@ -185,10 +185,7 @@ class CompareScreen(TabScreen):
         text = self.app_state.invitation()
         left, right = self.query_one("#left", SideList), self.query_one("#right", SideList)
         left.empty = text or "ranking …"
-        if self.app_state.beside_run is None:
-            waiting = "No second run on these cases.\nb chooses one, 3 trains one."
-        else:
-            waiting = "ranking …" if self.app_state.beside_ready else "loading the second model …"
+        waiting = self.app_state.beside_waiting()
         right.empty = text or waiting
         self.query_one(CaseList).empty = text or self.problem or waiting.replace("ranking", "comparing")
 

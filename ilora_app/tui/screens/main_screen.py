@@ -1,4 +1,4 @@
-"""What the four places share: the top bar, the footer, and ears for the engine."""
+"""What all places share: the top bar, the footer, and ears for the engine."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def lazily(name: str) -> Callable[[], Screen[Any]]:
 
 
 class TabScreen(Screen[None]):
-    """Base of Explore, Compare, Train and Results."""
+    """Base of all places."""
 
     PLACE: ClassVar[str] = ""
     ALLOW_IN_MAXIMIZED_VIEW = "TopBar, Footer"

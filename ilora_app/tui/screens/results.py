@@ -21,6 +21,8 @@ from ilora_app.tui.state.grid import Grid, Value
 from ilora_app.tui.state.leaderboard_rows import OTHER_SORTS, Line, Metric, arrange, lines_of, metrics_of
 from ilora_app.tui.widgets.rows import Cell, Rows
 
+LEAST_NAME, LEAST_GAUGE = 14, 8
+"""Cells that a method's name and its interval are drawn in at least."""
 LEGEND = "★ best  ≈ not to be told apart  ¶ reported"
 
 
@@ -73,25 +75,33 @@ class MethodRows(Rows):
             rows.append((*cells, len(line.seeds), line.train_seconds))
         return Grid("Results", (*heads, "seeds", "seconds of training"), tuple(rows))
 
-    def _widths(self, width: int) -> tuple[int, int, bool]:
+    def _layout(self, width: int) -> tuple[int, int, list[tuple[str, int]], bool]:
+        """Widths of name and interval, the metrics that fit beside them, and whether all else fits too.
+
+        A metric is left out where there is no room for it: half a figure would read as another one.
+        """
         wide = width >= 104
-        room = width - 3 - 6 - sum(wide for _, wide in self.metrics) - 9 - (28 if wide else 0)
-        longest = max((cell_len(line.label) for line in self.lines), default=14)
-        label = min(longest + 1, max(14, room // 2))
-        return label, max(8, min(44, room - label)), wide
+        room = width - 3 - 6 - 9 - (28 if wide else 0)
+        metrics = list(self.metrics)
+        while metrics and room - sum(taken for _, taken in metrics) < LEAST_NAME + LEAST_GAUGE:
+            metrics.pop()
+        room -= sum(taken for _, taken in metrics)
+        longest = max((cell_len(line.label) for line in self.lines), default=LEAST_NAME)
+        label = min(longest + 1, max(LEAST_NAME, room // 2))
+        return label, max(LEAST_GAUGE, min(44, room - label)), metrics, wide
 
     def head(self, width: int) -> str:
         """Column names."""
-        label, gauge, wide = self._widths(width - 1)
+        label, gauge, metrics, wide = self._layout(width - 1)
         rest = f"{fit('preset', 9)}{fit('seeds', 6, True)}{fit('trained', 10, True)}" if wide else ""
         scale = fit(fit("0", gauge // 2) + "½", gauge - 1) + "1"
-        columns = "".join(fit(name, room, True) for name, room in (*self.metrics, ("cases", 7)))
+        columns = "".join(fit(name, room, True) for name, room in (*metrics, ("cases", 7)))
         return fit(f"    {fit('method', label)}{fit('HR@1', 6)}{scale}{columns} {rest}", width)
 
     def cells(self, index: int, width: int) -> list[Cell]:
         """One method."""
         line = self.lines[index]
-        label, gauge, wide = self._widths(width)
+        label, gauge, metrics, wide = self._layout(width)
         hits = line.metrics.get("HR@1", {})
         sign = "¶" if line.reported else "★" if line.best else "≈" if line.level else " "
         ink = "dim" if line.reported else "good" if line.best or line.level else "bright"
@@ -102,7 +112,7 @@ class MethodRows(Rows):
             (fit(share(hits.get("value")), 6), "bright"),
             (drawn, "dim" if line.reported else "first"),
         ]
-        for metric, room in self.metrics:
+        for metric, room in metrics:
             cells.append((fit(share(line.metrics.get(metric, {}).get("value")), room, True), ""))
         n = hits.get("n")
         cells.append((fit(f"{n:,}" if n else NONE, 7, True) + " ", "dim"))
@@ -130,12 +140,12 @@ class ResultsScreen(TabScreen):
         self.state = "reading the results …"
 
     def content(self) -> ComposeResult:
-        """The board, and what its cursor is on."""
-        yield MethodRows(id="board", classes="pane")
+        """The leaderboard, and what its cursor is on."""
+        yield MethodRows(id="leaderboard", classes="pane")
         yield Static(id="detail", classes="pane", markup=False)
 
     def on_mount(self) -> None:
-        """The board has the keyboard; results are read when the screen is resumed."""
+        """The leaderboard has the keyboard; results are read when the screen is resumed."""
         self.query_one(MethodRows).focus()
 
     def catch_up(self) -> None:
@@ -182,25 +192,25 @@ class ResultsScreen(TabScreen):
         self._draw()
 
     def _draw(self) -> None:
-        board = self.query_one(MethodRows)
-        board.empty = self.state
+        leaderboard = self.query_one(MethodRows)
+        leaderboard.empty = self.state
         rising = any(metric.name == self.sort and not metric.higher_is_better for metric in self.metrics)
         lines = arrange(self.lines, self.test_set, self.dataset, self.sort, self.reported, rising)
-        board.show(lines, self.metrics)
+        leaderboard.show(lines, self.metrics)
         where = self.dataset or "all datasets"
-        board.border_title = f"Results · {where} · test set {self.test_set or '–'}"
+        leaderboard.border_title = f"Results · {where} · test set {self.test_set or '–'}"
         hidden = "" if self.reported else " · reported rows hidden: v"
         by = f" · by {self.sort}{hidden}" if self.sort else ""
-        board.border_subtitle = f"{LEGEND}{by}"
+        leaderboard.border_subtitle = f"{LEGEND}{by}"
         self._detail()
 
-    @on(Rows.Highlighted, "#board")
+    @on(Rows.Highlighted, "#leaderboard")
     def _detail(self) -> None:
-        board = self.query_one(MethodRows)
+        leaderboard = self.query_one(MethodRows)
         panel = self.query_one("#detail", Static)
         parts = list(filter(None, self.gains))
-        if board.lines:
-            line = board.lines[min(board.cursor, len(board.lines) - 1)]
+        if leaderboard.lines:
+            line = leaderboard.lines[min(leaderboard.cursor, len(leaderboard.lines) - 1)]
             hits = line.metrics.get("HR@1", {})
             if line.reported:
                 parts.insert(0, f"{line.label}: reported, not measured here. {line.source}")
@@ -219,12 +229,12 @@ class ResultsScreen(TabScreen):
             parts.append(f"left out: {self.problems[0]}" + (" …" if len(self.problems) > 1 else ""))
         panel.update("\n".join(parts))
 
-    @on(Rows.Chosen, "#board")
+    @on(Rows.Chosen, "#leaderboard")
     async def _open(self) -> None:
-        board = self.query_one(MethodRows)
-        if not board.lines:
+        leaderboard = self.query_one(MethodRows)
+        if not leaderboard.lines:
             return
-        path = board.lines[board.cursor].run(self.app_state.out)
+        path = leaderboard.lines[leaderboard.cursor].run(self.app_state.out)
         if path is None:
             self.notify("This row kept no model: open SASRec, LoRA or iLoRA.", severity="warning")
             return

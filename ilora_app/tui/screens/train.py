@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -62,6 +63,7 @@ class TrainScreen(FollowedTraining):
         self._estimates: dict[str, Estimated] = {}
         """What plans were said to cost: going back to one asks nothing."""
         self._asking: Timer | None = None
+        self._asked_at = time.monotonic()
         self._offered = self._furnished = self._ended = False
         self._drawn = -1
         """1 while the job runs, 0 once its end is drawn, -1 before anything is."""
@@ -141,7 +143,7 @@ class TrainScreen(FollowedTraining):
     @on(Form.Changed)
     def _ask_soon(self) -> None:
         """Asks what the plan costs once the keys rest."""
-        self.estimate, self.estimate_problem = None, ""
+        self.estimate, self.estimate_problem, self._asked_at = None, "", time.monotonic()
         self._draw_cost()
         if self._asking is not None:
             self._asking.stop()
@@ -209,7 +211,9 @@ class TrainScreen(FollowedTraining):
         if self.estimate_problem:
             cost.update(self.estimate_problem)
         elif found is None:
-            cost.update("estimating …" if self.app_state.main.alive else "no engine: ctrl+r starts it")
+            waited = time.monotonic() - self._asked_at
+            alive = self.app_state.main.alive
+            cost.update(f"estimating … {waited:.0f} s" if alive else "no engine: ctrl+r starts it")
         else:
             cost.update(cost_table(found))
 
@@ -279,6 +283,8 @@ class TrainScreen(FollowedTraining):
 
     def _read(self) -> None:
         """Takes what was written since."""
+        if self.estimate is None and not self.estimate_problem:
+            self._draw_cost()
         if self.job is None:
             self.draw_log()
             return

@@ -90,6 +90,7 @@ class AppState:
         self.beside_opened: Opened | None = None
         self.beside_ready = False
         self.beside_run: str | None = None
+        self.beside_since, self.beside_detail = self.since, ""
         self.milliseconds: float | None = None
         self.quick: Estimated | None = None
         """What the quick training costs, asked where there is no run."""
@@ -136,6 +137,7 @@ class AppState:
         if chosen is None or (chosen == self.beside_run and self.beside.alive):
             return
         self.beside_run, self.beside_ready, self.beside_opened = chosen, False, None
+        self.beside_since, self.beside_detail = time.monotonic(), ""
         await self.beside.start()
         self.beside.ask(Open, out=str(self.out), run=chosen, dataset=self.dataset)
 
@@ -186,6 +188,8 @@ class AppState:
                 self.beside_opened = event
             elif isinstance(event, WarmedUp):
                 self.beside_ready = True
+            elif isinstance(event, StageStarted | StepLogged):
+                self.beside_detail = _how_far(event)
             return
         match event:
             case Surveyed():
@@ -211,10 +215,7 @@ class AppState:
                 of_total = f" of {size(event.total)}" if event.total else ""
                 self.detail = f"{event.asset} {size(event.done)}{of_total}"
             case StageStarted() | StepLogged() if self.stage is Stage.OPENING:
-                step = event.step if isinstance(event, StepLogged) else 0
-                done = stage_steps(event.stage, step, event.total) if step or event.total else ""
-                said = [stage_name(event.stage), method_name(event.method), done]
-                self.detail = " ".join(filter(None, said))
+                self.detail = _how_far(event)
             case Notice():
                 self.detail = event.text
 
@@ -316,6 +317,15 @@ class AppState:
         demo = " demo" if record and record["demo"] else ""
         return f"{method_name(opened.method)}{demo}{took} · {opened.title}"
 
+    def beside_waiting(self) -> str:
+        """What is said in the second run's place until it ranks: what goes on, how far, for how long."""
+        if self.beside_run is None:
+            return "No second run on these cases.\nb chooses one, 3 trains one."
+        if self.beside_ready:
+            return "ranking …"
+        waited = time.monotonic() - self.beside_since
+        return f"loading the second model … {waited:.0f} s\n{self.beside_detail}".rstrip()
+
     def invitation(self) -> str:
         """What an empty pane says: what goes on, and the key that fills it."""
         if self.busy:
@@ -325,6 +335,13 @@ class AppState:
         if self.stage in (Stage.FAILED, Stage.DEAD):
             return f"{self.problem[0]}\n{self.problem[1]}\nPress ctrl+r to start the engine again."
         return ""
+
+
+def _how_far(event: StageStarted | StepLogged) -> str:
+    """What is being done, for which method, and how much of it."""
+    step = event.step if isinstance(event, StepLogged) else 0
+    done = stage_steps(event.stage, step, event.total) if step or event.total else ""
+    return " ".join(filter(None, (stage_name(event.stage), method_name(event.method), done)))
 
 
 def about(minutes: float) -> str:

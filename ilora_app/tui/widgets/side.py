@@ -46,7 +46,7 @@ class SideList(Rows):
         item = self.ranked.items[index]
         target = item == self.ranked.target
         scored = width >= 30
-        room = width - 6 - (6 if scored else 0)
+        room = width - 6 - (7 if scored else 0)
         cells: list[Cell] = [
             (fit(str(index + 1), 3, True), "dim"),
             (f" {TARGET if target else ' '} ", "accent"),
@@ -54,5 +54,5 @@ class SideList(Rows):
         ]
         if scored:
             score = f"{self.ranked.scores[index]:.2f}".replace("-", "−")
-            cells.append((fit(score, 6, True), "dim"))
+            cells.append((fit(score, 7, True), "dim"))
         return cells

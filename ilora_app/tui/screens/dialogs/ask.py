@@ -9,11 +9,12 @@ from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
-from textual.screen import ModalScreen
 from textual.widgets import Button, Static
 
+from ilora_app.tui.screens.dialogs.scrolled import ScrolledDialog
 
-class Ask(ModalScreen[str]):
+
+class Ask(ScrolledDialog[str]):
     """Answers with the key of the chosen answer; an empty string for none.
 
     Args:
@@ -27,6 +28,7 @@ class Ask(ModalScreen[str]):
         Binding("left", "app.focus_previous", "Answer before", show=False),
         Binding("right", "app.focus_next", "Next answer", show=False),
     ]
+    BOX = "#ask"
 
     def __init__(self, title: str, text: str, answers: Sequence[tuple[str, str]]) -> None:
         super().__init__()

@@ -8,19 +8,19 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
-from textual.screen import ModalScreen
 from textual.widgets import Footer, ProgressBar, Static
 
 from core.events import Event, Fetching, Notice
 from core.serving.protocol import Fetched, RequestFailed
 from ilora_app.render.figures import size
+from ilora_app.tui.screens.dialogs.scrolled import ScrolledDialog
 from ilora_app.tui.state.app_state import Stage
 
 if TYPE_CHECKING:
     from ilora_app.tui.app import IloraTui
 
 
-class FirstRun(ModalScreen[None]):
+class FirstRun(ScrolledDialog[None]):
     """Says what is missing on this machine, and fetches it when told to."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -28,6 +28,7 @@ class FirstRun(ModalScreen[None]):
         Binding("escape", "dismiss(None)", "Later"),
         Binding("q", "app.leave", "Quit"),
     ]
+    BOX = "#first-run"
 
     def compose(self) -> ComposeResult:
         """The list, the progress, the keys."""
@@ -51,7 +52,8 @@ class FirstRun(ModalScreen[None]):
 
     def _list(self) -> Text:
         missing = self.ilora.app_state.missing
-        text = Text("To rank and to train, this is needed and not on this machine yet:\n\n")
+        total = size(sum(asset["bytes"] for asset in missing))
+        text = Text(f"To rank and to train, this is needed and not on this machine yet, {total} in all:\n\n")
         for asset in missing:
             text.append(f"  {asset['title']}", "bold")
             text.append(f"  {size(asset['bytes'])}\n")
@@ -59,8 +61,7 @@ class FirstRun(ModalScreen[None]):
             if asset["terms"]:
                 text.append(f"    {asset['terms']}\n", "dim")
             text.append(f"    {asset['source']}\n", "dim")
-        total = sum(asset["bytes"] for asset in missing)
-        text.append(f"\n{size(total)} in all. Checksums are verified; nothing else is sent or fetched.")
+        text.append("\nChecksums are verified; nothing else is sent or fetched.")
         return text
 
     def action_fetch(self) -> None:

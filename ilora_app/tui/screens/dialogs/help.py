@@ -14,10 +14,12 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from ilora_app.tui.state.guide import signs_of
+from ilora_app.tui.widgets.topbar import PLACES
 
 GLOBAL = (
-    ("1 2 3 4", "Explore, Compare, Train, Results"),
+    (" ".join(map(str, range(1, len(PLACES) + 1))), ", ".join(map(str.title, PLACES))),
     ("tab", "next pane"),
+    ("z", "this pane over the whole screen, or back"),
     ("ctrl+p", "all commands"),
     ("t", "next theme: dark, light, high contrast"),
     ("s", "save the screen as SVG"),

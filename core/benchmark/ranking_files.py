@@ -1,4 +1,4 @@
-"""Run files of results on disk: whether they are whole, and made again from the trained model where not."""
+"""Ranking files of results on disk: whether they are whole; else made again from the trained model."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from core.errors import IloraError, Interrupted
 from core.events import Emit, Notice, ShouldStop
 from core.recommenders.base import Task
 from core.results.format import Result
-from core.results.rankings import RunFile, load_rankings, run_file, save_rankings
+from core.results.rankings import RankingFile, load_rankings, ranking_file, save_rankings
 from core.results.store import result_path, save_result
 from core.runs.store import open_run, run_folder
 from core.training import parallel
 
 
 def whole(result: Result | None, out: Path, emit: Emit, should_stop: ShouldStop) -> Result | None:
-    """A result, if it has one whose run file is whole or can be made again from the saved model; else None.
+    """A result whose ranking file is whole or can be made again from the saved model; else None.
 
-    A result of an older version, which has no run file, is taken as it is. A run file that was made again
-    replaces the broken one only where every rank is the one that the result states.
+    A result of an older version, which has no ranking file, is taken as it is. One made again replaces
+    the broken one only where every rank is the one that the result states.
 
     Raises:
         Interrupted: `should_stop` said so.
@@ -37,7 +37,7 @@ def whole(result: Result | None, out: Path, emit: Emit, should_stop: ShouldStop)
 
 
 def _restored(result: Result, out: Path, emit: Emit, should_stop: ShouldStop) -> Result | None:
-    """The result with a run file from its saved model; None without such a model, or with other ranks."""
+    """The result with a ranking file from its saved model; None without such a model, or with other ranks."""
     folder = run_folder(out, *result.key)
     if parallel.size() > 1 or not folder.is_dir():
         return None
@@ -53,11 +53,11 @@ def _restored(result: Result, out: Path, emit: Emit, should_stop: ShouldStop) ->
     if tuple(found.cases) != result.cases:
         emit(Notice(f"{folder.name} ranks otherwise than its result, the method is run again", "warning"))
         return None
-    return with_rankings(result, run_file(found.rankings, run.dataset.catalogue.ids), out)
+    return with_rankings(result, ranking_file(found.rankings, run.dataset.catalogue.ids), out)
 
 
-def with_rankings(result: Result, found: RunFile, out: Path) -> Result:
-    """Writes a run file and the result that states its checksum, and returns that result."""
+def with_rankings(result: Result, found: RankingFile, out: Path) -> Result:
+    """Writes a ranking file and the result that states its checksum, and returns that result."""
     file = result_path(out, *result.key)
     save_rankings(found, file)
     stated = replace(result, rankings_sha256=found.sha256)

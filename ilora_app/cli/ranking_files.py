@@ -1,4 +1,4 @@
-"""`ilora-app results export` and `check`: run files for other programs, and whether they are whole."""
+"""`ilora-app results export` and `check`: ranking files for other programs, and whether they are whole."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def export(
 
 
 def check(out: Folder = DEFAULT_OUT) -> None:
-    """Check that every result's metrics follow from its ranks, and that every run file is whole."""
+    """Check that every result's metrics follow from its ranks, and that every ranking file is whole."""
     from core.errors import ResultError
     from core.results.rankings import load_rankings
     from core.results.store import load_results, result_path
@@ -75,7 +75,7 @@ def check(out: Folder = DEFAULT_OUT) -> None:
             problems.append(f"{error.title} – {error.hint}")
     for problem in problems:
         say(problem)
-    older = f", {without} of an older version without a run file" if without else ""
+    older = f", {without} of an older version without a ranking file" if without else ""
     say(f"{len(found)} results read{older}; {len(problems)} problems")
     if problems:
         raise typer.Exit(1)
