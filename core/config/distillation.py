@@ -23,6 +23,8 @@ class DistillationConfig:
     """The share of them that is drawn; the others are the best of the teacher's encoder."""
     temperature: float = bounded(1.0, 0, 1000, "the temperature", open=True)
     """What both sides' scores are divided by: above 1, places far from the first count for more."""
+    learning_rate: float = bounded(1e-4, 0, 10, "the student's learning rate", open=True)
+    """AdamW's peak rate: a tenth of the encoder's, for the student begins with what that has learnt."""
 
     def __post_init__(self) -> None:
         check_bounds(self)

@@ -15,11 +15,12 @@ from torch import Tensor
 from core.data.types import Sample
 from core.encoders.base import PAD, Encoder
 from core.errors import Interrupted
-from core.evaluation.metrics import Scores, pairs_alike, ranks_from_scores, summarize
+from core.evaluation.metrics import Scores, ranks_from_scores, summarize
 from core.events import ShouldStop, never
 
-ALIKE = "teacher's pairs"
-"""What validation says of a student: the share of pairs of candidates in its teacher's order."""
+LIKENESS, SAME_FIRST = "likeness", "same first"
+"""What validation says of a student: minus the divergence from its teacher, and how often both have the same
+candidate first."""
 
 
 class EncoderTraining:
@@ -194,7 +195,7 @@ class DistilJob(EncoderTraining):
         super().__init__(model, validation, withheld)
         self.histories, self.held, self.temperature = taught.histories, held, temperature
         self.candidates = torch.from_numpy(taught.candidates)
-        self.taught = (torch.from_numpy(taught.scores) / temperature).log_softmax(dim=1)
+        self.taught = torch.from_numpy(taught.scores)
 
     def __len__(self) -> int:
         """Number of histories."""
@@ -213,17 +214,21 @@ class DistilJob(EncoderTraining):
         rows = torch.tensor(samples)
         device = self.model.device
         z = self.model.represent([self.histories[sample] for sample in samples])
-        own = self.model.score(z, self.candidates[rows].to(device)) / self.temperature
-        away = F.kl_div(
-            own.log_softmax(dim=1), self.taught[rows].to(device), reduction="sum", log_target=True
-        )
-        yield away * self.temperature**2, len(samples)
+        own = self.model.score(z, self.candidates[rows].to(device))
+        yield self._away(own, self.taught[rows].to(device)), len(samples)
 
     def validate(self, should_stop: ShouldStop) -> dict[str, float]:
-        """Ranking metrics over the validation candidates, and the share of pairs in the teacher's order."""
+        """Ranking metrics over the validation candidates, and how like the teacher it is there."""
         metrics = super().validate(should_stop)
         own = score_lists(self.model, self.held.histories, self.held.candidates)
-        return {**metrics, ALIKE: float(pairs_alike(own, self.held.scores).mean())}
+        away = float(self._away(torch.from_numpy(own), torch.from_numpy(self.held.scores))) / len(own)
+        same = float((own.argmax(1) == self.held.scores.argmax(1)).mean())
+        return {**metrics, LIKENESS: -away, SAME_FIRST: same}
+
+    def _away(self, own: Tensor, taught: Tensor) -> Tensor:
+        """The summed divergence of scores (n, c) from a teacher's, times the squared temperature."""
+        ours, theirs = ((scores / self.temperature).log_softmax(dim=1) for scores in (own, taught))
+        return F.kl_div(ours, theirs, reduction="sum", log_target=True) * self.temperature**2
 
     def baseline(self) -> dict[str, float]:
         """What it is worth before it was taught anything."""

@@ -20,7 +20,7 @@ from core.config.saved import lasting
 from core.config.settings import EncoderConfig
 from core.data.types import Sample
 from core.encoders.base import Encoder
-from core.encoders.job import ALIKE, DistilJob
+from core.encoders.job import LIKENESS, DistilJob
 from core.encoders.sasrec import SASRec
 from core.errors import InputError, Interrupted
 from core.evaluation.metrics import Scores, pairs_alike
@@ -64,7 +64,7 @@ class Distilled(EncoderRecommender):
     def fit(self, task: Task) -> FitReport:
         """Has the teacher score histories, and learns that.
 
-        The epoch is kept that ranks most as the teacher does for validation users; no label chooses it.
+        The epoch is kept that is most like the teacher for validation users; no label chooses it.
 
         Raises:
             InputError: there are several datasets or processes, or too few items.
@@ -93,13 +93,13 @@ class Distilled(EncoderRecommender):
             steps=min(epoch * config.epochs, config.steps or epoch * config.epochs),
             batch_size=config.batch_size,
             micro_batch_size=config.batch_size,
-            learning_rate=config.learning_rate,
+            learning_rate=settings.learning_rate,
             warmup_steps=epoch // 2,
             final_rate=0.05,
             clip=5.0,
             validate_every=epoch,
             patience=config.patience,
-            criterion=ALIKE,
+            criterion=LIKENESS,
             seed=task.seed,
         )
         label, folder = (self.name, task.seed), _checkpoints(task)
@@ -107,7 +107,7 @@ class Distilled(EncoderRecommender):
         job.settle()
         self.model.freeze()
         chosen = report.best_step // epoch
-        said = f"the teacher's order for validation users chose epoch {chosen} of {report.steps // epoch}"
+        said = f"likeness to the teacher for validation users chose epoch {chosen} of {report.steps // epoch}"
         task.emit(Notice(f"{self.name}, seed {task.seed}: {said}"))
         parameters = sum(p.numel() for p in self.model.parameters())
         return FitReport(
