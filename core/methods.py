@@ -272,7 +272,7 @@ METHODS: dict[str, Method] = {
         ),
         Method(
             "distilled",
-            "SASRec, distilled",
+            "Distilled SASRec",
             STUDENT,
             "core.recommenders.distilled:Distilled",
             reads=("data", "encoder", "distillation"),

@@ -14,6 +14,7 @@ from core.data.samples import CANDIDATES, last_positions, longest_history
 from core.data.types import Samples
 from core.methods import COUNTING, METHODS, PROMPTED, MethodSeed, settle
 from core.recommenders.adapter import LONGEST_ROW
+from core.recommenders.distilled import COMPARED
 from core.recommenders.encoders import passes
 from core.recommenders.zero_shot import ZeroShot
 
@@ -96,7 +97,7 @@ def cost(
         reading = measured.items * measured.vector
         stages.append(Stage("read", method, reading, measured.items, "read", "vectors"))
     if record.is_student:
-        return _student(measured, config, method, record.network)
+        return _student(measured, config, method, record.network, samples)
     if record.is_encoder:
         return [*stages, _encoder(measured, config, method, samples, seed, longest)]
     key = "zero-shot" if record.kind == PROMPTED else config.training.asks
@@ -150,12 +151,19 @@ def _encoder(
     return Stage("train", kind, steps * measured.step[kind], steps, f"train {kind}", f"{kind} {seed}")
 
 
-def _student(measured: Measured, config: RunConfig, method: str, network: str) -> list[Stage]:
-    """A teacher's scores of histories, and the training that learns them."""
+def _student(
+    measured: Measured, config: RunConfig, method: str, network: str, samples: Samples
+) -> list[Stage]:
+    """A teacher's scores of histories, the training that learns them, and both asked the same cases."""
     histories, encoder = config.distillation.histories, config.encoder
-    taught = Stage("teach", method, histories * TAUGHT, histories, "teach")
+    asked = histories + min(config.training.validation_cases, len(samples.validation))
     steps = -(-histories // encoder.batch_size) * min(encoder.epochs, PEAK_EPOCH + encoder.patience)
-    return [taught, Stage("train", method, steps * measured.step[network], steps, f"train {method}")]
+    alike = min(COMPARED, len(samples.asked))
+    return [
+        Stage("teach", method, asked * TAUGHT, asked, "teach"),
+        Stage("train", method, steps * measured.step[network], steps, f"train {method}"),
+        Stage("compare", method, alike * TAUGHT, alike, "teach"),
+    ]
 
 
 def encoder_epoch(config: RunConfig, samples: Samples) -> int:

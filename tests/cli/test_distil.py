@@ -60,7 +60,7 @@ def test_the_student_stands_beside_its_teacher_and_opens_without_a_language_mode
 ) -> None:
     assert ends("distil", "ilora", "--out", out, *FEW) == 0
     said = capsys.readouterr().out
-    assert "SASRec, distilled" in said and "its teacher's" in said and "ms a case" in said
+    assert "Distilled SASRec" in said and "its teacher's" in said and "ms a case" in said
     found, problems = load_results(out)
     assert not problems and sorted(one.method for one in found) == ["distilled", "ilora", "sasrec"]
     assert len({one.samples_sha256 for one in found}) == 1
