@@ -30,20 +30,23 @@ def open_study(path: Path, key: str, quiet: int) -> Study:
         ResultError: it is damaged.
     """
     import optuna
+    from optuna.exceptions import OptunaError
     from sqlalchemy.exc import SQLAlchemyError
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     path.parent.mkdir(parents=True, exist_ok=True)
     pruner = optuna.pruners.MedianPruner(n_startup_trials=STARTED, n_warmup_steps=quiet)
     try:
-        return optuna.create_study(
+        study = optuna.create_study(
             storage=f"sqlite:///{path.resolve()}",
             study_name=key,
             direction="maximize",
             pruner=pruner,
             load_if_exists=True,
         )
-    except (SQLAlchemyError, RuntimeError) as error:
+        study.get_trials(deepcopy=False)  # what is damaged shows now, and not after hours
+        return study
+    except (SQLAlchemyError, OptunaError, RuntimeError, ValueError, LookupError, TypeError) as error:
         raise ResultError(
             f"{path} holds trials and is damaged", "remove it; the same command searches anew"
         ) from error

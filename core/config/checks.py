@@ -26,7 +26,8 @@ def check(condition: bool, title: str, hint: str = "") -> None:
 
 def check_choice(value: str, choices: tuple[str, ...], what: str) -> None:
     """Raises `InputError` naming the choices unless the value is one of them."""
-    check(value in choices, f"unknown {what}: {value}", f"choose one of: {', '.join(choices)}")
+    shown = value if len(value) <= 80 else f"{value[:77]}..."
+    check(value in choices, f"unknown {what}: {shown}", f"choose one of: {', '.join(choices)}")
 
 
 def check_dataset(name: str, whole: bool, special: bool) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import tomli_w
 
+from core.config.bounds import SEED
 from core.config.presets import preset_config
 from core.config.settings import RETIRED, RunConfig
 from core.errors import DataError, InputError
@@ -59,6 +60,8 @@ def read_run_file(path: Path) -> RunFile:
         if name in TOP:
             if type(value) is not TOP[name]:
                 raise InputError(f"{path}: {name} is {shown(value)}", f"write {name} = {_example(name)}")
+            if name == "seed" and isinstance(value, int):
+                SEED.check(value)
         elif name not in known and name == DISTILLATION:
             raise InputError(
                 f"{path} is a student's: it needs its teacher",

@@ -13,6 +13,7 @@ from core.config.checks import DATASET_NAME
 from core.config.settings import SPLITS
 from core.data.tables import EXAMPLE, REPEATS, UNLISTED, InteractionsTable, ItemsTable, WindowsTable
 from core.errors import DataError
+from core.kinds import Count
 
 LONGEST_HISTORY = 1000
 """Items of the longest history that a card may ask for."""
@@ -134,7 +135,7 @@ class PaperSplit:
     """Users whose sequences are only ever tested on."""
     validation_users: tuple[str, ...] = ()
     """Users whose sequences choose epochs and settings."""
-    seed: int | None = None
+    seed: Count | None = None
     """Seed of the draw; with it no users are listed."""
     published: bool = False
     """Whether the source's windows say who tests and who validates; with it no users are listed."""
@@ -167,13 +168,13 @@ class Expected:
     """Interactions before any rule."""
     kept: int
     """Interactions after `rules.min_rating` and `rules.repeats`."""
-    train_users: int | None = None
+    train_users: Count | None = None
     """Of published windows: users who train."""
-    train_windows: int | None = None
+    train_windows: Count | None = None
     """Of published windows: rows to train on."""
-    validation_windows: int | None = None
+    validation_windows: Count | None = None
     """Of published windows: rows to validate on."""
-    test_windows: int | None = None
+    test_windows: Count | None = None
     """Of published windows: rows to test on."""
     interactions_sha256: str = ""
     """Checksum of the lines `user<TAB>item<TAB>rating<TAB>timestamp`, in file order."""

@@ -6,6 +6,7 @@ import hashlib
 import json
 from array import array
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from core.errors import DataError, InputError, Interrupted
+from core.kinds import is_text
 from core.stages import UNWATCHED, Watch
 
 LONGEST_LINE = 1 << 20
@@ -42,7 +44,7 @@ def count_rows(path: Path) -> int:
     if path.suffix == PARQUET:
         return int(_parquet(path).metadata.num_rows)
     with _opened(path) as handle:
-        return sum(1 for line in handle if line.strip())
+        return sum(1 for line in _lines(handle) if line.strip())
 
 
 def check_users(path: Path, watch: Watch = UNWATCHED) -> int:
@@ -98,13 +100,14 @@ def read_rows(path: Path) -> Iterator[Written]:
         file = _parquet(path)
         if missing := {"user", "history"} - set(file.schema_arrow.names):
             raise DataError(f"{path}: no column {sorted(missing)[0]!r}", SHAPE)
-        for batch in file.iter_batches(batch_size=ROWS, columns=["user", "history"]):
-            for record in batch.to_pylist():
-                number += 1
-                yield _row(record, path, number)
+        with _undamaged(path):
+            for batch in file.iter_batches(batch_size=ROWS, columns=["user", "history"]):
+                for record in batch.to_pylist():
+                    number += 1
+                    yield _row(record, path, number)
         return
     with _opened(path) as handle:
-        for number, line in enumerate(iter(lambda: handle.readline(LONGEST_LINE + 1), b""), start=1):
+        for number, line in enumerate(_lines(handle), start=1):
             if len(line) > LONGEST_LINE:
                 raise DataError(f"{path}, line {number}: more than {LONGEST_LINE >> 20} MiB", SHAPE)
             if not line.strip():
@@ -116,13 +119,21 @@ def read_rows(path: Path) -> Iterator[Written]:
             yield _row(record, path, number)
 
 
+def _lines(handle: Any) -> Iterator[bytes]:
+    """The lines of a file; of an overlong one, pieces that are each too long."""
+    return iter(lambda: handle.readline(LONGEST_LINE + 1), b"")
+
+
 def _row(record: Any, path: Path, number: int) -> Written:
     user, history = (record.get("user"), record.get("history")) if isinstance(record, dict) else (None, None)
-    plain = (str, int)
-    right = isinstance(user, plain) and isinstance(history, list)
-    if not right or isinstance(user, bool) or not all(isinstance(item, plain) for item in history or ()):
+    if not _is_name(user) or not isinstance(history, list) or not all(map(_is_name, history)):
         raise DataError(f"{path}, row {number}: not a user with a history", SHAPE)
-    return Written(str(user), tuple(map(str, history or ())))
+    return Written(str(user), tuple(map(str, history)))
+
+
+def _is_name(value: Any) -> bool:
+    """Whether a value can name a user or an item."""
+    return is_text(value) or (isinstance(value, int) and not isinstance(value, bool))
 
 
 def _opened(path: Path) -> Any:
@@ -137,10 +148,18 @@ def _opened(path: Path) -> Any:
 def _parquet(path: Path) -> Any:
     with _opened(path):
         pass
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    try:
+    with _undamaged(path):
         return pq.ParquetFile(path)
+
+
+@contextmanager
+def _undamaged(path: Path) -> Iterator[None]:
+    """Raises `DataError` where the parquet library cannot make out what a file says."""
+    import pyarrow as pa
+
+    try:
+        yield
     except (pa.ArrowException, OSError, ValueError) as error:
         raise DataError(f"{path}: not a parquet file", "the file is cut off or damaged") from error

@@ -27,12 +27,13 @@ from core.encoders.base import Encoder, new_encoder
 from core.encoders.job import EncoderJob, score_lists
 from core.encoders.joined import JoinedEncoder
 from core.encoders.morec import MoRec
-from core.errors import ModelError, ResultError
+from core.errors import IloraError, ModelError, ResultError
 from core.evaluation.metrics import Scores
 from core.events import Notice, SettingTried
 from core.files import atomic_path
 from core.recommenders.base import FitReport, Recommender, Task, lock_of
 from core.recommenders.popularity import training_sequences
+from core.records import build, json_of
 from core.training import parallel
 from core.training.checkpoints import clear_checkpoints
 from core.training.job import Schedule, TrainingReport
@@ -172,7 +173,7 @@ def _train_encoder(
             report = _read_encoder(path, model)
             clear_checkpoints(checkpoints)  # whoever wrote the file may have been killed before
             return model, report
-        except (ModelError, OSError, SafetensorError, RuntimeError, ValueError, KeyError, TypeError) as error:
+        except (IloraError, OSError, SafetensorError, RuntimeError, ValueError, KeyError, TypeError) as error:
             task.emit(Notice(f"{path} is damaged ({error}); training the encoder again", "warning"))
     sequences = training_sequences(task.dataset, samples)
     job = EncoderJob(model, sequences, samples.validation, task.seed, samples.withheld)
@@ -231,7 +232,7 @@ def _read_encoder(path: Path, model: Encoder) -> TrainingReport:
     take_weights(model, path)
     model.freeze()
     with safe_open(path, "pt") as file:
-        return TrainingReport(**json.loads(file.metadata()[REPORT]))
+        return build(TrainingReport, json_of(file.metadata()[REPORT], path.name))
 
 
 # --- keeping ---------------------------------------------------------------------------------------------

@@ -128,7 +128,7 @@ class Result:
     """The language model; None for methods without one."""
     quantization: str | None
     preset: str | None
-    seed: int
+    seed: Count
     """Training seed."""
     config: Plain
     """The resolved settings as plain JSON, without the seed: seeds of one config share a table row."""

@@ -18,10 +18,12 @@ from safetensors.torch import save_file
 
 from core.assets.known import base_model
 from core.data.people import Person, count_people, people
-from core.errors import InputError, Interrupted, ResultError
+from core.errors import DataError, InputError, Interrupted, ResultError
 from core.files import atomic_path, atomic_write, remove_leftovers
 from core.ilora.folding import plain_settings
 from core.ilora.layers import ADAPTER
+from core.kinds import Count
+from core.records import build, json_of, plain
 from core.runs.exporting import check_destination
 from core.runs.parts import LOCK, claimed, job_of, same_job
 from core.runs.store import MODEL_CARD, OpenRun
@@ -52,6 +54,15 @@ class ExportedUsers:
     rank: int
     shards: int
     bytes: int
+
+
+@dataclass(frozen=True)
+class _Said:
+    """What a shard says of its users."""
+
+    users: tuple[str, ...]
+    left_out: Count
+    unknown: Count
 
 
 def export_users(
@@ -138,9 +149,24 @@ def _write_shard(
         else:
             left_out += 1
         advance(1)
-    said = {"users": names, "left_out": left_out, "unknown": unknown}
+    said = _Said(tuple(names), left_out, unknown)
     with atomic_path(path) as temporary:
-        save_file(tensors, temporary, {SAID: json.dumps(said)})  # one entry: their order is not kept
+        save_file(tensors, temporary, {SAID: json.dumps(plain(said))})  # one entry: their order is not kept
+
+
+def _said(shard: Path) -> _Said:
+    """Who is in a shard.
+
+    Raises:
+        ResultError: it says nothing, or cannot be read.
+    """
+    try:
+        with safe_open(shard, "pt") as opened:
+            return build(_Said, json_of(opened.metadata()[SAID], shard.name))
+    except (SafetensorError, OSError, KeyError, TypeError, DataError) as error:
+        raise ResultError(
+            f"{shard} cannot be read", f"remove it and those after it in {shard.parent}"
+        ) from error
 
 
 def _finish(run: OpenRun, work: Path, out: Path) -> ExportedUsers:
@@ -149,14 +175,10 @@ def _finish(run: OpenRun, work: Path, out: Path) -> ExportedUsers:
     left_out = unknown = 0
     shards = _shards(work)
     for shard in shards:
-        try:
-            with safe_open(shard, "pt") as opened:
-                said = json.loads(opened.metadata()[SAID])
-        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-            raise ResultError(f"{shard} cannot be read", f"remove it and those after it in {work}") from error
-        for place, user in enumerate(said["users"]):
+        said = _said(shard)
+        for place, user in enumerate(said.users):
             index[user] = [shard.name, place]
-        left_out, unknown = left_out + said["left_out"], unknown + said["unknown"]
+        left_out, unknown = left_out + said.left_out, unknown + said.unknown
     atomic_write(work / INDEX, json.dumps(index) + "\n")
     rank = run.info.config.adapter.rank
     atomic_write(work / MODEL_CARD, _readme(run, len(index), rank))

@@ -18,6 +18,7 @@ from core.data.types import Dataset, Samples
 from core.errors import DataError, InputError, ResultError
 from core.events import Emit, Notice, ShouldStop, never, silent
 from core.files import atomic_path, remove_whole, sha256_of_file
+from core.kinds import Count, Share
 from core.methods import method_names, record_of
 from core.recommenders.base import Recommender, Task
 from core.recommenders.registry import method_class
@@ -61,11 +62,11 @@ class _RunCard:
     """A name, never a path: what a run leads to is a dataset that its reader knows."""
     split: str
     method: str
-    seed: int
+    seed: Count
     config: dict[str, Any]
     samples_sha256: str
     created: str
-    metrics: dict[str, dict[str, float]]
+    metrics: dict[str, dict[str, Share]]
     files: dict[str, str] = field(default_factory=dict)
     """Name -> sha256 of the other files; runs of old have none."""
 

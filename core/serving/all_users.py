@@ -22,7 +22,8 @@ from core.data.history_file import PARQUET
 from core.data.people import Person, count_people, people
 from core.errors import DataError, InputError, Interrupted, ResultError
 from core.files import atomic_path, remove_leftovers
-from core.records import build
+from core.kinds import Count
+from core.records import build, json_of
 from core.runs.parts import claimed, job_of, same_job
 from core.serving.session import Session
 
@@ -56,15 +57,15 @@ class Order:
 class Tally:
     """What became of the users."""
 
-    users: int = 0
+    users: Count = 0
     """All that were read."""
-    recommended: int = 0
+    recommended: Count = 0
     """Users with recommendations."""
-    unknown: int = 0
+    unknown: Count = 0
     """Items of histories that the catalogue does not have, each time they occur; they were passed over."""
-    with_unknown: int = 0
+    with_unknown: Count = 0
     """Users who have such items."""
-    left_out: dict[str, int] = field(default_factory=dict)
+    left_out: dict[str, Count] = field(default_factory=dict)
     """Why users have no recommendation -> how many."""
 
     def add(self, other: Tally) -> None:
@@ -280,7 +281,7 @@ def _tally(path: Path) -> Tally:
     import pyarrow.parquet as pq
 
     try:
-        return build(Tally, json.loads(pq.read_schema(path).metadata[b"ilora-app"]))
+        return build(Tally, json_of(pq.read_schema(path).metadata[b"ilora-app"], path.name))
     except (pa.ArrowException, OSError, ValueError, KeyError, TypeError, DataError) as error:
         raise ResultError(f"{path} cannot be read", "remove it and its folder to begin anew") from error
 

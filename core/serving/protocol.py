@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from core.events import Event
+from core.kinds import Positive
 from core.records import build, line_of, message_of
 from core.serving.tables import AssetListed as AssetListed
 from core.serving.tables import CaseDiffered as CaseDiffered
@@ -98,7 +99,7 @@ class Question:
     """None for a history that somebody made up."""
     position: int | None = None
     """Index of the target in the user's sequence."""
-    retrieve: int = RETRIEVED
+    retrieve: Positive = RETRIEVED
     push: list[float] | None = None
     """Change of each expert's logit, on top of what every layer's own gate says."""
     lock: int | None = None

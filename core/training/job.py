@@ -115,5 +115,5 @@ class TrainingReport:
     seconds: float
     """Training time over all sessions, without validation."""
     samples_per_second: float
-    curve: list[dict[str, float]]
+    curve: list[dict[str, int | float]]
     """One row per validation: step, loss and the metrics."""

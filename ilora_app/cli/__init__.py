@@ -153,7 +153,16 @@ def _explained(error: Any) -> tuple[str, str]:
     return error.format_message(), f"{command} --help lists what is accepted"
 
 
+_LONGEST = 1000
+"""Characters of an error or a hint; what people give and files hold is repeated in them."""
+
+
 def _complain(title: str, hint: str) -> None:
-    say(f"error: {' '.join(title.split())}", err=True)
+    say(f"error: {_one_line(title)}", err=True)
     if hint:
-        say(f"hint: {' '.join(hint.split())}", err=True)
+        say(f"hint: {_one_line(hint)}", err=True)
+
+
+def _one_line(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 3]}..."

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -15,7 +14,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from core.errors import IloraError, InputError
+from core.errors import DataError, IloraError, InputError
+from core.kinds import is_plain
+from core.records import json_of
 from core.serving.batcher import Batcher, Busy, Query, Recommended
 from ilora_app.server.latencies import Latencies
 from ilora_app.server.schema import LARGEST_BODY, LONGEST_HISTORY, MOST_CANDIDATES, schema
@@ -174,9 +175,11 @@ def _record(content: bytes, kind: str) -> dict[str, Any]:
     if kind.partition(";")[0].strip() != "application/json":
         raise Refused(415, "the body is not application/json", "set Content-Type: application/json")
     try:
-        record = json.loads(content)
-    except (ValueError, RecursionError) as error:
+        record = json_of(content, "the body")
+    except DataError as error:
         raise Refused(400, "the body is not JSON", "GET /openapi.json says what can be asked") from error
+    if not is_plain(record):
+        raise Refused(422, "the body holds half a character, or a number of too many digits")
     if not isinstance(record, dict):
         raise Refused(422, "the body is no object", "GET /openapi.json says what can be asked")
     if strange := sorted(record.keys() - {"history", "candidates", "top", "explain"}):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 from core.assets.spec import home
 from core.config.checks import check_choice
 from core.errors import DataError, InputError
-from core.records import build, read_text
+from core.records import build, read_text, toml_of
 
 THEMES = {"dark": "ilora-dark", "light": "ilora-light", "contrast": "ilora-contrast"}
 """Theme as it is typed -> its name in the program."""
@@ -59,9 +58,7 @@ def load() -> Preferences:
     if not path().is_file():
         return Preferences()
     try:
-        found = build(Preferences, tomllib.loads(read_text(path())), "tui.toml")
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{path()} is no TOML: {error}", 'such as theme = "light"') from error
+        found = build(Preferences, toml_of(read_text(path()), "tui.toml"), "tui.toml")
     except (DataError, InputError) as error:
         raise InputError(f"{path()}: {error.title}", error.hint or "theme, vim and keys are known") from error
     if found.keys:

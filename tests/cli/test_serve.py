@@ -125,6 +125,22 @@ def test_what_cannot_be_used_is_an_error_in_json(running: Running, record: Any, 
     assert answer.json()["error"]
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"history": ["\\ud800"]}', b'{"history": ["1"], "candidates": ["2", "\\udfff"]}', b'{"\\ud800": 1}',
+        b'{"history": [%s]}' % (b"9" * 4000), b'{"history": [%s]}' % (b"9" * 5000), b"[" * 20_000,
+        b'{"history": ["1"], "top": 1e400}', b'{"history": ["1"], "top": NaN}', b"\xff\xfe",
+    ],
+    ids=lambda body: body[:24].decode("latin-1"),
+)  # fmt: skip
+def test_bodies_that_no_answer_could_repeat_are_refused(running: Running, body: bytes) -> None:
+    headers = {"Content-Type": "application/json"}
+    answer = httpx2.post(f"{running.address}/recommend", content=body, headers=headers, timeout=30)
+    assert answer.status_code in (400, 422)
+    assert answer.json()["error"]
+
+
 def test_only_json_under_the_machines_own_name_is_read(running: Running) -> None:
     address = f"{running.address}/recommend"
     assert httpx2.post(address, content=b'{"history": ["1"]}').status_code == 415

@@ -191,3 +191,8 @@ def test_numbers_that_mean_nothing_are_one_line(tiny_home: Path, arguments: list
     assert done.returncode in (2, 74), done.stderr
     assert b"Traceback" not in done.stderr and done.stderr.count(b"error:") == 1
     assert len(done.stderr) < 9000
+
+
+def test_what_is_repeated_in_an_error_is_cut(tiny_home: Path) -> None:
+    done = run("data", "x" * 100_000)
+    assert done.returncode == 2 and len(done.stderr) < 2100 and done.stderr.count(b"error:") == 1

@@ -35,7 +35,7 @@ def test_the_file_says_theme_and_keys() -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("theme =", "no TOML"),
+        ("theme =", "not TOML"),
         ('theme = "pink"', "theme"),
         ("colour = 1", "colour"),
         ("vim = 3", "vim"),

@@ -11,6 +11,7 @@ from core.data.reading.json_lines import json_objects
 from core.data.reading.pickles import read_frame
 from core.errors import DataError, InputError
 from core.files import read_regular
+from core.kinds import is_text
 
 LARGEST = 1 << 30
 TARGET, HISTORY = ("target", "trueSelection"), ("history", "historyList")
@@ -67,7 +68,8 @@ def _named(item: Any) -> str | None:
     """An item's name: its id where it has one."""
     if isinstance(item, dict):
         item = item.get("id", item.get("title"))
-    return str(item) if isinstance(item, str | int) and not isinstance(item, bool) else None
+    is_number = isinstance(item, int) and not isinstance(item, bool)
+    return str(item) if is_number or is_text(item) else None
 
 
 def _windows(content: bytes, file: str) -> list[Asked]:
