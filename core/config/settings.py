@@ -397,5 +397,4 @@ PARTS: dict[str, Any] = {
     "distillation": DistillationConfig,
 }
 """Part of a run's config -> its class."""
-SELDOM = ("chat", "distillation")
-"""Parts that most runs do not have."""
+SELDOM = ("chat", "distillation")  # parts that most runs do not have
