@@ -36,10 +36,10 @@ class Watch:
     """Whose stages these are; empty where no method has begun."""
     seed: int = 0
 
-    def stage(self, name: str, total: int) -> Stage:
-        """Begins a stage that counts up to `total`."""
+    def stage(self, name: str, total: int, ago: float = 0.0) -> Stage:
+        """Begins a stage that counts up to `total`; its work began so many seconds ago."""
         self.emit(StageStarted(self.method, self.seed, name, total))
-        return Stage(self, name, total)
+        return Stage(self, name, total, ago)
 
     def wait(self, name: str, work: Callable[[], T], seconds: float = 0.0) -> T:
         """What a piece of work gives that cannot say how far it is.
@@ -119,10 +119,10 @@ UNWATCHED = Watch()
 class Stage:
     """A stage that counts what is done; made by `Watch.stage`."""
 
-    def __init__(self, watch: Watch, name: str, total: int) -> None:
+    def __init__(self, watch: Watch, name: str, total: int, ago: float = 0.0) -> None:
         self.watch, self.name, self.total = watch, name, total
         self.done = 0
-        self._started = time.monotonic()
+        self._started = time.monotonic() - ago
         self._told = self._started - COUNT_SECONDS
 
     def advance(self, by: int = 1) -> None:

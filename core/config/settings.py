@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from dataclasses import dataclass, field
 from typing import Any
 
 from core.config.bounds import WHOLE, bounded, check_bounds
 from core.config.chat import ChatConfig
-from core.config.checks import JOINT, check, check_choice, check_dataset
+from core.config.checks import JOINT, check, check_choice, check_dataset, check_negatives
 from core.config.distillation import DistillationConfig
 from core.config.moments import check_moment
 
@@ -35,6 +34,8 @@ CONTROL_GATES = tuple(kind for kind, about in GATES.items() if about.startswith(
 ITEM_TEXTS = ("title", "title+year", "title+genres", "title+year+genres")
 GATE_SCOPES = ("shared", "per-layer", "per-module")
 GATE_INPUTS = ("sequence", "random", "items", "tokens")
+NEGATIVES = ("random", "hard")
+HARD_AMONG = 100  # of an encoder's best items, from which hard negatives are drawn
 ENCODERS = {
     "sasrec": "core.encoders.sasrec:SASRec",
     "esasrec": "core.encoders.esasrec:ESASRec",
@@ -223,6 +224,8 @@ class TrainingConfig:
     """At most this many validation cases per validation."""
     candidates: int = bounded(20, 2, 1000, "training candidates")
     """Target and negatives in a training sample."""
+    negatives: str = "random"
+    """random: any items new to the user; hard: of the encoder's best `HARD_AMONG`; validation's, too."""
     encoder_prior: bool = False
     """Whether the encoder's own score is added to the LLM's with a learned weight."""
     item_slots: bool = True
@@ -241,6 +244,7 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         check_choice(self.objective, OBJECTIVES, "objective")
+        check_negatives(self.negatives, self.candidates, NEGATIVES, HARD_AMONG)
         check_bounds(self)
         check(
             self.batch_size % self.micro_batch_size == 0,
@@ -366,12 +370,9 @@ class RunConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Nested plain values, as saved beside results; parts that most runs lack stand there only if set."""
-        record = dataclasses.asdict(self)
-        record["adapter"]["targets"] = list(self.adapter.targets)
-        for part in SELDOM:
-            if getattr(self, part) == PARTS[part]():
-                del record[part]
-        return record
+        from core.config.saved import record_of_config  # here, for what lies around it reads these settings
+
+        return record_of_config(self)
 
     @staticmethod
     def from_dict(record: dict[str, Any]) -> RunConfig:
@@ -380,7 +381,7 @@ class RunConfig:
         Raises:
             InputError: a setting is unknown or missing, or has the wrong type or breaks a rule.
         """
-        from core.config.saved import config_of  # here, for what lies around it reads these settings
+        from core.config.saved import config_of
 
         return config_of(record)
 
@@ -397,4 +398,3 @@ PARTS: dict[str, Any] = {
     "distillation": DistillationConfig,
 }
 """Part of a run's config -> its class."""
-SELDOM = ("chat", "distillation")  # parts that most runs do not have

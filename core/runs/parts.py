@@ -48,14 +48,28 @@ def job_of(info: RunInfo, histories: Path | None, **more: Any) -> dict[str, Any]
 
 def same_job(parts: Path, job: Mapping[str, Any]) -> None:
     """Writes down what the job is, or raises `ResultError` where another one was begun."""
+    if not was_begun(parts, job):
+        atomic_write(parts / JOB, json.dumps(job, indent=1) + "\n")
+
+
+def was_begun(parts: Path, known: Mapping[str, Any]) -> bool:
+    """Whether these parts were begun.
+
+    Args:
+        parts: the folder.
+        known: what is known of the job; what it leaves out is not compared.
+
+    Raises:
+        ResultError: they are of another job.
+    """
     file = parts / JOB
     if not file.exists():
-        atomic_write(file, json.dumps(job, indent=1) + "\n")
-        return
+        return False
     begun = json_of(read_text(file), str(file))
-    if begun != job:
-        apart = [name for name in job if not isinstance(begun, dict) or begun.get(name) != job[name]]
+    apart = [name for name in known if not isinstance(begun, dict) or begun.get(name) != known[name]]
+    if apart:
         raise ResultError(
             f"{parts} holds the beginning of another job: {', '.join(apart)} differ",
             "give that job's options to go on, or remove the folder to begin anew",
         )
+    return True

@@ -1,41 +1,24 @@
-"""Recommends for all users: streamed into a Parquet file, and gone on with after it was killed.
-
-Finished users go into small files beside the result, each whole or not there. At the end they become one
-file. A part's name says which users it has, so that work goes on exactly where the last part ends.
-"""
+"""Recommends for all users: streamed into a Parquet file, and gone on with after it was killed."""
 
 from __future__ import annotations
 
-import json
-import re
-import shutil
-import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from itertools import islice
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from core.data.history_file import PARQUET
 from core.data.people import Person, count_people, people
-from core.errors import DataError, InputError, Interrupted, ResultError
-from core.files import atomic_path, remove_leftovers
-from core.kinds import Count
-from core.records import build, json_of
-from core.runs.parts import claimed, job_of, same_job
+from core.errors import InputError, Interrupted
+from core.runs.parts import job_of, same_job
+from core.runs.store import RunInfo
 from core.serving.session import Session
-
-if TYPE_CHECKING:
-    import pyarrow as pa
+from core.serving.user_parts import PartWriter, Row, Span, Tally, batches, fill, table_of
 
 BATCH = 32
 """Users whose candidates are scored together; parts end where a batch does."""
-PART_SECONDS = 30.0
-"""About as much work is lost at most when the process is killed."""
-PART_USERS = 32 * 625
-"""A part has at most so many users, however fast they are: this bounds the memory."""
 NO_ITEM, NOTHING_LEFT = "no known item in the history", "fewer than two items left to recommend"
 
 
@@ -51,35 +34,6 @@ class Order:
     """Unseen items that the encoder takes from the catalogue for each user; the run ranks these."""
     histories: Path | None = None
     """A file of histories; the dataset's own users without one."""
-
-
-@dataclass
-class Tally:
-    """What became of the users."""
-
-    users: Count = 0
-    """All that were read."""
-    recommended: Count = 0
-    """Users with recommendations."""
-    unknown: Count = 0
-    """Items of histories that the catalogue does not have, each time they occur; they were passed over."""
-    with_unknown: Count = 0
-    """Users who have such items."""
-    left_out: dict[str, Count] = field(default_factory=dict)
-    """Why users have no recommendation -> how many."""
-
-    def add(self, other: Tally) -> None:
-        """Counts the other's users too."""
-        self.users += other.users
-        self.recommended += other.recommended
-        self.unknown += other.unknown
-        self.with_unknown += other.with_unknown
-        for why, users in other.left_out.items():
-            self.leave_out(why, users)
-
-    def leave_out(self, why: str, users: int = 1) -> None:
-        """So many users have no recommendation."""
-        self.left_out[why] = self.left_out.get(why, 0) + users
 
 
 def recommend_all(session: Session, order: Order) -> Tally:
@@ -100,27 +54,15 @@ def recommend_all(session: Session, order: Order) -> Tally:
         Interrupted: stopped; the same order goes on from there.
     """
     check_order(order)
-    if session.info is None:
+    info = session.info
+    if info is None:
         raise InputError("there is no run to recommend with", "ilora-app train makes one")
-    parts = order.out.with_name(f"{order.out.name}.parts")
-    if order.out.exists():
-        if not parts.exists():
-            raise InputError(f"{order.out} exists", "choose another file with --out, or remove it")
-        with claimed(parts):  # all was written, and the parts were not yet removed
-            same_job(parts, _job(session, order))
-            tally = _tally(order.out)
-        shutil.rmtree(parts)
-        return tally
-    total = count_people(session.dataset, order.histories, session.watch)
-    parts.mkdir(parents=True, exist_ok=True)
-    with claimed(parts):
-        same_job(parts, _job(session, order))
-        remove_leftovers(parts)
-        done = _done(parts)
-        _work(session, order, parts, done, max(0, total - done))
-        tally = _merge(parts, order.out)
-    shutil.rmtree(parts)
-    return tally
+    return fill(
+        order.out,
+        lambda: count_people(session.dataset, order.histories, session.watch),
+        lambda parts: same_job(parts, job(info, order, precision_of(session))),
+        lambda parts, missing: _work(session, order, parts, missing),
+    )
 
 
 def check_order(order: Order) -> None:
@@ -140,34 +82,44 @@ def check_order(order: Order) -> None:
         )
 
 
-# --- the users ---------------------------------------------------------------------------------------------
+def job(info: RunInfo, order: Order, precision: str | None = None) -> dict[str, Any]:
+    """What decides the rows: another job may not go on with these parts. Without a precision all but that."""
+    return job_of(
+        info,
+        order.histories,
+        method=info.method,
+        seed=info.seed,
+        **({} if precision is None else {"precision": precision}),
+        top=order.top,
+        candidates=order.retrieve,
+    )
 
 
-def _work(session: Session, order: Order, parts: Path, done: int, left: int) -> None:
+def precision_of(session: Session) -> str:
+    """What the session's scores are computed in."""
+    llm = getattr(getattr(session.recommender, "model", None), "llm", None)
+    return "float32" if llm is None else str(llm.dtype).removeprefix("torch.")
+
+
+def _work(session: Session, order: Order, parts: Path, missing: Sequence[Span]) -> None:
     """Goes through the users that have no part yet."""
-    stage = session.watch.stage("recommend", left)
-    users = islice(people(session.dataset, order.histories), done, None)
-    rows: list[tuple[str, int, int, float]] = []
-    tally, started, first = Tally(), time.monotonic(), done
-    while batch := list(islice(users, BATCH)):
+    stage = session.watch.stage("recommend", sum(span.users for span in missing))
+    writer = PartWriter(parts)
+    for first, batch in batches(people(session.dataset, order.histories), missing, BATCH):
         if session.watch.should_stop():
-            if tally.users:
-                _write_part(session, parts, first, rows, tally)
+            writer.flush()
             raise Interrupted
-        rows += _recommend(session, order, batch, tally)
+        rows, tally = recommend_batch(session, batch, order.top, order.retrieve)
+        writer.add(first, table_of(rows), tally)
         stage.advance(len(batch))
-        if time.monotonic() - started >= PART_SECONDS or tally.users >= PART_USERS:
-            _write_part(session, parts, first, rows, tally)
-            first += tally.users
-            rows, tally, started = [], Tally(), time.monotonic()
-    if tally.users or not first:
-        _write_part(session, parts, first, rows, tally)
+    writer.flush()
 
 
-def _recommend(
-    session: Session, order: Order, batch: Sequence[Person], tally: Tally
-) -> list[tuple[str, int, int, float]]:
-    """(user, rank, item, score) of a batch, in its order."""
+def recommend_batch(
+    session: Session, batch: Sequence[Person], top: int, retrieve: int
+) -> tuple[list[Row], Tally]:
+    """The best unseen items of some users, in the users' order, and what became of them."""
+    tally = Tally()
     asked: list[tuple[Person, tuple[int, ...]]] = []
     for person in batch:
         tally.users += 1
@@ -178,10 +130,11 @@ def _recommend(
         elif len(session.dataset.catalogue) - len(person.seen) < 2:
             tally.leave_out(NOTHING_LEFT)
         else:
-            found = session.retrieve(person.history, person.seen, order.retrieve)
+            found = session.retrieve(person.history, person.seen, retrieve)
             asked.append((person, found.items))
     tally.recommended += len(asked)
-    best: dict[int, list[tuple[str, int, int, float]]] = {}
+    catalogue = session.dataset.catalogue
+    best: dict[int, list[Row]] = {}
     for size in sorted({len(items) for _, items in asked}):  # of one length, which a batch must be
         places = [place for place, (_, items) in enumerate(asked) if len(items) == size]
         histories, candidates = zip(
@@ -189,111 +142,14 @@ def _recommend(
         )
         for place, scores in zip(places, session.recommender.score(histories, candidates), strict=True):
             person, items = asked[place]
-            chosen = np.argsort(-scores, kind="stable")[: order.top]
             best[place] = [
-                (person.user, rank, items[index], float(scores[index]))
-                for rank, index in enumerate(chosen, start=1)
+                (
+                    person.user,
+                    rank,
+                    catalogue.ids[items[index]],
+                    catalogue.titles[items[index]],
+                    float(scores[index]),
+                )
+                for rank, index in enumerate(np.argsort(-scores, kind="stable")[:top], start=1)
             ]
-    return [row for place in range(len(asked)) for row in best[place]]
-
-
-# --- the files ---------------------------------------------------------------------------------------------
-
-
-def _job(session: Session, order: Order) -> dict[str, Any]:
-    """What decides the rows: another job may not go on with these parts."""
-    assert session.info is not None
-    info, model = session.info, getattr(session.recommender, "model", None)
-    llm = getattr(model, "llm", None)
-    return job_of(
-        info,
-        order.histories,
-        method=info.method,
-        seed=info.seed,
-        precision="float32" if llm is None else str(llm.dtype).removeprefix("torch."),
-        top=order.top,
-        candidates=order.retrieve,
-    )
-
-
-def _part_files(parts: Path) -> list[tuple[int, int, Path]]:
-    """First user, number of users and path of every part, in order."""
-    found = []
-    for path in parts.glob(f"*{PARQUET}"):
-        if matched := re.fullmatch(r"(\d+)-(\d+)", path.stem):
-            found.append((int(matched[1]), int(matched[2]), path))
-    return sorted(found)
-
-
-def _done(parts: Path) -> int:
-    """How many users have been written.
-
-    Raises:
-        ResultError: a part between others is missing.
-    """
-    done = 0
-    for first, users, path in _part_files(parts):
-        if first != done:
-            raise ResultError(f"the part before {path} is missing", f"remove {parts} to begin anew")
-        done += users
-    return done
-
-
-def _schema(tally: Tally) -> pa.Schema:
-    import pyarrow as pa
-
-    columns = {
-        "user": pa.string(),
-        "rank": pa.int32(),
-        "item": pa.string(),
-        "title": pa.string(),
-        "score": pa.float32(),
-    }
-    return pa.schema(list(columns.items()), metadata={"ilora-app": json.dumps(asdict(tally))})
-
-
-def _write_part(
-    session: Session, parts: Path, first: int, rows: list[tuple[str, int, int, float]], tally: Tally
-) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    catalogue = session.dataset.catalogue
-    arrays = [
-        [row[0] for row in rows],
-        [row[1] for row in rows],
-        [catalogue.ids[row[2]] for row in rows],
-        [catalogue.titles[row[2]] for row in rows],
-        [row[3] for row in rows],
-    ]
-    table = pa.table(arrays, schema=_schema(tally))
-    with atomic_path(parts / f"{first:012}-{tally.users:06}{PARQUET}") as temporary:
-        pq.write_table(table, temporary)
-
-
-def _tally(path: Path) -> Tally:
-    """What a part, or the whole file, says of its users.
-
-    Raises:
-        ResultError: it says nothing, or cannot be read.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        return build(Tally, json_of(pq.read_schema(path).metadata[b"ilora-app"], path.name))
-    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError, DataError) as error:
-        raise ResultError(f"{path} cannot be read", "remove it and its folder to begin anew") from error
-
-
-def _merge(parts: Path, out: Path) -> Tally:
-    """Makes one file of the parts, a part at a time."""
-    import pyarrow.parquet as pq
-
-    tally, files = Tally(), [path for _, _, path in _part_files(parts)]
-    for path in files:
-        tally.add(_tally(path))
-    with atomic_path(out) as temporary, pq.ParquetWriter(temporary, _schema(tally)) as writer:
-        for path in files:
-            writer.write_table(pq.read_table(path).replace_schema_metadata(_schema(tally).metadata))
-    return tally
+    return [row for place in range(len(asked)) for row in best[place]], tally

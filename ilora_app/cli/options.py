@@ -145,6 +145,7 @@ RUN_OPTIONS = (
         int,
         "Candidates of a training sample, the target among them; fewer are quicker.",
     ),
+    RunOption("negatives", "training.negatives", str, "random, or hard (of the encoder's best 100)."),
     RunOption("learning_rate", "training.learning_rate", float, "Peak learning rate of LoRA and iLoRA."),
     RunOption("micro_batch", "training.micro_batch_size", int, "Samples in one forward pass."),
     RunOption(

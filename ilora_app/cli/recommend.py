@@ -63,6 +63,26 @@ def recommend(
     ] = None,
     lock: Annotated[int | None, typer.Option(help="Expert that gets everything, from 1.")] = None,
     top: Annotated[int, typer.Option(help=f"How many to show. \\[{TOP}]")] = 10,
+    engine: Annotated[
+        str,
+        typer.Option(
+            help="With --all-users: `local`, this process, or `ray`, workers on this machine or a cluster."
+        ),
+    ] = "local",
+    address: Annotated[
+        str | None,
+        typer.Option(
+            help="With --engine ray: the cluster's head, HOST:6379, or auto; else RAY_ADDRESS, else Ray is "
+            "started on this machine."
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(help="With --engine ray: processes that hold the model; as many as GPUs, or cores."),
+    ] = None,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="With --engine ray: show what Ray itself says.")
+    ] = False,
     precision: Precision = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
 ) -> None:
@@ -85,12 +105,15 @@ def recommend(
                 "leave --user, --history, --position, --push, --lock and --from out",
             )
         from core.serving.all_users import Order, check_order
-        from ilora_app.cli.recommend_all import recommend_all_users
+        from ilora_app.cli.recommend_all import check_engine, recommend_all_users
 
         order = Order(out, top, candidates, histories)
         check_order(order)
-        recommend_all_users(choose_run(run, runs or DEFAULT_OUT), order, precision, as_json)
+        cluster = check_engine(engine, address, workers, verbose)
+        recommend_all_users(choose_run(run, runs or DEFAULT_OUT), order, precision, as_json, cluster)
         return
+    if engine != "local" or address is not None or workers is not None or verbose:
+        raise InputError("--engine, --address, --workers and --verbose are for --all-users", "leave them out")
     if user is None and history is None:
         raise InputError(
             "whose recommendations?",

@@ -1,4 +1,4 @@
-"""`ilora-app recommend --all-users`: everybody's recommendations as a Parquet file."""
+"""`ilora-app recommend --all-users`: recommendations of everybody in one file, by one process or by Ray."""
 
 from __future__ import annotations
 
@@ -11,25 +11,61 @@ from ilora_app.cli.saying import say, say_json
 
 if TYPE_CHECKING:
     from core.runs.store import RunInfo
-    from core.serving.all_users import Order, Tally
+    from core.serving.all_users import Order
+    from core.serving.on_ray import Cluster
+    from core.serving.user_parts import Tally
+
+ENGINES = ("local", "ray")
 
 
-def recommend_all_users(info: RunInfo, order: Order, precision: str, as_json: bool) -> None:
+def check_engine(engine: str, address: str | None, workers: int | None, verbose: bool) -> Cluster | None:
+    """Where Ray is to do it; None for this process.
+
+    Raises:
+        InputError: there is no such engine, Ray is missing or does not answer, or an option needs Ray.
+    """
+    from core.config.checks import check_choice
+    from core.errors import InputError
+
+    check_choice(engine, ENGINES, "--engine")
+    if engine == "local":
+        if address is not None or workers is not None or verbose:
+            raise InputError("--address, --workers and --verbose are for Ray", "add --engine ray")
+        return None
+    from core.serving.on_ray import Cluster, check_cluster
+
+    cluster = Cluster(address, workers, verbose)
+    check_cluster(cluster)
+    return cluster
+
+
+def recommend_all_users(
+    info: RunInfo, order: Order, precision: str, as_json: bool, cluster: Cluster | None
+) -> None:
     """Opens a run, writes the file, and says what became of the users.
 
     Raises:
-        InputError, DataError, ResultError: what `recommend_all` raises.
+        InputError, DataError, ResultError: what `recommend_all` or `recommend_on_ray` raises.
         Interrupted: stopped; the same command goes on from there.
     """
-    from core.serving.all_users import recommend_all
-    from core.serving.opening import open_session
     from ilora_app.cli.stopping import stoppable
     from ilora_app.render.progress import ProgressView
 
     with ProgressView() as view, stoppable() as should_stop:
-        session = open_session(info.path, view, precision, should_stop)
-        started = time.monotonic()
-        tally = recommend_all(session, order)
+        if cluster is None:
+            from core.serving.all_users import recommend_all
+            from core.serving.opening import open_session
+
+            session = open_session(info.path, view, precision, should_stop)
+            started = time.monotonic()
+            tally = recommend_all(session, order)
+        else:
+            from core.serving.on_ray import recommend_on_ray
+            from core.stages import Watch
+
+            started = time.monotonic()
+            watch = Watch(view, should_stop, info.method, info.seed)
+            tally = recommend_on_ray(info, order, precision, cluster, watch)
         seconds = time.monotonic() - started
     if as_json:
         say_json({"run": str(info.path), "file": str(order.out), **asdict(tally), "seconds": seconds})

@@ -25,8 +25,10 @@ _STAGES = {
     "clusters": "clustering gates",
     "teach": "asking the teacher",
     "compare": "comparing with the teacher",
+    "ray": "starting Ray",
+    "workers": "opening the run in Ray's workers",
 }
-_TIMED = ("fetch", "convert", "load", "clusters")
+_TIMED = ("fetch", "convert", "load", "clusters", "ray", "workers")
 """Stages whose steps are seconds."""
 
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import psutil
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -20,6 +21,9 @@ from core.records import json_of
 from core.serving.batcher import Batcher, Busy, Query, Recommended
 from ilora_app.server.latencies import Latencies
 from ilora_app.server.schema import LARGEST_BODY, LONGEST_HISTORY, MOST_CANDIDATES, schema
+
+MEMORY = "process_resident_memory_bytes"
+"""The name that Prometheus has for it."""
 
 
 class Refused(Exception):
@@ -38,7 +42,7 @@ class Service:
     """
 
     def __init__(self, batcher: Batcher) -> None:
-        self.batcher, self.latencies = batcher, Latencies()
+        self.batcher, self.latencies, self.process = batcher, Latencies(), psutil.Process()
         self.catalogue = batcher.session.dataset.catalogue
         self.places = {title: place for place, title in enumerate(self.catalogue.titles)}
         self.places |= {item: place for place, item in enumerate(self.catalogue.ids)}  # an id goes first
@@ -122,10 +126,14 @@ class Service:
         return JSONResponse([self._item(item) for item in range(len(self.catalogue))])
 
     async def metrics(self, _: Request) -> Response:
-        """Requests, times, and how many share a forward."""
+        """Requests, times, how many share a forward, and the memory in use."""
         batcher = self.batcher
         together = batcher.asked / batcher.forwards if batcher.forwards else 0.0
-        gauges = {"ilora_waiting": float(batcher.waiting), "ilora_questions_per_forward": together}
+        gauges = {
+            "ilora_waiting": float(batcher.waiting),
+            "ilora_questions_per_forward": together,
+            MEMORY: float(self.process.memory_info().rss),
+        }
         return PlainTextResponse(self.latencies.text(gauges))
 
     async def openapi(self, _: Request) -> Response:

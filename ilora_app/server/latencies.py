@@ -38,5 +38,5 @@ class Latencies:
             lines.append(f'ilora_request_seconds_bucket{{le="{bound}"}} {total}')
         lines += [f"ilora_request_seconds_sum {self._seconds:.6f}", f"ilora_request_seconds_count {total}"]
         for name, value in gauges.items():
-            lines += [f"# TYPE {name} gauge", f"{name} {value:g}"]
+            lines += [f"# TYPE {name} gauge", f"{name} {value:.12g}"]
         return "\n".join(lines) + "\n"

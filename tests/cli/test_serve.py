@@ -159,6 +159,10 @@ def test_health_metrics_items_and_the_description(running: Running) -> None:
     before = counted(running)
     assert running.post({"history": ["1"]}).status_code == 200
     assert counted(running) == before + 1
+    lines = httpx2.get(f"{running.address}/metrics").text.splitlines()
+    (memory,) = [line for line in lines if line.startswith("process_resident_memory_bytes ")]
+    own = psutil.Process().memory_info().rss  # the server is a thread of this process
+    assert float(memory.split()[1]) == pytest.approx(own, rel=0.1)
 
 
 def counted(running: Running) -> int:

@@ -30,7 +30,7 @@ from core.results.store import load_result
 from core.results.trials import Search, Trial, load_search, save_search
 from core.runs import exporting_users
 from core.runs.store import read_run
-from core.serving import all_users
+from core.serving import user_parts
 from ilora_app.render import report
 from ilora_app.tui import preferences
 from ilora_app.tui.engine import jobs
@@ -237,7 +237,7 @@ def test_a_seed_that_no_run_has_is_refused_everywhere(tmp_path: Path, number: in
 # --- parts of long work -------------------------------------------------------------------------------------
 
 SHARD = {"users": ["a", "b"], "left_out": 1, "unknown": 0}
-TALLY = asdict(all_users.Tally(3, 2, 1, 1, {"no known item": 1}))
+TALLY = asdict(user_parts.Tally(3, 2, 1, 1, {"no known item": 1}))
 
 
 def test_shards_of_adapters(tmp_path: Path) -> None:
@@ -259,7 +259,7 @@ def test_parts_of_recommendations(tmp_path: Path) -> None:
         for value in STRANGE:
             said = {"ilora-app": json.dumps(changed(TALLY, place, value))}
             pq.write_table(pa.table({"user": ["a"]}, metadata=None).replace_schema_metadata(said), part)
-            tried(lambda: all_users.Tally().add(all_users._tally(part)))
+            tried(lambda: user_parts.Tally().add(user_parts.tally_of(part)))
 
 
 def test_a_damaged_study_of_trials_is_one_line(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from core.errors import DataError, InputError, Interrupted, ResultError
-from core.serving import all_users
+from core.serving import all_users, user_parts
 from core.serving.all_users import NO_ITEM, NOTHING_LEFT, Order, recommend_all
 from core.serving.opening import open_session
 from core.serving.session import Session
@@ -135,7 +135,7 @@ def test_a_stopped_job_goes_on_and_ends_as_one_that_was_not(
         asked += 1
         return asked > 2
 
-    monkeypatch.setattr(all_users, "PART_SECONDS", 0.0)
+    monkeypatch.setattr(user_parts, "PART_SECONDS", 0.0)
     session.watch = Watch(should_stop=soon)
     steps: list[Any] = []
     with pytest.raises(Interrupted):
@@ -189,9 +189,9 @@ def test_numbers_and_names_that_cannot_be_used_are_refused(
 
 KILLED = """
 import sys
-from core.serving import all_users
-all_users.BATCH, all_users.PART_SECONDS = 2, 0.0
-write, left = all_users._write_part, int(sys.argv.pop(1))
+from core.serving import all_users, user_parts
+all_users.BATCH, user_parts.PART_SECONDS = 2, 0.0
+write, left = user_parts.PartWriter._write, int(sys.argv.pop(1))
 def counted(*arguments):
     global left
     write(*arguments)
@@ -199,7 +199,7 @@ def counted(*arguments):
     if left == 0:
         import os, signal
         os.kill(os.getpid(), signal.SIGKILL)
-all_users._write_part = counted
+user_parts.PartWriter._write = counted
 from ilora_app.cli import main
 main(sys.argv[1:])
 """
