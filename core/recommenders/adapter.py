@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from core.config.checks import sha256_of
+from core.config.choices import HARD_AMONG
 from core.config.saved import lasting
-from core.config.settings import HARD_AMONG
 from core.data.samples import training_candidates
 from core.encoders.base import Encoder
 from core.encoders.job import score_samples, target_columns

@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from core.config.settings import HARD_AMONG
+from core.config.choices import HARD_AMONG
 from core.data.samples import draw_candidates, trained_on
 from core.data.types import Sample
 from core.encoders.base import Encoder

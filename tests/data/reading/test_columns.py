@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from core.data.cards import Titles
+from core.data.reading import bulk, fast
 from core.data.reading.columns import careful, read_columns
 from core.data.reading.fast import fast_json, fast_text
 from core.data.reading.interactions import parse_catalogue
@@ -30,8 +31,8 @@ RATINGS = made_up.ratings()
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """So few bytes are looked at together that a short text takes many blocks."""
-    monkeypatch.setattr("core.data.reading.bulk._CHUNK", 24)
-    monkeypatch.setattr("core.data.reading.fast._BLOCK", 96)
+    monkeypatch.setattr(bulk, "_CHUNK", 24)
+    monkeypatch.setattr(fast, "_BLOCK", 96)
 
 
 def numbered(columns: Columns) -> list[int]:
@@ -100,7 +101,7 @@ def test_ordinary_files_are_read_at_once(content: bytes, table: InteractionsTabl
     assert found is not None and rows(found) == rows(careful(content, table))
     assert numbered(found) == numbered(careful(content, table))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("core.data.reading.bulk._CHUNK", 1 << 24)
+        patch.setattr(bulk, "_CHUNK", 1 << 24)
         whole = fast_text(content, table)
     assert whole is not None and rows(whole) == rows(found)
 
