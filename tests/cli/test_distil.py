@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from core.lm import checking
 from core.methods import METHODS
+from core.recommenders.adapter import AdapterRecommender
 from core.recommenders.lessons import STAGE
 from core.results.rankings import load_rankings
 from core.results.store import load_results, result_path
@@ -75,7 +77,7 @@ def test_the_student_stands_beside_its_teacher_and_opens_without_a_language_mode
     (table,) = json.loads(capsys.readouterr().out)["tables"]
     assert {row["method"] for row in table["rows"]} == {"distilled", "ilora", "sasrec"}
     with monkeypatch.context() as patch:
-        patch.setattr("core.lm.checking.load_checked", lambda *_: pytest.fail("a language model is loaded"))
+        patch.setattr(checking, "load_checked", lambda *_: pytest.fail("a language model is loaded"))
         opened = open_run(next(run.path for run in list_runs(out)[0] if run.method == "distilled"))
         assert opened.recommender.score([[1, 2]], [[3, 4, 5]]).shape == (1, 3)
         capsys.readouterr()
@@ -97,7 +99,7 @@ def test_the_same_command_finds_it_done_and_other_settings_ask_the_teacher_for_n
     before = {path: path.stat().st_mtime_ns for path in (out / "models").rglob("*") if path.is_file()}
     capsys.readouterr()
     with monkeypatch.context() as patch:
-        patch.setattr("core.recommenders.adapter.AdapterRecommender.load", lambda *_: pytest.fail("opened"))
+        patch.setattr(AdapterRecommender, "load", lambda *_: pytest.fail("opened"))
         assert ends("distil", "ilora", "--out", out, *FEW, "--json") == 0
     events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     finished = [event for event in events if event["event"] == "MethodFinished"]
