@@ -37,7 +37,7 @@ import psutil
 
 from core.hardware import cores
 from ilora_app.tui.app import IloraTui
-from ilora_app.tui.engine.jobs import last_job
+from ilora_app.tui.engine.trainings import last_training
 from ilora_app.tui.screens.dialogs.ask import Ask
 from ilora_app.tui.screens.explore.screen import ExploreScreen
 from ilora_app.tui.state.app_state import Stage
@@ -128,7 +128,7 @@ class Pauses:
         return rounded
 
 
-async def until(condition: Any, seconds: float = 180) -> None:
+async def until(condition: Any, seconds: float = 600) -> None:
     end = time.perf_counter() + seconds
     while not condition():
         if time.perf_counter() > end:
@@ -169,7 +169,7 @@ async def train(app: IloraTui, pauses: Pauses) -> list[float]:
     app.simulate_key("enter")
     await until(lambda: isinstance(app.screen, Ask))
     app.simulate_key("y")
-    await until(lambda: screen.job is not None)
+    await until(lambda: screen.training is not None)
     pauses.phase = "training starts"
     await until(lambda: screen.progress.ending or len(screen.progress.curve.losses) > 2)
     assert not screen.progress.ending, screen.progress.said
@@ -179,8 +179,8 @@ async def train(app: IloraTui, pauses: Pauses) -> list[float]:
     app.simulate_key("1")
     await until(lambda: isinstance(app.screen, ExploreScreen))
     took = [await ranked(app, "down") for _ in range(8)]
-    assert screen.job is not None
-    screen.job.stop()
+    assert screen.training is not None
+    screen.training.stop()
     return took
 
 
@@ -226,8 +226,8 @@ async def inside(out: Path, users: int, blame: bool, trains: bool) -> dict[str, 
             before = time.perf_counter()
             await app.app_state.stop()
             found["engines gone, s"] = time.perf_counter() - before
-    job = last_job(out)
-    while job is not None and job.running:
+    training = last_training(out)
+    while training is not None and training.running:
         await asyncio.sleep(0.1)
     return found | pauses.found()
 
@@ -270,7 +270,7 @@ class Watched:
     def quit(self, *keys: str) -> dict[str, float]:
         """Presses the keys that quit; what it took, and what was left behind besides trainings."""
         children = psutil.Process(self.process.pid).children(recursive=True)
-        job = [child for child in children if "bench" in child.cmdline()]
+        training = [child for child in children if "bench" in child.cmdline()]
         before = time.perf_counter()
         for key in keys:
             os.write(self.controller, key.encode())
@@ -281,7 +281,7 @@ class Watched:
             self.read()
         self.process.wait(20)
         took = time.perf_counter() - before
-        left = [child for child in children if child.is_running() and child not in job]
+        left = [child for child in children if child.is_running() and child not in training]
         return {"back in, s": took, "processes left": len(left)}
 
 
@@ -340,21 +340,21 @@ def quitting_while_training(out: Path) -> dict[str, Any]:
     watched = Watched(out)
     watched.wait(60, b"\xe2\x97\x8e iLoRA")
     watched.press("3", "\x1b[B", "\x1b[B", "\x1b[B", "\x1b[C", "\x1b[C", "\r", "y")  # third choice of samples
-    job = None
+    training = None
     end = time.perf_counter() + 120
     while time.perf_counter() < end:
         watched.wait(0.5)
-        job = last_job(out)
-        if job is not None and job.running and b'"train"' in Path(job.log).read_bytes():
+        training = last_training(out)
+        if training is not None and training.running and b'"train"' in Path(training.log).read_bytes():
             break
-    assert job is not None, "no training was started"
+    assert training is not None, "no training was started"
     watched.wait(8)
     found: dict[str, Any] = dict(watched.quit("q", "s"))
     before = time.perf_counter()
-    while job.running and time.perf_counter() < before + 60:
+    while training.running and time.perf_counter() < before + 60:
         time.sleep(0.05)
     found["training saved and gone after, s"] = time.perf_counter() - before
-    found["its last word"] = json.loads(Path(job.log).read_text().splitlines()[-1])["event"]
+    found["its last word"] = json.loads(Path(training.log).read_text().splitlines()[-1])["event"]
     return found
 
 

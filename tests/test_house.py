@@ -84,7 +84,7 @@ def test_the_engine_names_no_terminal_even_inside_functions() -> None:
 
 
 FLOORS = (
-    ("errors", "files", "hardware", "kinds", "safe_text"),
+    ("errors", "files", "hardware", "kinds", "method", "safe_text"),
     ("records",),
     ("events",),
     ("stages",),
@@ -174,6 +174,16 @@ def test_no_file_and_no_class_grows_beyond_what_one_can_keep_in_mind() -> None:
                 if methods > MOST_METHODS:
                     large.append(f"{where}: {node.name} has {methods} methods")
     assert not large, "\n".join(large)
+
+
+# --- what survives a move ----------------------------------------------------------------------------------
+
+
+def test_tests_name_what_they_replace_by_import() -> None:
+    """A dotted path in a string is found by no tool that moves or renames."""
+    for path in (ROOT / "tests").rglob("*.py"):
+        found = re.search(r"setattr\(\s*\"(core|ilora_app|tests)\.", path.read_text(encoding="utf-8"))
+        assert found is None, f"{path.relative_to(ROOT)}: {found and found.group()}"
 
 
 # --- help is instant ---------------------------------------------------------------------------------------

@@ -16,14 +16,12 @@ import numpy as np
 import pytest
 
 from core.benchmark import costs
-from core.config.settings import ENCODERS
+from core.config.choices import ENCODERS
 from core.data.card_files import load_card, shipped_cards
 from core.evaluation.metrics import Scores
+from core.method import COUNTING, KINDS, Method
 from core.methods import (
-    COUNTING,
-    KINDS,
     METHODS,
-    Method,
     local_methods,
     method_names,
     preferred_methods,
@@ -118,7 +116,7 @@ def test_the_records_are_read_without_anything_heavy() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
-KINDS_OF_ENCODER = {"core/config/settings.py", "core/encoders/base.py"}
+KINDS_OF_ENCODER = {"core/config/choices.py", "core/encoders/base.py"}
 """Which networks a gate may read: not a list of methods."""
 
 

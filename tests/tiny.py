@@ -14,8 +14,8 @@ import torch
 from torch import nn
 
 from core.assets import spec
+from core.config.choices import GATES
 from core.config.settings import (
-    GATES,
     AdapterConfig,
     DataConfig,
     EncoderConfig,

@@ -52,7 +52,12 @@ def pool_settings(config: RunConfig, method: str) -> dict[str, Any]:
 
 
 def check_pool(config: RunConfig, methods: Sequence[str], dataset: Dataset) -> None:
-    """Raises `InputError` where the methods cannot rank this catalogue as the settings say."""
+    """Raises `InputError` where the methods cannot rank this catalogue or learn as the settings say."""
+    check(
+        config.training.negatives == "random" or not dataset.parts,
+        "several datasets as one have no encoder's best items to draw hard negatives from",
+        "leave --negatives out, or name one dataset",
+    )
     if not config.data.whole:
         return
     wanted, size = config.data.retrieve, len(dataset.catalogue)

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from core.config.settings import TUNING_GRID, RunConfig
 from core.data.samples import CANDIDATES, last_positions, longest_history
 from core.data.types import Samples
-from core.methods import COUNTING, METHODS, PROMPTED, MethodSeed, settle
+from core.method import COUNTING, PROMPTED
+from core.methods import METHODS, MethodSeed, settle
 from core.recommenders.adapter import LONGEST_ROW
 from core.recommenders.encoders import passes
 from core.recommenders.zero_shot import ZeroShot

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from core.data.types import Sample
 from core.encoders.job import target_columns
 from core.errors import InputError, Interrupted
-from core.evaluation.metrics import Scores, compare_by, per_case, ranks_from_scores
+from core.evaluation.metrics import HEADLINE, Scores, compare_by, per_case, ranks_from_scores
 from core.evaluation.statistics import Comparison, Estimate, bootstrap
 from core.ilora.gate_clusters import given_gates, read_gates
 from core.runs.exporting_clusters import fit_clusters, gated_model
@@ -24,7 +24,6 @@ from core.stages import UNWATCHED, Watch
 
 COUNTS = (1, 4, 16, 64)
 VALIDATION = "validation"
-METRIC = "HR@1"
 
 
 @dataclass(frozen=True)
@@ -99,12 +98,12 @@ def _scores(run: OpenRun, cases: Sequence[Sample], tell: Callable[[int], None]) 
 
 def _measure(name: str, count: int, samples: Sequence[Sample], scores: Scores, own: Scores) -> FewGates:
     columns, users = target_columns(samples), [case.user for case in samples]
-    hits, before = (per_case(ranks_from_scores(side, columns), METRIC) for side in (scores, own))
+    hits, before = (per_case(ranks_from_scores(side, columns), HEADLINE) for side in (scores, own))
     return FewGates(
         set=name,
         adapters=count,
         hits=bootstrap(hits, users),
-        against_own=compare_by(METRIC, hits, before, users) if count else None,
+        against_own=compare_by(HEADLINE, hits, before, users) if count else None,
         same_first=bootstrap((scores.argmax(1) == own.argmax(1)).astype(np.float64), users),
         same_pairs=bootstrap(pairs_alike(scores, own), users),
     )

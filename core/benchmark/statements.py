@@ -6,7 +6,8 @@ from core.config.moments import said
 from core.config.settings import RunConfig
 from core.data.samples import last_positions, later_than_test
 from core.data.types import Dataset, Samples
-from core.methods import COUNTING, METHODS
+from core.method import COUNTING
+from core.methods import METHODS
 from core.recommenders.popularity import item_counts
 from core.results.format import Lateness
 from core.results.withheld import Withheld

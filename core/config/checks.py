@@ -55,6 +55,16 @@ def check_dataset(name: str, whole: bool, special: bool) -> None:
     )
 
 
+def check_negatives(kind: str, count: int, kinds: tuple[str, ...], among: int) -> None:
+    """Raises `InputError` for an unknown kind of negatives, or more candidates than hard ones there are."""
+    check_choice(kind, kinds, "kind of negatives")
+    check(
+        kind != "hard" or count <= among,
+        f"hard negatives are drawn among the encoder's best {among}, too few for {count} candidates",
+        f"give --train-candidates {among} or less",
+    )
+
+
 def sha256_of(record: Any) -> str:
     """Checksum of plain values, independent of key order."""
     return hashlib.sha256(json.dumps(record, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -9,38 +9,24 @@ from typing import Any
 
 from core.config.bounds import WHOLE, bounded, check_bounds
 from core.config.chat import ChatConfig
-from core.config.checks import JOINT, check, check_choice, check_dataset
+from core.config.checks import JOINT, check, check_choice, check_dataset, check_negatives
+from core.config.choices import (
+    ENCODERS,
+    GATE_INPUTS,
+    GATE_SCOPES,
+    GATES,
+    HARD_AMONG,
+    ITEM_TEXTS,
+    NEGATIVES,
+    OBJECTIVES,
+    POOLS,
+    PRECISIONS,
+    PROTOCOLS,
+    QUANTIZATIONS,
+    SPLITS,
+)
 from core.config.moments import check_moment
 
-QUANTIZATIONS = ("nf4", "int8", "none")
-PRECISIONS = ("auto", "float32", "bfloat16", "float16")
-OBJECTIVES = ("listwise", "language-model")
-PROTOCOLS = ("rank", "generate", "constrained")
-POOLS = ("20", "catalogue")
-SPLITS = ("paper", "leave-one-out", "temporal")
-GATES = {
-    "softmax": "the paper's linear gate",
-    "mlp": "with a hidden layer",
-    "top-k": "only the heaviest experts take part",
-    "noisy": "with noise in training",
-    "resnet": "as in the paper's code",
-    "uniform": "a control: plain LoRA",
-    "random-fixed": "a control: drawn once, never trained",
-    "dataset": "a control: an expert for each of several datasets",
-}
-"""Kinds of gates, each made in `core.ilora.gate`, and what is said of them."""
-CONTROL_GATES = tuple(kind for kind, about in GATES.items() if about.startswith("a control"))
-"""Gates that say nothing of the method when they are ahead."""
-ITEM_TEXTS = ("title", "title+year", "title+genres", "title+year+genres")
-GATE_SCOPES = ("shared", "per-layer", "per-module")
-GATE_INPUTS = ("sequence", "random", "items", "tokens")
-ENCODERS = {
-    "sasrec": "core.encoders.sasrec:SASRec",
-    "esasrec": "core.encoders.esasrec:ESASRec",
-    "gru4rec": "core.encoders.gru4rec:GRU4Rec",
-    "caser": "core.encoders.caser:Caser",
-}
-"""`EncoderConfig.kind` -> the module that reads histories; it is also the method of that name."""
 TUNING_GRID: tuple[dict[str, float], ...] = tuple(
     {"learning_rate": rate, "dropout": dropout} for rate in (1e-3, 2e-3) for dropout in (0.3, 0.5)
 )
@@ -222,6 +208,8 @@ class TrainingConfig:
     """At most this many validation cases per validation."""
     candidates: int = bounded(20, 2, 1000, "training candidates")
     """Target and negatives in a training sample."""
+    negatives: str = "random"
+    """random: any items new to the user; hard: of the encoder's best `HARD_AMONG`; validation's, too."""
     encoder_prior: bool = False
     """Whether the encoder's own score is added to the LLM's with a learned weight."""
     item_slots: bool = True
@@ -240,6 +228,7 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         check_choice(self.objective, OBJECTIVES, "objective")
+        check_negatives(self.negatives, self.candidates, NEGATIVES, HARD_AMONG)
         check_bounds(self)
         check(
             self.batch_size % self.micro_batch_size == 0,

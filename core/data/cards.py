@@ -10,7 +10,7 @@ from functools import cached_property
 
 from core.assets import spec
 from core.config.checks import DATASET_NAME
-from core.config.settings import SPLITS
+from core.config.choices import SPLITS
 from core.data.tables import EXAMPLE, REPEATS, UNLISTED, InteractionsTable, ItemsTable, WindowsTable
 from core.errors import DataError
 from core.kinds import Count

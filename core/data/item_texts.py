@@ -16,7 +16,7 @@ def item_texts(catalogue: Catalogue, kind: str) -> tuple[str, ...]:
 
     Args:
         catalogue: titles, years and tags.
-        kind: one of `core.config.settings.ITEM_TEXTS`.
+        kind: one of `core.config.choices.ITEM_TEXTS`.
 
     Raises:
         InputError: no item of the catalogue has what is asked for.

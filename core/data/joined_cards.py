@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from core.config.checks import DATASET_NAMES, JOINT, check
-from core.config.settings import SPLITS
+from core.config.choices import SPLITS
 from core.data.cards import DatasetCard, Licence, Prompts
 
 PROMPTS = Prompts(

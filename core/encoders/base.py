@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from core.config.checks import check_choice
-from core.config.settings import ENCODERS, EncoderConfig
+from core.config.choices import ENCODERS
+from core.config.settings import EncoderConfig
 
 PAD = 0
 

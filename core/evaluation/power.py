@@ -14,10 +14,8 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 
-from core.evaluation.statistics import Users
+from core.evaluation.statistics import ALPHA, Users
 
-ALPHA = 0.05
-"""Level of the test, two-sided."""
 POWER = 0.8
 """How often it should see a lift that is there."""
 

@@ -23,6 +23,8 @@ Array = npt.NDArray[np.float64]
 
 Users = Sequence[str] | npt.NDArray[np.str_]
 
+ALPHA = 0.05
+"""Below it a paired test's p says that two methods differ."""
 RESAMPLES = 10_000
 LEVEL = 0.95
 _CELLS = 20_000_000  # resamples x users kept in memory, 4 bytes each

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from core.assets.cache import find
 from core.assets.known import EMBEDDED_MODEL
-from core.config.settings import QUANTIZATIONS, ModelConfig
+from core.config.choices import QUANTIZATIONS
+from core.config.settings import ModelConfig
 from core.errors import ModelError
 from core.lm.loading import BYTES_PER_WEIGHT, disable_cpu_packing, load_llm, pick_device, quiet, resolve_model
 from core.lm.precision import name_of, pick_dtype

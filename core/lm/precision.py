@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from core.config.checks import check_choice
-from core.config.settings import PRECISIONS, ModelConfig
+from core.config.choices import PRECISIONS
+from core.config.settings import ModelConfig
 from core.errors import InputError
 from core.events import Emit, Notice
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from core.config.checks import sha256_of
+from core.config.choices import HARD_AMONG
 from core.config.saved import lasting
 from core.data.samples import training_candidates
 from core.encoders.base import Encoder
@@ -37,6 +38,7 @@ from core.recommenders.batching import (
     validation_cases,
 )
 from core.recommenders.encoders import fit_encoder, load_encoder, save_encoder
+from core.recommenders.hard_negatives import HardNegatives
 from core.stages import Watch
 from core.training import parallel
 from core.training.checkpoints import clear_checkpoints
@@ -53,6 +55,10 @@ class AdapterJob:
         self.samples = task.samples.train
         self.settings = task.config.training
         self.validation = validation_cases(task, self.settings.validation_cases)
+        self.hard: HardNegatives | None = None
+        if self.settings.negatives == "hard":
+            self.hard = HardNegatives(model.encoder, task)
+            self.validation = [self.hard.of_validation(case) for case in self.validation]
         self.steps = -(-self.settings.samples // self.settings.batch_size)
         self.hybrid = True
         model.train()
@@ -90,6 +96,8 @@ class AdapterJob:
     def candidates(self, sample: int, epoch: int) -> tuple[int, ...]:
         """The target among fresh negatives, drawn anew every epoch, the same for LoRA and iLoRA."""
         case, task, count = self.samples[sample], self.task, self.settings.candidates
+        if self.hard is not None:
+            return self.hard.candidates(case, count, salt=f"train-{epoch}")
         given = (task.dataset, task.samples, case, count, task.seed)
         return training_candidates(*given, salt=f"train-{epoch}")
 
@@ -198,6 +206,8 @@ class AdapterRecommender(Recommender):
         self.model.train(False)
         self.model.round()
         notes = []
+        if job.hard is not None:
+            notes.append(f"negatives of training and validation are of the encoder's best {HARD_AMONG}")
         if settings.item_tokens:
             notes.append("each item is a token; candidates are ranked by its likelihood as the next one")
         elif isinstance(self.model.ranker, AnswerRanker):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from core.config.settings import CONTROL_GATES
+from core.config.choices import CONTROL_GATES
 from core.data.types import pool_of
 from core.errors import ResultError
 from core.results.format import Case, Result

@@ -17,7 +17,7 @@ from core.config.saved import older_value
 from core.config.settings import ALL_USERS
 from core.errors import ResultError
 from core.evaluation.metrics import HEADLINE, OF_CATALOGUE, TIE_BREAK, compare_by, metrics_for, per_case
-from core.evaluation.statistics import Comparison, Estimate, compare_all, holm
+from core.evaluation.statistics import ALPHA, Comparison, Estimate, compare_all, holm
 from core.methods import METHODS, record_of
 from core.results.format import Case, Lateness, Result, estimate
 from core.results.pairing import cases_of, has_control_gate, paired_ranks
@@ -208,7 +208,7 @@ class Table:
         """The row with the highest HR@1 (MRR where equal)."""
         return max(self.rows, key=lambda row: _strength(row, test_set))
 
-    def level_with_best(self, test_set: str, alpha: float = 0.05) -> list[Row]:
+    def level_with_best(self, test_set: str, alpha: float = ALPHA) -> list[Row]:
         """Rows that cannot be told apart from the best one by HR@1: paired test, Holm-adjusted p >= alpha."""
         best = self.best(test_set)
         others = [row for row in self.rows if row is not best]

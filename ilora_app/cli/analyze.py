@@ -22,7 +22,9 @@ def analyze(
     windows: Annotated[
         int, typer.Option(help=f"Training windows per group behind a gradient. \\[{WINDOWS}]")
     ] = 32,
-    metric: Annotated[str, typer.Option(help="What a user gains: a leaderboard metric, as HR@1.")] = "MRR",
+    metric: Annotated[
+        str, typer.Option(help="Metric in which a user's gain is measured, such as HR@1.")
+    ] = "MRR",
     precision: Precision = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
 ) -> None:

@@ -11,8 +11,8 @@ import typer
 
 from core.config.bounds import MINUTES, SEEDS, TRIALS
 from core.methods import CONTROLS, any_remote, control_methods, local_methods, method_names
-from ilora_app.cli.choosing import DEFAULT_OUT
-from ilora_app.cli.options import chat_settings, choose_preset, run_config, sweep_settings, with_run_options
+from ilora_app.cli.choosing import DEFAULT_OUT, choose_preset
+from ilora_app.cli.options import chat_settings, run_config, sweep_settings, with_run_options
 from ilora_app.cli.running import kept_command, run_plans
 from ilora_app.cli.saying import say
 from ilora_app.cli.trials import check_trials
@@ -42,7 +42,7 @@ def bench(
         int | None,
         typer.Option(
             metavar="N",
-            help="Also --tune N: search every method's settings with N trials each; validation chooses. "
+            help="Search every method's settings with N trials each, chosen on validation; also --tune N. "
             f"\\[{TRIALS}]",
         ),
     ] = None,

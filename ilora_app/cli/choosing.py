@@ -1,13 +1,16 @@
-"""Finds the run that somebody means: a folder, the name of one below the output folder, or the newest."""
+"""What was left open: the run that somebody means (by folder, by name, the newest), and the preset."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ilora_app.cli.saying import say
 
 if TYPE_CHECKING:
+    from core.config.settings import RunConfig
+    from core.methods import MethodSeed
     from core.runs.store import RunInfo
 
 DEFAULT_OUT = Path("runs")
@@ -75,3 +78,37 @@ def readable_runs(out: Path) -> list[RunInfo]:
     for problem in problems:
         say(f"left out: {problem}", err=True)
     return runs
+
+
+def choose_preset(
+    name: str, configs: Callable[[str], Sequence[RunConfig]], runs: Sequence[MethodSeed], out: Path
+) -> tuple[str, str]:
+    """The preset to use, and what to say about it where this machine's speed chose.
+
+    Args:
+        name: of a preset, or auto.
+        configs: gives all settings to be run under a preset.
+        runs: the (method, seed) pairs to be run under each of them.
+        out: the folder of the results, where a choice is kept.
+
+    Raises:
+        InputError: there is no such preset, or what the settings name cannot be used.
+    """
+    from core.config.checks import check_choice
+    from core.config.presets import PRESETS
+
+    check_choice(name, PRESETS, "preset")
+    if name != "auto":
+        return name, ""
+    from core.benchmark.choosing import choose
+    from core.training import parallel
+    from ilora_app.render.downloads import Downloads
+
+    if parallel.announced() > 1:  # each would time another speed, and all must choose alike
+        import torch
+
+        chosen = "standard" if torch.cuda.is_available() else "quick"
+        return chosen, f"{parallel.announced()} processes: preset {chosen}"
+    with Downloads() as downloads:
+        found = choose(configs, runs, out, downloads)
+    return found.preset, found.why

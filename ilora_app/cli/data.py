@@ -49,7 +49,7 @@ def show(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="File for the cases, one JSON object a line.")] = None,
     split: Annotated[str, typer.Option(help="paper, leave-one-out or temporal.")] = "paper",
-    samples_seed: Annotated[int, typer.Option(help="Seed of the candidates.")] = 0,
+    samples_seed: Annotated[int, typer.Option(help="Seed with which the candidates are drawn.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
 ) -> None:
     """List the datasets; with a name, fetch one and show it."""
@@ -106,22 +106,26 @@ def add(
     items: Annotated[
         Path | None, typer.Option(help="The items' ids and titles; not needed with a folder.")
     ] = None,
-    user_column: Annotated[str | None, typer.Option(help="The user's id: a name, or a place from 0.")] = None,
-    item_column: Annotated[str | None, typer.Option(help="The item's id.")] = None,
-    rating_column: Annotated[str | None, typer.Option(help="The rating.")] = None,
-    time_column: Annotated[str | None, typer.Option(help="The time.")] = None,
-    id_column: Annotated[str | None, typer.Option(help="The item's id in the items' file.")] = None,
-    title_column: Annotated[str | None, typer.Option(help="The title in the items' file.")] = None,
+    user_column: Annotated[
+        str | None, typer.Option(help="Column of the user's id: its name, or its number from 0.")
+    ] = None,
+    item_column: Annotated[str | None, typer.Option(help="Column of the item's id.")] = None,
+    rating_column: Annotated[str | None, typer.Option(help="Column of the rating.")] = None,
+    time_column: Annotated[str | None, typer.Option(help="Column of the time.")] = None,
+    id_column: Annotated[str | None, typer.Option(help="Column of the item's id in the items' file.")] = None,
+    title_column: Annotated[str | None, typer.Option(help="Column of the title in the items' file.")] = None,
     min_rating: Annotated[
         float | None, typer.Option(help="Lower ratings count as seen, but not as chosen.")
     ] = None,
     noun: Annotated[str, typer.Option(help='What one item is, such as "book".')] = "item",
     encoding: Annotated[
-        str | None, typer.Option(help="Of the text, such as utf-8, cp1252 or latin-1.")
+        str | None, typer.Option(help="Encoding of the text, such as utf-8, cp1252 or latin-1.")
     ] = None,
     separator: Annotated[
         str | None,
-        typer.Option(help="Between columns: a character, ::, tab or space; of each file that has it."),
+        typer.Option(
+            help="What separates columns: a character, ::, tab or space; used for each file that has it."
+        ),
     ] = None,
     quoting: Annotated[
         str | None,
@@ -136,7 +140,9 @@ def add(
     ] = False,
     time_format: Annotated[
         str | None,
-        typer.Option(help="Of the times: seconds, milliseconds, …, date, or a pattern such as %d/%m/%Y."),
+        typer.Option(
+            help="Format of the times: seconds, milliseconds, …, date, or a pattern such as %d/%m/%Y."
+        ),
     ] = None,
     drop_unlisted: Annotated[
         bool, typer.Option("--drop-unlisted", help="Leave out interactions with items that are not listed.")

@@ -24,7 +24,7 @@ def evaluate(
         str | None,
         typer.Option(
             metavar="N,N,…",
-            help="Instead: what it costs when N adapters serve everybody, such as 1,4,16,64.",
+            help="Instead, measure what is lost when only N adapters serve all users, such as 1,4,16,64.",
         ),
     ] = None,
     precision: Precision = "auto",

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ilora_app.cli.saying import say, say_json
+from ilora_app.render.figures import size
 
 if TYPE_CHECKING:
     from core.runs.store import RunInfo
@@ -32,7 +33,7 @@ def export_all_experts(info: RunInfo, out: Path, form: str, precision: str, as_j
         say_json({"run": str(info.path), **asdict(written), "folder": str(written.folder)})
         return
     say(f"{written.folder}: {len(written.experts)} experts of rank {written.rank}, and their gate.")
-    say(f"{written.bytes / 1e6:.1f} MB, for every user. README.md says how a server uses them.")
+    say(f"{size(written.bytes)}, for every user. README.md says how a server uses them.")
     if written.missing:
         say(f"the run's own ranking also needs {', '.join(written.missing)}")
         say("  ilora-app train --serveable trains one that a plain server ranks with")

@@ -22,7 +22,10 @@ def export(
         str | None, typer.Argument(help="Run folder or part of its name; the newest iLoRA run if left out.")
     ] = None,
     user: Annotated[
-        str | None, typer.Option(help="Whose adapter; the whole one (uniform gate) if left out.")
+        str | None,
+        typer.Option(
+            help="User whose gate is folded in; if left out, the whole adapter with a uniform gate."
+        ),
     ] = None,
     position: Annotated[
         int | None,
@@ -30,7 +33,7 @@ def export(
     ] = None,
     rank: Annotated[
         int | None,
-        typer.Option(help="Largest rank; 16 if left out. What cutting loses is said."),
+        typer.Option(help="Largest rank, 16 if left out; what a cut loses is printed."),
     ] = None,
     users: Annotated[
         str | None,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ilora_app.cli.saying import say, say_json
+from ilora_app.render.figures import size
 
 if TYPE_CHECKING:
     from core.runs.exporting_clusters import ExportedClusters
@@ -56,7 +57,7 @@ def export_many(
     if isinstance(written, Clusters):
         _say_clusters(written, info.path)
     else:
-        say(f"{out}: adapters of {written.users:,} users, rank {written.rank}, {written.bytes / 1e6:,.0f} MB")
+        say(f"{out}: adapters of {written.users:,} users, rank {written.rank}, {size(written.bytes)}")
     if written.unknown:
         say(f"{written.unknown:,} items of histories are not in the catalogue, and were passed over")
     if written.left_out:
@@ -66,5 +67,5 @@ def export_many(
 def _say_clusters(written: ExportedClusters, run: Path) -> None:
     count, most, least = len(written.adapters), max(written.users), min(written.users)
     say(f"{written.folder}: {count} adapters for {sum(written.users):,} users, rank {written.rank}")
-    say(f"{written.bytes / 1e6:,.1f} MB; {least:,} to {most:,} users each. index.json says who gets which.")
+    say(f"{size(written.bytes)}; {least:,} to {most:,} users each. index.json says who gets which.")
     say(f"ilora-app evaluate {run} --clusters {count} says what so few cost beside one for each user")

@@ -8,14 +8,13 @@ import inspect
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional, get_type_hints
 
 import typer
 
 from core.config.bounds import bounds_of
-from core.config.settings import GATES, IN_ONE_TABLE, ITEM_TEXTS, PARTS
-from core.methods import MethodSeed
+from core.config.choices import GATES, ITEM_TEXTS
+from core.config.settings import IN_ONE_TABLE, PARTS
 
 if TYPE_CHECKING:
     from core.config.settings import RunConfig
@@ -63,7 +62,7 @@ RUN_OPTIONS = (
         "dataset",
         "data.dataset",
         str,
-        "A card's name (see `ilora-app data`), or for bench all; movielens if left out.",
+        "Name of a dataset (see `ilora-app data`), or for bench all; movielens if left out.",
     ),
     RunOption(
         "split",
@@ -108,7 +107,7 @@ RUN_OPTIONS = (
         int,
         "Training users, a fixed draw; validation and test keep theirs. 0 or left out: all of them.",
     ),
-    RunOption("samples_seed", "data.samples_seed", int, "Seed of the candidates."),
+    RunOption("samples_seed", "data.samples_seed", int, "Seed with which the candidates are drawn."),
     RunOption("model", "model.name", str, "Hub name, folder or GGUF file; the embedded model if left out."),
     RunOption("revision", "model.revision", str, "Revision of a hub model."),
     RunOption("quantize", "model.quantize", str, "nf4, int8 or none."),
@@ -145,6 +144,7 @@ RUN_OPTIONS = (
         int,
         "Candidates of a training sample, the target among them; fewer are quicker.",
     ),
+    RunOption("negatives", "training.negatives", str, "random, or hard (of the encoder's best 100)."),
     RunOption("learning_rate", "training.learning_rate", float, "Peak learning rate of LoRA and iLoRA."),
     RunOption("micro_batch", "training.micro_batch_size", int, "Samples in one forward pass."),
     RunOption(
@@ -176,7 +176,10 @@ RUN_OPTIONS = (
         "gate_entropy", "gate.entropy", float, "Weight of the loss term for mixed experts per sequence."
     ),
     RunOption(
-        "gate_rate", "training.gate_rate_multiplier", float, "The gate's learning rate over the others'."
+        "gate_rate",
+        "training.gate_rate_multiplier",
+        float,
+        "The gate's learning rate, as a multiple of the others'.",
     ),
     RunOption("rank", "adapter.rank", int, "Rank of the adapter, over all experts together."),
     RunOption("layers", "adapter.layers", int, "Adapted upper layers; 0 for all."),
@@ -214,8 +217,8 @@ def with_run_options(command: Callable[..., None]) -> Callable[..., None]:
 def _serveable() -> inspect.Parameter:
     """The option that stands for several settings at once."""
     text = (
-        "What a plain server can rank with: adapters in all layers, one gate, text alone, titles' likelihood "
-        "(with --item-tokens, that of a token for each item)."
+        "Train what an ordinary server can rank with: adapters in all layers, one gate, prompts of text "
+        "alone, ranked by the likelihood of titles (with --item-tokens: of one token for each item)."
     )
     kind = inspect.Parameter.KEYWORD_ONLY
     annotation: Any = Annotated[bool, typer.Option("--serveable", help=text)]
@@ -362,37 +365,3 @@ def _value_of(name: str, kind: type, text: str) -> Any:
     except ValueError as error:
         wanted = {int: "a whole number", float: "a number"}[kind]
         raise InputError(f"{name} must be {wanted}, not {text}", "separate values by commas") from error
-
-
-def choose_preset(
-    name: str, configs: Callable[[str], Sequence[RunConfig]], runs: Sequence[MethodSeed], out: Path
-) -> tuple[str, str]:
-    """The preset to use, and what to say about it where this machine's speed chose.
-
-    Args:
-        name: of a preset, or auto.
-        configs: gives all settings to be run under a preset.
-        runs: the (method, seed) pairs to be run under each of them.
-        out: the folder of the results, where a choice is kept.
-
-    Raises:
-        InputError: there is no such preset, or what the settings name cannot be used.
-    """
-    from core.config.checks import check_choice
-    from core.config.presets import PRESETS
-
-    check_choice(name, PRESETS, "preset")
-    if name != "auto":
-        return name, ""
-    from core.benchmark.choosing import choose
-    from core.training import parallel
-    from ilora_app.render.downloads import Downloads
-
-    if parallel.announced() > 1:  # each would time another speed, and all must choose alike
-        import torch
-
-        chosen = "standard" if torch.cuda.is_available() else "quick"
-        return chosen, f"{parallel.announced()} processes: preset {chosen}"
-    with Downloads() as downloads:
-        found = choose(configs, runs, out, downloads)
-    return found.preset, found.why

@@ -61,7 +61,9 @@ def recommend(
         str | None,
         typer.Option(help="Change of each expert's logit in every layer, such as --push=0.5,0,-0.25,0."),
     ] = None,
-    lock: Annotated[int | None, typer.Option(help="Expert that gets everything, from 1.")] = None,
+    lock: Annotated[
+        int | None, typer.Option(help="Number of the expert, from 1, that gets all the weight.")
+    ] = None,
     top: Annotated[int, typer.Option(help=f"How many to show. \\[{TOP}]")] = 10,
     engine: Annotated[
         str,

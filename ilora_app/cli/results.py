@@ -54,7 +54,9 @@ def results(
         ),
     ] = False,
     trials: Annotated[bool, typer.Option("--trials", help="Show what bench --tune N tried.")] = False,
-    top: Annotated[int | None, typer.Option(help="Places of a list under --beyond, up to 100. [10]")] = None,
+    top: Annotated[
+        int | None, typer.Option(help="Length of the lists under --beyond, up to 100. [10]")
+    ] = None,
     demo: Annotated[
         bool, typer.Option("--demo", help="Show the results that come with the program, too.")
     ] = False,

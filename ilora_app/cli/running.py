@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from core.events import Emit, Event
     from core.results.format import Result
 
-PLACES = ("--out", "--tensorboard")
+FOLDERS = ("--out", "--tensorboard")
 """Options that say where files go."""
 
 
@@ -26,9 +26,9 @@ def kept_command(arguments: Sequence[str]) -> str:
     kept: list[str] = []
     own = iter(arguments)
     for argument in own:
-        if argument in PLACES:
+        if argument in FOLDERS:
             next(own, None)
-        elif argument.partition("=")[0] not in PLACES:
+        elif argument.partition("=")[0] not in FOLDERS:
             kept.append(argument)
     return shlex.join(["ilora-app", *kept])
 

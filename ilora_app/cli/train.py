@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from core.config.bounds import SEED
-from ilora_app.cli.choosing import DEFAULT_OUT
-from ilora_app.cli.options import choose_preset, given_settings, with_run_options
+from ilora_app.cli.choosing import DEFAULT_OUT, choose_preset
+from ilora_app.cli.options import given_settings, with_run_options
 from ilora_app.cli.running import kept_command, run_plan
 from ilora_app.cli.saying import say, write_json
 

@@ -37,7 +37,7 @@ def tui(
 ) -> None:
     """Show a user's history, the weights of the experts and the ranking, live in the terminal."""
     from core.config.checks import check_choice
-    from core.config.settings import PRECISIONS
+    from core.config.choices import PRECISIONS
     from core.errors import InputError
     from ilora_app.tui.preferences import THEMES, load
     from ilora_app.tui.state.views import read

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from core.evaluation.power import ALPHA, POWER, Variances
+from core.evaluation.power import POWER, Variances
+from core.evaluation.statistics import ALPHA
 from core.results.tables import Row, Table
 from ilora_app.render import figures
 from ilora_app.render.text_tables import TextTable, name

@@ -9,21 +9,20 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from core.evaluation.metrics import HEADLINE
 from ilora_app.render import figures
 from ilora_app.render.tables import facts
-
-METRIC = "HR@1"
 
 
 def runs_table(rows: list[dict[str, Any]]) -> Table:
     """All runs, one a line, from the records that `ilora-app runs --json` prints."""
     table = Table(box=box.SIMPLE)
     table.add_column("run", overflow="fold")
-    table.add_column(f"{METRIC} by test set", no_wrap=True)
+    table.add_column(f"{HEADLINE} by test set", no_wrap=True)
     table.add_column("size", justify="right", no_wrap=True)
     table.add_column("made", no_wrap=True)
     for row in rows:
-        shown = [f"{name} {figures.share(values.get(METRIC))}" for name, values in row["metrics"].items()]
+        shown = [f"{name} {figures.share(values.get(HEADLINE))}" for name, values in row["metrics"].items()]
         table.add_row(row["name"], "\n".join(shown), figures.size(row["bytes"]), row["created"][:10])
     return table
 

@@ -7,15 +7,13 @@ from dataclasses import dataclass
 
 from core import safe_text
 from core.evaluation.metrics import HEADLINE, TIE_BREAK
-from core.evaluation.statistics import Estimate
+from core.evaluation.statistics import ALPHA, Estimate
 from core.results.breakdown import DIMENSIONS, Group, by_group
 from core.results.controls import against_base
 from core.results.sweeps import Sweep
 from core.results.tables import Pair, Row, Table
 from ilora_app.render import columns, figures
 from ilora_app.render.reported import ReportedRow, reported_for
-
-ALPHA = 0.05
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from core.data.cards import LONGEST_HISTORY
 from core.errors import DataError, IloraError, InputError
 from core.kinds import is_plain
 from core.records import json_of
 from core.serving.batcher import Batcher, Busy, Query, Recommended
 from ilora_app.server.latencies import Latencies
-from ilora_app.server.schema import LARGEST_BODY, LONGEST_HISTORY, MOST_CANDIDATES, schema
+from ilora_app.server.schema import LARGEST_BODY, MOST_CANDIDATES, schema
 
 MEMORY = "process_resident_memory_bytes"
 """The name that Prometheus has for it."""

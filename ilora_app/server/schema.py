@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from core.data.cards import LONGEST_HISTORY
 from ilora_app import __version__
 
 LARGEST_BODY = 1 << 16
 """Bytes of a request's body at most."""
-LONGEST_HISTORY = 1000
-"""Items of a history at most; only the last ones are read, as many as the dataset's rules say."""
 MOST_CANDIDATES = 200
 """Candidates at most, and items of an answer."""
 

@@ -1,4 +1,4 @@
-"""The app: themes, places, and the one that hears the engine."""
+"""The app: themes, tabs, and the one that hears the engine."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ilora_app.tui.screens.main_screen import TabScreen, lazily, load
 from ilora_app.tui.state.app_state import MAIN, SPEAKERS, AppState, Post, Stage
 from ilora_app.tui.state.views import View
 from ilora_app.tui.tour import Tour
-from ilora_app.tui.widgets.topbar import PLACES
+from ilora_app.tui.widgets.topbar import TABS
 
 
 class IloraTui(Everywhere):
@@ -40,7 +40,7 @@ class IloraTui(Everywhere):
 
     TITLE = "iLoRA"
     CSS_PATH = "app.tcss"
-    MODES: ClassVar[dict[str, Any]] = {name: lazily(name) for name in PLACES}
+    MODES: ClassVar[dict[str, Any]] = {name: lazily(name) for name in TABS}
     DEFAULT_MODE = "explore"
     ENABLE_COMMAND_PALETTE = True
 
@@ -111,18 +111,18 @@ class IloraTui(Everywhere):
         self.refresh_state()
 
     def refresh_state(self) -> None:
-        """Every place that is open shows how the engine is."""
+        """Every tab that is open shows how the engine is."""
         for screen in self.screen_stack:
             if isinstance(screen, TabScreen) and screen.is_mounted:
                 screen.refresh_state()
 
     # --- actions ----------------------------------------------------------------------------------------
 
-    async def action_go(self, place: str) -> None:
-        """To another place; what it is made of is read beside the screen, which would stand still for it."""
-        await asyncio.to_thread(load, place)
-        if place != self.current_mode:
-            self.switch_mode(place)
+    async def action_go(self, tab: str) -> None:
+        """To another tab; what it is made of is read beside the screen, which would stand still for it."""
+        await asyncio.to_thread(load, tab)
+        if tab != self.current_mode:
+            self.switch_mode(tab)
 
     def explore(self, user: str, position: int | None) -> None:
         """Shows a user in Explore."""

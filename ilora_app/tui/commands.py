@@ -1,4 +1,4 @@
-"""The command palette's entries: every place, and every key of every pane, whatever has the focus."""
+"""The command palette's entries: every tab, and every key of every pane, whatever has the focus."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from textual.screen import Screen
 from ilora_app.tui.drawing.themes import THEMES
 from ilora_app.tui.screens.dialogs.help import BUILT_IN
 from ilora_app.tui.sharing import copy
-from ilora_app.tui.widgets.topbar import PLACES
+from ilora_app.tui.widgets.topbar import TABS
 
 if TYPE_CHECKING:
     from ilora_app.tui.app import IloraTui
@@ -26,8 +26,8 @@ PLAIN = ("step", "leap", "first", "last", "choose", "go(", "go_", "dismiss", "le
 def commands_of(app: IloraTui, screen: Screen[Any]) -> Iterable[SystemCommand]:
     """What can be done here, in the order: on this screen, elsewhere, always."""
     yield from _keys(app, screen)
-    for number, place in enumerate(PLACES, start=1):
-        yield SystemCommand(f"Go to {place.title()}", f"key {number}", partial(app.action_go, place))
+    for number, tab in enumerate(TABS, start=1):
+        yield SystemCommand(f"Go to {tab.title()}", f"key {number}", partial(app.action_go, tab))
     for theme in THEMES:
         name = theme.name.removeprefix("ilora-")
         yield SystemCommand(

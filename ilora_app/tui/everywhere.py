@@ -1,4 +1,4 @@
-"""Keys that work on every screen: places, help, tour, pictures, themes, leaving."""
+"""Keys that work on every screen: tabs, help, tour, pictures, themes, leaving."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from textual.screen import Screen
 
 from ilora_app.tui.drawing.themes import next_theme
 from ilora_app.tui.tour import Tour
-from ilora_app.tui.widgets.topbar import PLACES
+from ilora_app.tui.widgets.topbar import TABS
 
 if TYPE_CHECKING:
     from ilora_app.tui.app import IloraTui
@@ -21,10 +21,7 @@ class Everywhere(App[None]):
     """What every screen can do; the app itself knows how."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        *(
-            Binding(str(number), f"go('{place}')", place, show=False)
-            for number, place in enumerate(PLACES, 1)
-        ),
+        *(Binding(str(number), f"go('{tab}')", tab, show=False) for number, tab in enumerate(TABS, 1)),
         Binding("question_mark", "help", "Help", key_display="?", id="app.help"),
         Binding(
             "f1", "tour", "Tour", show=False, tooltip="a tour of six steps, or its next step", id="app.tour"
@@ -81,8 +78,8 @@ class Everywhere(App[None]):
         from ilora_app.tui.screens.dialogs.help import HelpScreen, keys_here
 
         if not isinstance(self.screen, HelpScreen):
-            place = getattr(self.screen, "PLACE", "")
-            self.push_screen(HelpScreen(self.focused or self.screen, keys_here(self), place))
+            tab = getattr(self.screen, "TAB", "")
+            self.push_screen(HelpScreen(self.focused or self.screen, keys_here(self), tab))
 
     def action_export(self) -> None:
         """The screen as SVG: a file here, a download in a browser."""

@@ -7,7 +7,7 @@ import contextlib
 import signal
 from typing import TYPE_CHECKING
 
-from ilora_app.tui.engine.jobs import running_job
+from ilora_app.tui.engine.trainings import running_training
 from ilora_app.tui.screens.dialogs.ask import Ask
 
 if TYPE_CHECKING:
@@ -24,20 +24,20 @@ HELD = (
 
 async def leave(app: IloraTui) -> None:
     """Ends the app; a training in progress is left alone, let go on, or told to save and stop."""
-    job = running_job(app.app_state.out)
-    if job is None:
+    training = running_training(app.app_state.out)
+    if training is None:
         await app.end()
         return
 
     async def answered(answer: str | None) -> None:
         if answer == "s":
-            job.stop()
+            training.stop()
         if answer == "g":
-            job.go_on()
+            training.go_on()
         if answer in ("l", "g", "p", "s"):
             await app.end()
 
-    text, answers = (HELD, PAUSED) if job.paused else (TEXT, RUNNING)
+    text, answers = (HELD, PAUSED) if training.paused else (TEXT, RUNNING)
     await app.push_screen(Ask("Quit?", text, answers), answered)
 
 

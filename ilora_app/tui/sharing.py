@@ -81,5 +81,5 @@ def picture(app: IloraTui) -> None:
 
 
 def file_name(app: IloraTui, suffix: str) -> str:
-    """A name that says the place and the moment."""
+    """A name that says the tab and the moment."""
     return f"ilora-{app.current_mode}-{datetime.now():%Y%m%d-%H%M%S}.{suffix}"

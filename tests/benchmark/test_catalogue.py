@@ -9,14 +9,17 @@ from typing import Any
 import numpy as np
 import pytest
 
+from core.benchmark import catalogue
 from core.benchmark.catalogue import Pool, reranks
 from core.benchmark.evaluate import evaluate_run
 from core.benchmark.run import Plan, run_benchmark
 from core.benchmark.testing import ask_all
-from core.config.settings import ENCODERS, RunConfig
+from core.config.choices import ENCODERS
+from core.config.settings import RunConfig
 from core.data.loading import load_task_data
 from core.evaluation.metrics import OF_RETRIEVED, RETRIEVED, metrics_for
 from core.methods import local_methods
+from core.recommenders import adapter as adapter_module
 from core.recommenders.base import FitReport, Recommender, Task
 from core.recommenders.registry import method_class
 from core.results.format import Result, disagreement
@@ -95,7 +98,7 @@ def test_ranks_do_not_depend_on_how_many_cases_are_scored_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (together,) = bench(tmp_path / "together", settings(), "popularity")
-    monkeypatch.setattr("core.benchmark.catalogue.SCORED", 3 * tiny.ITEMS)
+    monkeypatch.setattr(catalogue, "SCORED", 3 * tiny.ITEMS)
     (apart,) = bench(tmp_path / "apart", settings(), "popularity")
     assert together.cases == apart.cases and together.rankings_sha256 == apart.rankings_sha256
 
@@ -147,7 +150,7 @@ def test_a_model_that_is_passed_everything_scores_what_it_scores_in_parts(
     tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (whole,) = bench(tmp_path / "whole", settings(tiny_model, retrieve=0), "lora")
-    monkeypatch.setattr("core.recommenders.adapter.LONGEST_ROW", 7)
+    monkeypatch.setattr(adapter_module, "LONGEST_ROW", 7)
     (parts,) = bench(tmp_path / "parts", settings(tiny_model, retrieve=0), "lora")
     assert whole.cases == parts.cases and whole.retrieve is None
 
@@ -178,7 +181,7 @@ def test_a_model_that_was_trained_for_twenty_candidates_is_not_trained_again(
     (anew,) = bench(tmp_path / "anew", config, "lora")
     (before,) = bench(tmp_path / "both", twenty, "lora")
     with monkeypatch.context() as patch:
-        patch.setattr("core.recommenders.adapter.train", lambda *_: pytest.fail("trained again"))
+        patch.setattr(adapter_module, "train", lambda *_: pytest.fail("trained again"))
         (taken,) = bench(tmp_path / "both", config, "lora")
     assert taken.cases == anew.cases
     assert taken.timings["train_seconds"] == before.timings["train_seconds"]

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from core.benchmark import estimates
+from core.benchmark import run as run_module
 from core.benchmark.out_folder import prepare_out
 from core.benchmark.run import Plan, method_config, run_benchmark
 from core.benchmark.testing import rank_cases
@@ -20,7 +21,9 @@ from core.config.settings import TUNING_GRID, RunConfig
 from core.errors import InputError, Interrupted, ModelError, ResultError
 from core.evaluation.answer_matching import read_answer
 from core.events import Event, Finished, MethodFinished, Notice, PlanMade, Saved, Stopped
+from core.lm import loading as loading_module
 from core.methods import METHODS, control_methods, local_methods, method_names
+from core.recommenders.adapter import AdapterJob
 from core.recommenders.base import FitReport, Recommender, Task
 from core.results.case_facts import load_experts, load_facts
 from core.results.naming import RunKey
@@ -47,7 +50,7 @@ def of(kind: type[Event], events: list[Event]) -> list[Any]:
 @pytest.fixture
 def nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fails the test if any method is fitted."""
-    monkeypatch.setattr("core.benchmark.run._run", lambda *_: pytest.fail("a method was run"))
+    monkeypatch.setattr(run_module, "_run", lambda *_: pytest.fail("a method was run"))
 
 
 # --- a whole benchmark -------------------------------------------------------------------------------------
@@ -104,8 +107,8 @@ def test_a_second_run_reuses_everything_and_loads_nothing(
 ) -> None:
     asked = plan(tmp_path, tiny_model, ["popularity", "lora"])
     first = run_benchmark(asked)
-    monkeypatch.setattr("core.benchmark.run._run", lambda *_: pytest.fail("a method was run"))
-    monkeypatch.setattr("core.lm.loading._load", lambda *_: pytest.fail("the model was loaded"))
+    monkeypatch.setattr(run_module, "_run", lambda *_: pytest.fail("a method was run"))
+    monkeypatch.setattr(loading_module, "_load", lambda *_: pytest.fail("the model was loaded"))
     events: list[Event] = []
     assert run_benchmark(asked, events.append) == first
     assert all(event.reused for event in of(MethodFinished, events))
@@ -286,8 +289,8 @@ def test_a_model_that_is_not_there_is_refused_before_anything_is_trained(tmp_pat
 def test_too_little_memory_is_refused_before_anything_is_trained(
     tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.lm.loading.pick_device", lambda *_: torch.device("cpu"))
-    monkeypatch.setattr("core.lm.loading.free_memory", lambda: 1000)
+    monkeypatch.setattr(loading_module, "pick_device", lambda *_: torch.device("cpu"))
+    monkeypatch.setattr(loading_module, "free_memory", lambda: 1000)
     with pytest.raises(ModelError, match="GiB are free"):
         run_benchmark(plan(tmp_path / "out", tiny_model))
     assert not (tmp_path / "out" / "results").exists()
@@ -299,7 +302,7 @@ def test_running_out_of_memory_is_one_line(
     def burst(*_: Any) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("core.recommenders.adapter.AdapterJob.loss", burst)
+    monkeypatch.setattr(AdapterJob, "loss", burst)
     with pytest.raises(InputError, match="lora ran out of memory"):
         run_benchmark(plan(tmp_path, tiny_model, ["lora"]))
     assert not (tmp_path / "results").exists()
@@ -311,8 +314,8 @@ def test_an_older_or_damaged_result_is_named_and_left_as_it_is(tmp_path: Path, c
     asked = plan(tmp_path, "unused", ["popularity"])
     with pytest.MonkeyPatch.context() as patch:
         paths: list[Path] = []
-        patch.setattr("core.benchmark.run.known_result", lambda out, key, *_: paths.append(_path(out, key)))
-        patch.setattr("core.benchmark.run._run", lambda *_: (_ for _ in ()).throw(Interrupted))
+        patch.setattr(run_module, "known_result", lambda out, key, *_: paths.append(_path(out, key)))
+        patch.setattr(run_module, "_run", lambda *_: (_ for _ in ()).throw(Interrupted))
         with pytest.raises(Interrupted):
             run_benchmark(asked)
     paths[0].parent.mkdir(parents=True)

@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from core.events import Event
+from core.lm import loading as loading_module
 from core.methods import control_methods
 from core.results.store import load_results
 from ilora_app.cli import main
@@ -316,9 +317,9 @@ def test_an_output_folder_that_cannot_be_written_is_refused(
 def test_not_enough_memory_is_said_before_loading(
     run: Any, tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.lm.loading.pick_device", lambda *_: torch.device("cpu"))
-    monkeypatch.setattr("core.lm.loading.free_memory", lambda: 10_000)
-    monkeypatch.setattr("core.lm.loading._load", lambda *_: pytest.fail("it was loaded"))
+    monkeypatch.setattr(loading_module, "pick_device", lambda *_: torch.device("cpu"))
+    monkeypatch.setattr(loading_module, "free_memory", lambda: 10_000)
+    monkeypatch.setattr(loading_module, "_load", lambda *_: pytest.fail("it was loaded"))
     complained(run(*options(tiny_model, tmp_path / "runs")), "GiB are free")
     assert not (tmp_path / "runs" / "results").exists()
 

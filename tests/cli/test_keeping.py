@@ -12,6 +12,7 @@ import pytest
 import torch
 from peft import PeftModel
 
+from core.assets import hub
 from core.runs.store import open_run
 from ilora_app.cli import main
 from tests import tiny
@@ -211,9 +212,7 @@ def test_an_exported_folder_is_uploaded_only_when_asked_for(
     run: Run, shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent: list[tuple[Path, str]] = []
-    monkeypatch.setattr(
-        "core.assets.hub.push_folder", lambda folder, name: sent.append((folder, name)) or "there"
-    )
+    monkeypatch.setattr(hub, "push_folder", lambda folder, name: sent.append((folder, name)) or "there")
     given = ["export", ".ilora.", "--runs", shop, "--user", "3", "--json"]
     assert answer(run(*given, "--out", tmp_path / "a"))["hub"] is None
     assert sent == []

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from core.assets import hub
 from core.results.store import load_results
 from core.runs.store import read_run, result_of
 from ilora_app.cli import main
@@ -147,7 +148,7 @@ def test_an_upload_happens_only_when_asked_for(
         sent.append((folder, repository))
         return "https://example.org/me/mine"
 
-    monkeypatch.setattr("core.assets.hub.push_folder", push)
+    monkeypatch.setattr(hub, "push_folder", push)
     given = ["train", "--dataset", "tiny", "--method", "sasrec", "--preset", "quick"]
     given += ["--out", str(tmp_path / "runs")]
     assert run(*given)[0] == 0

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from core.config.settings import ITEM_TEXTS, ModelConfig
+from core.config.choices import ITEM_TEXTS
+from core.config.settings import ModelConfig
 from core.data.item_texts import item_texts
 from core.data.types import Catalogue
 from core.errors import InputError

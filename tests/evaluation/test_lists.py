@@ -8,6 +8,7 @@ import math
 import numpy as np
 import pytest
 
+from core.evaluation import lists as lists_module
 from core.evaluation.exposure import Exposure, coverage, estimate_exposure, gini
 from core.evaluation.lists import (
     NOTHING,
@@ -101,7 +102,7 @@ def test_calibration_is_stecks_divergence() -> None:
 def test_parts_of_many_lists_are_what_the_whole_is(monkeypatch: pytest.MonkeyPatch) -> None:
     lists, table = run.lists(3), genre_table(run.genres())
     whole = similarity(lists, table), shares(lists, table), overlap(lists, run.lists(4))
-    monkeypatch.setattr("core.evaluation.lists._CELLS", 50)
+    monkeypatch.setattr(lists_module, "_CELLS", 50)
     parts = similarity(lists, table), shares(lists, table), overlap(lists, run.lists(4))
     for one, other in zip(whole, parts, strict=True):
         assert one == pytest.approx(other)

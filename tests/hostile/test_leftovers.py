@@ -20,6 +20,7 @@ from core.benchmark.run import Plan, run_benchmark
 from core.errors import Interrupted
 from core.events import Event, MethodFinished, Notice
 from core.files import atomic_path, remove_leftovers, remove_whole
+from core.recommenders import adapter, encoders
 from core.stages import Watch
 from tests import tiny
 
@@ -143,8 +144,8 @@ def test_checkpoints_go_although_their_run_was_killed_between_its_result_and_the
         raise Interrupted
 
     with monkeypatch.context() as patch:
-        patch.setattr("core.recommenders.adapter.clear_checkpoints", die)
-        patch.setattr("core.recommenders.encoders.clear_checkpoints", lambda _: None)
+        patch.setattr(adapter, "clear_checkpoints", die)
+        patch.setattr(encoders, "clear_checkpoints", lambda _: None)
         with pytest.raises(Interrupted):
             run_benchmark(plan(tmp_path, tiny_model, "lora"))
     assert len(list((tmp_path / "work" / "checkpoints").iterdir())) == 2

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import typer
 
-from ilora_app.cli import app, main
+from ilora_app.cli import app, main, serve, train
+from ilora_app.tui.browser import LocalServer
 from tests import tiny
 from tests.data.own.acts import TIMED, TITLED
 
@@ -84,9 +85,9 @@ def run(
     def done(*_: Any, **__: Any) -> None:
         raise typer.Exit
 
-    monkeypatch.setattr("ilora_app.cli.train.run_plan", done)
-    monkeypatch.setattr("ilora_app.tui.browser.LocalServer.serve", done)
-    monkeypatch.setattr("ilora_app.cli.serve._uvicorn", done)
+    monkeypatch.setattr(train, "run_plan", done)
+    monkeypatch.setattr(LocalServer, "serve", done)
+    monkeypatch.setattr(serve, "_uvicorn", done)
     folders = {
         ("recommend",): ("--runs", str(path.parents[1])),
         ("serve",): (str(path),),

@@ -12,7 +12,8 @@ import torch
 from peft import PeftModel
 from torch import Tensor
 
-from core.config.settings import GATE_SCOPES, GateConfig
+from core.config.choices import GATE_SCOPES
+from core.config.settings import GateConfig
 from core.errors import InputError
 from core.ilora.folding import MAX_RANK, Update, fold, reduce_rank, save_updates
 from core.ilora.layers import ADAPTER

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from core.config.settings import GATES, GateConfig
+from core.config.choices import GATES
+from core.config.settings import GateConfig
 from core.errors import InputError
 from core.ilora.gate import Gate, MeanInput, RandomInput, SoftmaxGate, gate_penalty, make_gate
 

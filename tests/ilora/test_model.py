@@ -15,9 +15,12 @@ from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from core.config.settings import ENCODERS, GATE_INPUTS, GATE_SCOPES, GateConfig, RunConfig
+from core.config.choices import ENCODERS, GATE_INPUTS, GATE_SCOPES
+from core.config.settings import GateConfig, RunConfig
 from core.data.card_files import load_card
 from core.errors import ModelError
+from core.ilora import attaching
+from core.ilora import layers as layers_module
 from core.ilora.model import ADAPTER_FILE, REST_FILE, AdaptedModel
 from core.lm.loading import LanguageModel
 from tests import tiny
@@ -327,9 +330,9 @@ def test_without_the_guard_this_machine_would_fall_into_the_trap(
     tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Shows that the guard does something here, and that the test above can fail."""
-    monkeypatch.setattr("tests.tiny.disable_cpu_packing", lambda model: 0)
-    monkeypatch.setattr("core.ilora.attaching.disable_cpu_packing", lambda model: 0)
-    monkeypatch.setattr("core.ilora.layers.KEPT", 0)  # weights that are kept unpacked are not repacked
+    monkeypatch.setattr(tiny, "disable_cpu_packing", lambda model: 0)
+    monkeypatch.setattr(attaching, "disable_cpu_packing", lambda model: 0)
+    monkeypatch.setattr(layers_module, "KEPT", 0)  # weights that are kept unpacked are not repacked
     model = four_bit(tiny_model)
     guards = [getattr(m, "support_avx512bf16_for_cpu", False) for m in model.llm.model.modules()]
     if not any(guards):

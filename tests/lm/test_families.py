@@ -18,7 +18,7 @@ from core.errors import ModelError
 from core.ilora.folding import save_updates
 from core.ilora.layers import ADAPTER
 from core.ilora.model import AdaptedModel
-from core.lm import checking
+from core.lm import checking, loading
 from core.lm.checking import check_kind, find_reading, load_checked, try_model
 from core.lm.decoder import decoder_view
 from core.lm.likelihood import AnswerRanker
@@ -141,7 +141,7 @@ def test_what_cannot_be_adapted_is_refused_from_its_settings_before_its_weights_
 ) -> None:
     config, says = families.REFUSED[family]
     families.save(tmp_path / "m", config())
-    monkeypatch.setattr("core.lm.loading._load", lambda *_: pytest.fail("it was loaded"))
+    monkeypatch.setattr(loading, "_load", lambda *_: pytest.fail("it was loaded"))
     with pytest.raises(ModelError, match=says) as caught:
         try_model(ModelConfig(name=str(tmp_path / "m"), **CPU_MODEL))
     assert "\n" not in caught.value.title
@@ -175,7 +175,7 @@ def test_the_answer_is_kept_and_asked_anew_when_the_weights_change(
     folder = families.save(tmp_path / "m", families.WORK["gpt2"]())
     config = ModelConfig(name=str(folder), **CPU_MODEL)
     try_model(config)
-    monkeypatch.setattr("core.lm.checking.find_reading", lambda _: pytest.fail("it was compared"))
+    monkeypatch.setattr(checking, "find_reading", lambda _: pytest.fail("it was compared"))
     assert not load_checked(config).reading.split
     file = folder / "model.safetensors"
     file.write_bytes(file.read_bytes())

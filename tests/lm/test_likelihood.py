@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from core.lm import likelihood as likelihood_module
 from core.lm.decoder import decoder_view
 from core.lm.likelihood import AnswerRanker
 from core.lm.loading import LanguageModel
@@ -88,5 +89,5 @@ def test_vocabulary_pieces_do_not_change_the_likelihood(
     llm: LanguageModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = ranker(llm)(HISTORIES, CANDIDATES)
-    monkeypatch.setattr("core.lm.likelihood.POSITIONS_PER_PASS", 7)
+    monkeypatch.setattr(likelihood_module, "POSITIONS_PER_PASS", 7)
     torch.testing.assert_close(ranker(llm)(HISTORIES, CANDIDATES), whole)

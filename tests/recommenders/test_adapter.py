@@ -21,6 +21,7 @@ from core.recommenders.adapter import AdapterJob
 from core.recommenders.base import Task
 from core.recommenders.batching import score_in_batches, spaced
 from core.recommenders.registry import method_class
+from core.training import loop
 from tests import tiny
 
 pytestmark = pytest.mark.usefixtures("tiny_home")
@@ -135,7 +136,7 @@ def test_a_fit_stopped_several_times_ends_bit_by_bit_as_one_left_alone(
 
 def stop_at(step: int, method: str, task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
     """Trains a method until this step is done, then stops it."""
-    monkeypatch.setattr("core.training.loop.LOG_SECONDS", 0.0)  # every step is told
+    monkeypatch.setattr(loop, "LOG_SECONDS", 0.0)  # every step is told
     reached: list[Event] = []
 
     def emit(event: Event) -> None:

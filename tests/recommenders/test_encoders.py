@@ -11,7 +11,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from core.config.settings import ENCODERS, TUNING_GRID, EncoderConfig, RunConfig
+from core.config.choices import ENCODERS
+from core.config.settings import TUNING_GRID, EncoderConfig, RunConfig
 from core.encoders.base import PAD, Encoder, new_encoder
 from core.encoders.caser import Caser
 from core.encoders.job import EncoderJob, score_samples

@@ -11,6 +11,7 @@ import pytest
 from core.benchmark.run import Plan, run_benchmark
 from core.config.presets import with_overrides
 from core.config.settings import RunConfig
+from core.recommenders import encoders
 from core.recommenders.encoders import SASRecRecommender, passes
 from core.recommenders.popularity import Popularity, training_sequences
 from core.results.case_facts import load_facts
@@ -43,7 +44,7 @@ def test_an_encoder_of_few_users_may_take_as_many_steps_and_is_kept_apart(
         schedules.append(schedule)
         return TrainingReport(schedule.steps, 0, 1.0, 1.0, [])
 
-    monkeypatch.setattr("core.recommenders.encoders.train", train)
+    monkeypatch.setattr(encoders, "train", train)
     for users in (0, 3, 6):
         task = tiny.task(settings(users), tmp_path)
         assert passes(task.samples) == (ALL / users if users else 1)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from core.benchmark import run
 from core.benchmark.estimates import row_lengths
 from core.benchmark.run import Plan, method_config, run_benchmark
 from core.config.presets import with_overrides
@@ -77,7 +78,7 @@ def test_it_decides_the_result_of_whatever_reads_a_language_model_and_of_nothing
 def test_what_the_catalogue_does_not_have_is_refused_before_anything_runs(
     tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.benchmark.run._run", lambda *_: pytest.fail("a method was run"))
+    monkeypatch.setattr(run, "_run", lambda *_: pytest.fail("a method was run"))
     asked = Plan(settings(tiny_model, "title+year"), ("popularity", "lora"), (0,), tmp_path)
     with pytest.raises(InputError, match="no item of this dataset has a year"):
         run_benchmark(asked)

@@ -16,6 +16,8 @@ from core.config.settings import EncoderConfig
 from core.encoders.morec import MoRec
 from core.errors import ResultError
 from core.events import Event, Notice
+from core.lm import loading
+from core.lm import title_vectors as title_vectors_module
 from core.lm.loading import LanguageModel, load_llm
 from core.lm.prompts import MAX_TITLE_TOKENS
 from core.lm.title_vectors import title_vectors
@@ -35,7 +37,7 @@ def vectors(titles: Sequence[str] = TITLES, llm: LanguageModel | None = None, **
 @torch.no_grad()
 def test_a_titles_vector_is_the_mean_state_over_its_own_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever shares the pass; the token that starts the text is read but not counted."""
-    monkeypatch.setattr("core.lm.title_vectors.TITLES_PER_PASS", 4)
+    monkeypatch.setattr(title_vectors_module, "TITLES_PER_PASS", 4)
     llm = tiny.language_model()
     found = vectors(llm=llm)
     for title, vector in zip(TITLES, found, strict=True):
@@ -51,7 +53,7 @@ def test_titles_are_read_once_and_again_where_the_file_is_damaged(
     first = vectors()
     (store,) = (tiny_home / "titles").iterdir()
     with monkeypatch.context() as patch:
-        patch.setattr("core.lm.title_vectors._mean_states", lambda *_: pytest.fail("titles were read again"))
+        patch.setattr(title_vectors_module, "_mean_states", lambda *_: pytest.fail("titles were read again"))
         assert torch.equal(vectors(), first)
     store.write_bytes(b"half a file")
     events: list[Event] = []
@@ -106,7 +108,7 @@ def test_a_saved_morec_answers_without_the_language_model(
     recommender.fit(task)
     (tmp_path / "run").mkdir()
     recommender.save(tmp_path / "run")
-    monkeypatch.setattr("core.lm.loading._load", lambda *_: pytest.fail("the language model was loaded"))
+    monkeypatch.setattr(loading, "_load", lambda *_: pytest.fail("the language model was loaded"))
     again: Any = method_class("morec")()
     again.load(tmp_path / "run", task)
     histories, candidates = tiny.histories(4), tiny.candidates(4)

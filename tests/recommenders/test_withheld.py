@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from core.config.settings import ENCODERS, DataConfig, EncoderConfig, RunConfig
+from core.config.choices import ENCODERS
+from core.config.settings import DataConfig, EncoderConfig, RunConfig
 from core.encoders.job import EncoderJob
 from core.encoders.morec import MoRec
 from core.lm.slots import ItemSlots

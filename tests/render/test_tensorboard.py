@@ -16,7 +16,9 @@ from core.config.presets import with_overrides
 from core.errors import InputError, Interrupted
 from core.events import Event, MethodFinished, PlanMade, SettingTried, StepLogged
 from core.results.store import load_results
+from core.training import loop
 from ilora_app.cli import main
+from ilora_app.render import tensorboard as tensorboard_module
 from ilora_app.render.tensorboard import board, check_board, entropy, step_figures
 from tests import tiny
 
@@ -39,7 +41,7 @@ def steps(curve: Curve) -> list[int]:
 @pytest.fixture(autouse=True)
 def every_step(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is left out for being too soon after the step before."""
-    monkeypatch.setattr("core.training.loop.LOG_SECONDS", 0.0)
+    monkeypatch.setattr(loop, "LOG_SECONDS", 0.0)
 
 
 @pytest.fixture
@@ -206,7 +208,7 @@ def test_a_missing_package_is_one_line_before_anything_is_trained(
 ) -> None:
     real = importlib.util.find_spec
     monkeypatch.setattr(
-        "ilora_app.render.tensorboard.find_spec", lambda name: None if name == "tensorboard" else real(name)
+        tensorboard_module, "find_spec", lambda name: None if name == "tensorboard" else real(name)
     )
     given = arguments(command, tiny_model, tmp_path / "runs", "--tensorboard", str(tmp_path / "logs"))
     code, out, err = run(*given)

@@ -15,7 +15,8 @@ from peft import PeftModel
 from peft.tuners.lora.layer import LoraLayer
 from safetensors.numpy import load_file
 
-from core.config.settings import ENCODERS, GATE_INPUTS, EncoderConfig, GateConfig, RunConfig
+from core.config.choices import ENCODERS, GATE_INPUTS
+from core.config.settings import EncoderConfig, GateConfig, RunConfig
 from core.errors import InputError
 from core.files import sha256_of_file
 from core.ilora.standalone_gate import LONGEST_CODE

@@ -22,6 +22,7 @@ from core.ilora.model import AdaptedModel
 from core.lm.loading import load_llm
 from core.recommenders.registry import method_class
 from core.runs.store import read_run, save_run
+from core.serving import server
 from core.serving.opening import open_session
 from core.serving.protocol import (
     CATALOGUE,
@@ -521,7 +522,7 @@ def test_an_estimate_does_not_hold_a_ranking(run: Path, monkeypatch: pytest.Monk
         assert go.wait(30)
         return Notice(f"estimated {request.request}")
 
-    monkeypatch.setattr("core.serving.server.estimate", slow)
+    monkeypatch.setattr(server, "estimate", slow)
     engine, inbox = WarmEngine(said.append), Inbox()
     plan = {
         "preset": "quick",

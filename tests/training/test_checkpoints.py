@@ -140,7 +140,7 @@ def test_a_failed_write_leaves_the_one_before_and_no_half(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("core.training.checkpoints.torch.save", full)
+    monkeypatch.setattr(torch, "save", full)
     with pytest.raises(TrainingError, match="No space"):
         save_checkpoint(tmp_path, checkpoint(2))
     assert names(tmp_path) == ["step-00000001"]

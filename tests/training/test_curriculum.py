@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from core.errors import Interrupted
 from core.ilora.model import REST_FILE, AdaptedModel
 from core.lm.likelihood import Wording
+from core.recommenders import adapter
 from core.recommenders.adapter import checkpoint_folder
 from core.recommenders.base import Task
 from core.recommenders.registry import method_class
@@ -123,7 +124,7 @@ def fitted(task: Task) -> Any:
 def test_the_projector_is_kept_when_the_last_batches_were_text_only(
     tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.recommenders.adapter.is_hybrid", lambda seed, step, steps: step < 3)
+    monkeypatch.setattr(adapter, "is_hybrid", lambda seed, step, steps: step < 3)
     task = small(tiny.task(settings(tiny_model, micro_batch_size=4), tmp_path))
     made = fitted(task)
     untrained = made.build(task, made.model.encoder)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from core.errors import Interrupted, TrainingError
 from core.events import Evaluated, Event, Notice, Saved, ShouldStop, StepLogged, Stopped, never, silent
+from core.training import loop as loop_module
 from core.training.job import Schedule, TrainingReport
 from core.training.loop import Loop, train
 
@@ -389,7 +390,7 @@ def test_an_optimizer_of_another_kind_does_not_go_on_with_what_this_one_left(
 ) -> None:
     with pytest.raises(Interrupted):
         run(Toy(), tmp_path, should_stop=after(3))
-    monkeypatch.setattr("core.training.loop.make_optimizer", torch.optim.Adam)
+    monkeypatch.setattr(loop_module, "make_optimizer", torch.optim.Adam)
     with pytest.raises(TrainingError, match=r"AdamW; here it is Adam") as caught:
         run(Toy(), tmp_path)
     assert "start anew" in caught.value.hint
@@ -499,7 +500,7 @@ def test_validation_that_is_not_a_number_stops_too(tmp_path: Path) -> None:
 def test_progress_is_told_with_loss_rate_and_time_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.training.loop.LOG_SECONDS", 0.0)
+    monkeypatch.setattr(loop_module, "LOG_SECONDS", 0.0)
     events: list[Event] = []
     run(Toy(), tmp_path, emit=events.append)
     logged = [event for event in events if isinstance(event, StepLogged)]

@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 
 from core.config.settings import ModelConfig
 from core.errors import InputError
+from core.lm import loading
 from core.lm.sharding import check_sharding
 from core.training import parallel
 from tests.processes import PLANS, Uneven, asked
@@ -187,7 +188,7 @@ def test_processes_that_hold_half_the_layers_each_compute_what_one_does_with_all
     (tmp_path / "arguments.json").write_text(json.dumps({"model": str(tiny_model), "cases": CASES}))
     ended = launch("sharded", str(tmp_path), sharded=True)
     assert [code for code, _, _ in ended] == [0, 0], ended
-    monkeypatch.setattr("core.lm.loading.pick_dtype", lambda *_: torch.float32)
+    monkeypatch.setattr(loading, "pick_dtype", lambda *_: torch.float32)
     shutil.rmtree(tiny_home / "states")
     records = [json.loads((tmp_path / f"found-{rank}.json").read_text()) for rank in range(2)]
     for _, threads in records:

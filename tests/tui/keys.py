@@ -41,7 +41,7 @@ def name_of(kind: type[DOMNode]) -> str:
         return "everywhere"
     if kind.__name__ == "Rows":
         return "every list"
-    place = getattr(kind, "PLACE", "")
+    place = getattr(kind, "TAB", "")
     return f"{place.title()} (screen)" if place else getattr(kind, "TITLE", None) or words(kind.__name__)
 
 

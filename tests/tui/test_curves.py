@@ -16,7 +16,7 @@ from core.events import Evaluated, MethodFinished, StepLogged
 from core.records import plain
 from core.serving.protocol import Curves, RunListed
 from ilora_app.tui.drawing.inks import SIGNS, sign_of
-from ilora_app.tui.engine.jobs import CARD, TrainingProcess
+from ilora_app.tui.engine.trainings import CARD, TrainingProcess
 from ilora_app.tui.screens.curves import CurvesScreen
 from ilora_app.tui.state.curves_state import LOSS, CurvesState, figures_of, smoothed
 from ilora_app.tui.state.progress import Progress
@@ -239,10 +239,10 @@ async def test_a_training_at_work_is_drawn_among_the_runs(drive: Drive) -> None:
         ]
         log.write_text("".join(event.to_json() + "\n" for event in said))
         me = psutil.Process(os.getpid())
-        job = TrainingProcess(
+        training = TrainingProcess(
             me.pid, me.create_time(), ["python", "-m", "ilora_app", "bench"], str(log), str(errors)
         )
-        Path(app.app_state.out / CARD).write_text(json.dumps(plain(job)))
+        Path(app.app_state.out / CARD).write_text(json.dumps(plain(training)))
         await pilot.press("5")
         await settle(pilot)
         screen = app.screen

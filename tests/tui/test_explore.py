@@ -10,6 +10,7 @@ import pytest
 
 from core.events import Notice
 from core.serving.protocol import Explained, Rank, Why
+from ilora_app.tui.screens.explore import replay
 from ilora_app.tui.screens.explore.screen import ExploreScreen
 from ilora_app.tui.state.explore_state import ExploreState
 from ilora_app.tui.state.views import View, command_of, view_of
@@ -351,7 +352,7 @@ async def test_a_taste_of_your_own_grows_from_nothing(drive: Drive) -> None:
 async def test_replay_walks_the_users_life_pauses_and_steps(
     drive: Drive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ilora_app.tui.screens.explore.replay.REPLAY_SECONDS", 0.01)
+    monkeypatch.setattr(replay, "REPLAY_SECONDS", 0.01)
     async with drive() as (app, pilot):
         await pilot.press("p")
         for _ in range(12):
@@ -359,7 +360,7 @@ async def test_replay_walks_the_users_life_pauses_and_steps(
         positions = [request.question["position"] for request in asked(app, Rank)]
         assert positions[1:4] == [3, 4, 5]
         await pilot.press("p")
-        monkeypatch.setattr("ilora_app.tui.screens.explore.replay.REPLAY_SECONDS", 5)
+        monkeypatch.setattr(replay, "REPLAY_SECONDS", 5)
         await pilot.press("p", "space")
         await settle(pilot)
         assert "paused" in text_of(app)
@@ -511,7 +512,7 @@ async def test_gates_of_every_layer_are_a_heat_map_of_the_weights_in_force(drive
 async def test_a_replay_draws_the_targets_rank_along_the_life(
     drive: Drive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ilora_app.tui.screens.explore.replay.REPLAY_SECONDS", 0.01)
+    monkeypatch.setattr(replay, "REPLAY_SECONDS", 0.01)
     async with drive() as (app, pilot):
         curve = app.screen.query_one(RankCurve)
         assert not curve.display
@@ -540,7 +541,7 @@ async def test_a_replay_draws_and_names_the_encoder_that_the_gate_reads(
     drive: Drive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With a GRU4Rec behind the gate, its ranks are drawn under its name, and not the method's own."""
-    monkeypatch.setattr("ilora_app.tui.screens.explore.replay.REPLAY_SECONDS", 0.01)
+    monkeypatch.setattr(replay, "REPLAY_SECONDS", 0.01)
     async with drive(engine=with_options(encoder="gru4rec")) as (app, pilot):
         await pilot.press("p")
         for _ in range(60):
@@ -558,7 +559,7 @@ async def test_a_replay_draws_and_names_the_encoder_that_the_gate_reads(
 
 
 async def test_an_encoder_beside_itself_is_drawn_once(drive: Drive, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ilora_app.tui.screens.explore.replay.REPLAY_SECONDS", 0.01)
+    monkeypatch.setattr(replay, "REPLAY_SECONDS", 0.01)
     async with drive(engine=with_options(runs=False)) as (app, pilot):
         await pilot.press("p")
         for _ in range(60):

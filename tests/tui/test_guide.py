@@ -15,8 +15,8 @@ from ilora_app.tui.tour import STEPS
 from tests.tui.conftest import Drive, settle, text_of
 from tests.tui.stand_in import with_options
 
-PLACES = {"1": "explore", "2": "compare", "3": "train", "4": "results"}
-LINES = "╭╮╰╯─│▁▂▃▄▅▆▇▏▎▍▌▋▊▉"
+TABS = {"1": "explore", "2": "compare", "3": "train", "4": "results", "5": "curves"}
+LINES = "╭╮╰╯─│┏┓┗┛┃┣┫┻┳━▁▂▃▄▅▆▇▏▎▍▌▋▊▉"
 """Frames, scrollbars and parts of a bar are no signs."""
 KEYS = "⏎↑↓←→"
 
@@ -26,14 +26,14 @@ def is_sign(character: str) -> bool:
     return ord(character) > 127 and kind[0] in "SP" and not 0x2800 <= ord(character) < 0x2900
 
 
-@pytest.mark.parametrize("key", PLACES)
+@pytest.mark.parametrize("key", TABS)
 async def test_every_screen_says_what_one_sees_and_every_sign_has_a_meaning(drive: Drive, key: str) -> None:
     async with drive(size=(160, 45)) as (app, pilot):
         await pilot.press(key)
         await settle(pilot)
         shown = text_of(app)
-        assert GUIDES[PLACES[key]] in shown.splitlines()[1]
-        known = "".join(sign for sign, _ in signs_of(PLACES[key]))
+        assert GUIDES[TABS[key]] in shown.splitlines()[1]
+        known = "".join(sign for sign, _ in signs_of(TABS[key]))
         drawn = {character for character in shown if is_sign(character)} - set(LINES + KEYS)
         assert drawn <= set(known), drawn - set(known)
         await pilot.press("question_mark")

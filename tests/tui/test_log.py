@@ -11,8 +11,8 @@ import pytest
 from core.events import Notice
 from core.serving.protocol import WarmedUp
 from ilora_app.tui.engine import gpu
-from ilora_app.tui.engine.jobs import Tail, TrainingProcess
 from ilora_app.tui.engine.messages import EngineComplained
+from ilora_app.tui.engine.trainings import Tail, TrainingProcess
 from ilora_app.tui.screens.train import TrainScreen
 from ilora_app.tui.state.following import Following
 from ilora_app.tui.state.journal import Journal

@@ -21,7 +21,7 @@ from tests.tui.conftest import Drive, settle
 
 FOLDER = Path(__file__).parent / "snapshots"
 RESULTS = Path(__file__).parent / "recorded" / "results.json"
-PLACES = {"1": "explore", "2": "compare", "3": "train", "4": "results", "5": "curves"}
+TABS = {"1": "explore", "2": "compare", "3": "train", "4": "results", "5": "curves"}
 TEXT = re.compile(r'<text [^>]*x="([\d.]+)"[^>]*textLength="([\d.]+)"[^>]*-line-(\d+)\)">([^<]*)</text>')
 
 
@@ -40,7 +40,7 @@ def characters(svg: str) -> list[str]:
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 40)])
-@pytest.mark.parametrize("key", PLACES)
+@pytest.mark.parametrize("key", TABS)
 async def test_the_picture_is_as_it_was(
     drive: Drive, monkeypatch: pytest.MonkeyPatch, key: str, size: tuple[int, int]
 ) -> None:
@@ -58,7 +58,7 @@ async def test_the_picture_is_as_it_was(
         await pilot.pause(0.5)
         await settle(pilot)
         drawn = "\n".join(characters(app.export_screenshot())) + "\n"
-    file = FOLDER / f"{PLACES[key]}-{size[0]}x{size[1]}.txt"
+    file = FOLDER / f"{TABS[key]}-{size[0]}x{size[1]}.txt"
     if os.environ.get("ILORA_APP_SNAPSHOTS") == "write":
         FOLDER.mkdir(exist_ok=True)
         file.write_text(drawn, encoding="utf-8")

@@ -17,9 +17,15 @@ from textual.widgets import Input
 
 from core.events import Event, StepLogged
 from core.serving.protocol import Estimate
-from ilora_app.tui.engine import jobs
-from ilora_app.tui.engine.jobs import Log, last_job, running_job, start_job
-from ilora_app.tui.engine.jobs import TrainingProcess as Job
+from ilora_app.tui.engine import trainings
+from ilora_app.tui.engine.trainings import (
+    Log,
+    TrainingProcess,
+    last_training,
+    running_training,
+    start_training,
+)
+from ilora_app.tui.screens import train
 from ilora_app.tui.screens.dialogs.ask import Ask
 from ilora_app.tui.screens.train import TrainScreen
 from ilora_app.tui.state.progress import Progress
@@ -47,26 +53,26 @@ for line in open(sys.argv[1], encoding="utf-8"):
 
 
 @pytest.fixture
-def trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Job]]:
-    """`start_job` starts a stand-in; whatever it started is gone afterwards."""
+def trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[TrainingProcess]]:
+    """`start_training` starts a stand-in; whatever it started is gone afterwards."""
     script = tmp_path / "trainer.py"
     script.write_text(TRAINER)
     python = tmp_path / "python"
     python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{script}" "{RECORDED}"\n')
     python.chmod(0o755)
-    monkeypatch.setattr(jobs.sys, "executable", str(python))
-    started: list[Job] = []
-    real = jobs.start_job
+    monkeypatch.setattr(trainings.sys, "executable", str(python))
+    started: list[TrainingProcess] = []
+    real = trainings.start_training
 
-    def start(out: Path, options: Any) -> Job:
+    def start(out: Path, options: Any) -> TrainingProcess:
         started.append(real(out, options))
         return started[-1]
 
-    monkeypatch.setattr("ilora_app.tui.screens.train.start_job", start)
+    monkeypatch.setattr(train, "start_training", start)
     yield started
-    for job in started:
-        if psutil.pid_exists(job.pid):
-            os.kill(job.pid, 9)
+    for training in started:
+        if psutil.pid_exists(training.pid):
+            os.kill(training.pid, 9)
 
 
 async def until(pilot: Any, condition: Any) -> None:
@@ -129,22 +135,22 @@ def test_a_line_half_written_waits_for_its_end(tmp_path: Path) -> None:
     assert log.odd == ["what is this"]
 
 
-def test_a_job_whose_pid_is_used_again_is_not_taken_for_it(tmp_path: Path) -> None:
-    job = Job(os.getpid(), time.time() - 1_000_000, [], "", "")
-    assert not job.running
-    job.stop()  # nobody is hit
+def test_a_training_whose_pid_is_used_again_is_not_taken_for_it(tmp_path: Path) -> None:
+    training = TrainingProcess(os.getpid(), time.time() - 1_000_000, [], "", "")
+    assert not training.running
+    training.stop()  # nobody is hit
     (tmp_path / "training").mkdir()
     (tmp_path / "training" / "job.json").write_text("{")
-    assert last_job(tmp_path) is None
+    assert last_training(tmp_path) is None
 
 
-def noted(out: Path, **changes: Any) -> Job | None:
+def noted(out: Path, **changes: Any) -> TrainingProcess | None:
     """What is made of a note that somebody else left."""
     command = ["python", "-m", "ilora_app", "bench", "--dataset", "tiny", "--out", "elsewhere", "--json"]
     note = {"pid": 1, "started": 0.0, "command": command, "log": "a.jsonl", "errors": "a.err", **changes}
     (out / "training").mkdir(exist_ok=True)
     (out / "training" / "job.json").write_text(json.dumps(note))
-    return last_job(out)
+    return last_training(out)
 
 
 @pytest.mark.parametrize(
@@ -155,7 +161,7 @@ def noted(out: Path, **changes: Any) -> Job | None:
         ["--seeds", "1", "-h"],
     ],
 )  # fmt: skip
-def test_a_note_never_makes_a_job_be_repeated_with_options_that_the_form_has_not(
+def test_a_note_never_makes_a_training_be_repeated_with_options_that_the_form_has_not(
     tmp_path: Path, options: list[str]
 ) -> None:
     assert noted(tmp_path) is not None
@@ -169,12 +175,15 @@ def test_a_note_of_an_impossible_process_is_none(tmp_path: Path, pid: int) -> No
 
 
 def test_a_note_leads_to_files_beside_it_alone_and_to_none_that_never_ends(tmp_path: Path) -> None:
-    job = noted(tmp_path, log="/etc/passwd", errors="../../secret")
-    assert job is not None
-    assert (job.log, job.errors) == (str(tmp_path / "training/passwd"), str(tmp_path / "training/secret"))
-    for path in (job.log, job.errors):
+    training = noted(tmp_path, log="/etc/passwd", errors="../../secret")
+    assert training is not None
+    assert (training.log, training.errors) == (
+        str(tmp_path / "training/passwd"),
+        str(tmp_path / "training/secret"),
+    )
+    for path in (training.log, training.errors):
         os.mkfifo(path)
-    assert Log(job.log).read() == [] and job.last_words == ""
+    assert Log(training.log).read() == [] and training.last_words == ""
 
 
 # --- the screen ------------------------------------------------------------------------------------------
@@ -190,10 +199,12 @@ async def test_the_cost_is_shown_before_anything_starts(drive: Drive) -> None:
         await pilot.press("down", "right")
         await until(pilot, lambda: app.app_state.main.asked[-1].__dict__.get("preset") == "standard")
         assert isinstance(app.app_state.main.asked[-1], Estimate)
-        assert running_job(app.app_state.out) is None
+        assert running_training(app.app_state.out) is None
 
 
-async def test_curves_gate_and_figures_follow_the_training(drive: Drive, trainer: list[Job]) -> None:
+async def test_curves_gate_and_figures_follow_the_training(
+    drive: Drive, trainer: list[TrainingProcess]
+) -> None:
     async with drive() as (app, pilot):
         screen = await in_training(app, pilot)
         shown = text_of(app)
@@ -213,7 +224,7 @@ async def test_curves_gate_and_figures_follow_the_training(drive: Drive, trainer
 
 @pytest.mark.parametrize("focused", [True, False])
 async def test_one_key_pauses_and_lets_go_on_whatever_has_the_focus(
-    drive: Drive, trainer: list[Job], focused: bool
+    drive: Drive, trainer: list[TrainingProcess], focused: bool
 ) -> None:
     async with drive() as (app, pilot):
         screen = await in_training(app, pilot)
@@ -230,7 +241,7 @@ async def test_one_key_pauses_and_lets_go_on_whatever_has_the_focus(
 
 
 async def test_a_stopped_training_goes_on_with_its_own_settings_and_the_form_shows_them(
-    drive: Drive, trainer: list[Job]
+    drive: Drive, trainer: list[TrainingProcess]
 ) -> None:
     async with drive() as (app, pilot):
         screen = await in_training(app, pilot)
@@ -256,7 +267,7 @@ async def test_a_stopped_training_goes_on_with_its_own_settings_and_the_form_sho
 
 
 async def test_time_and_memory_are_asked_about_before_anything_starts(
-    drive: Drive, trainer: list[Job]
+    drive: Drive, trainer: list[TrainingProcess]
 ) -> None:
     async with drive() as (app, pilot):
         await pilot.press("3")
@@ -271,7 +282,9 @@ async def test_time_and_memory_are_asked_about_before_anything_starts(
         assert trainer == []
 
 
-async def test_what_a_training_would_fetch_is_named_before_the_yes(drive: Drive, trainer: list[Job]) -> None:
+async def test_what_a_training_would_fetch_is_named_before_the_yes(
+    drive: Drive, trainer: list[TrainingProcess]
+) -> None:
     from tests.tui.stand_in import with_options
 
     async with drive(engine=with_options(cached=False)) as (app, pilot):
@@ -286,7 +299,7 @@ async def test_what_a_training_would_fetch_is_named_before_the_yes(drive: Drive,
 
 
 async def test_on_a_small_screen_the_answers_stay_in_sight_below_a_long_question(
-    drive: Drive, trainer: list[Job]
+    drive: Drive, trainer: list[TrainingProcess]
 ) -> None:
     from tests.tui.stand_in import with_options
 
@@ -334,7 +347,9 @@ async def test_an_estimate_is_asked_once_for_each_plan(drive: Drive) -> None:
         assert len(plans()) == 2
 
 
-async def test_leaving_a_paused_training_asks_and_can_let_it_go_on(drive: Drive, trainer: list[Job]) -> None:
+async def test_leaving_a_paused_training_asks_and_can_let_it_go_on(
+    drive: Drive, trainer: list[TrainingProcess]
+) -> None:
     async with drive() as (app, pilot):
         await in_training(app, pilot)
         await pilot.press("p")
@@ -349,7 +364,7 @@ async def test_leaving_a_paused_training_asks_and_can_let_it_go_on(drive: Drive,
 
 
 async def test_a_training_stopped_before_its_first_word_is_told_as_stopped(
-    drive: Drive, trainer: list[Job], monkeypatch: pytest.MonkeyPatch
+    drive: Drive, trainer: list[TrainingProcess], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with drive() as (app, pilot):
         screen = await in_training(app, pilot)
@@ -362,7 +377,9 @@ async def test_a_training_stopped_before_its_first_word_is_told_as_stopped(
         assert "without a word" not in text_of(app)
 
 
-async def test_closing_asks_the_training_goes_on_and_is_found_again(drive: Drive, trainer: list[Job]) -> None:
+async def test_closing_asks_the_training_goes_on_and_is_found_again(
+    drive: Drive, trainer: list[TrainingProcess]
+) -> None:
     async with drive() as (app, pilot):
         await in_training(app, pilot)
         await pilot.press("q")
@@ -382,11 +399,13 @@ async def test_closing_asks_the_training_goes_on_and_is_found_again(drive: Drive
         screen = app.screen
         assert isinstance(screen, TrainScreen)
         await until(pilot, lambda: screen.progress.method == "ilora" and screen.progress.curve.losses)
-        assert screen.job == trainer[0]
+        assert screen.training == trainer[0]
         assert "▶ running" in text_of(app)
 
 
-async def test_a_training_that_dies_leaves_its_last_words(drive: Drive, trainer: list[Job]) -> None:
+async def test_a_training_that_dies_leaves_its_last_words(
+    drive: Drive, trainer: list[TrainingProcess]
+) -> None:
     async with drive() as (app, pilot):
         screen = await in_training(app, pilot)
         Path(trainer[0].errors).write_text("Traceback …\nRuntimeError: out of luck\n")
@@ -396,11 +415,13 @@ async def test_a_training_that_dies_leaves_its_last_words(drive: Drive, trainer:
         assert "out of luck" in text_of(app)
 
 
-def test_the_job_is_noted_so_that_it_can_be_found(tmp_path: Path, trainer: list[Job]) -> None:
-    job = start_job(tmp_path / "runs", ["--preset", "quick"])
-    trainer.append(job)
-    assert last_job(tmp_path / "runs") == job
-    assert running_job(tmp_path / "runs") == job
+def test_the_training_is_noted_so_that_it_can_be_found(
+    tmp_path: Path, trainer: list[TrainingProcess]
+) -> None:
+    training = start_training(tmp_path / "runs", ["--preset", "quick"])
+    trainer.append(training)
+    assert last_training(tmp_path / "runs") == training
+    assert running_training(tmp_path / "runs") == training
 
 
 async def test_the_first_run_that_training_makes_is_opened(drive: Drive) -> None:
@@ -415,7 +436,9 @@ async def test_the_first_run_that_training_makes_is_opened(drive: Drive) -> None
         assert "iLoRA ranks 20 candidates" in text_of(app)
 
 
-async def test_any_model_and_any_number_of_samples_can_be_named(drive: Drive, trainer: list[Job]) -> None:
+async def test_any_model_and_any_number_of_samples_can_be_named(
+    drive: Drive, trainer: list[TrainingProcess]
+) -> None:
     async with drive() as (app, pilot):
         await pilot.press("3")
         await settle(pilot)
@@ -447,7 +470,22 @@ async def test_any_model_and_any_number_of_samples_can_be_named(drive: Drive, tr
         assert "--model someone/small-model --samples 48" in trainer[0].shown
 
 
-async def test_gpu_memory_is_shown_where_a_step_tells_it(drive: Drive, trainer: list[Job]) -> None:
+async def test_e_asks_for_a_value_of_ones_own_where_the_line_takes_one(drive: Drive) -> None:
+    async with drive() as (app, pilot):
+        await pilot.press("3")
+        await settle(pilot)
+        form = app.screen.query_one(Form)
+        keys = [setting.key for setting in form.settings]
+        for key, asks in (("seeds", False), ("samples", True)):
+            form.cursor = keys.index(key)
+            await pilot.press("e")
+            await settle(pilot)
+            assert ("How many samples" in text_of(app)) == asks
+
+
+async def test_gpu_memory_is_shown_where_a_step_tells_it(
+    drive: Drive, trainer: list[TrainingProcess]
+) -> None:
     async with drive() as (app, pilot):
         screen = await in_training(app, pilot)
         assert "GPU" not in text_of(app)

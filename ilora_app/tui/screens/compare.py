@@ -78,7 +78,7 @@ class CaseList(Rows):
 class CompareScreen(TabScreen):
     """The run of Explore at the left, a second one at the right."""
 
-    PLACE = "compare"
+    TAB = "compare"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding(
             "b", "pick('right')", "Right run", tooltip="choose the run at the right", id="compare.right-run"

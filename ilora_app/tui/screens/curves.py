@@ -12,7 +12,7 @@ from textual.markup import escape
 
 from core.events import Event
 from core.serving.protocol import Curves, CurvesListed, Surveyed
-from ilora_app.tui.engine.jobs import last_job
+from ilora_app.tui.engine.trainings import last_training
 from ilora_app.tui.screens.main_screen import TabScreen
 from ilora_app.tui.state.app_state import MAIN
 from ilora_app.tui.state.curves_state import CurvesState
@@ -27,7 +27,7 @@ READ_SECONDS = 0.5
 class CurvesScreen(TabScreen):
     """Runs at the left, their curves at the right."""
 
-    PLACE = "curves"
+    TAB = "curves"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("m", "figure", "Figure", tooltip="the next figure: a metric or the loss", id="curves.figure"),
         Binding("l", "log", "Log", tooltip="a logarithmic scale, or a plain one", id="curves.log"),
@@ -90,9 +90,9 @@ class CurvesScreen(TabScreen):
 
     def _read(self) -> None:
         """Follows the training at work; looks for another one where there is none."""
-        job = last_job(self.app_state.out) if self.is_current else None
-        if job is not None and job != self.following.job and job.running:
-            self.following.begin(job)
+        training = last_training(self.app_state.out) if self.is_current else None
+        if training is not None and training != self.following.training and training.running:
+            self.following.begin(training)
         if not self.following.read():
             return
         self.curves.take_progress(self.following.progress)

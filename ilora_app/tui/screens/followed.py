@@ -6,7 +6,7 @@ from textual import work
 from textual.markup import escape
 
 from ilora_app.tui.engine import gpu
-from ilora_app.tui.engine.jobs import TrainingProcess
+from ilora_app.tui.engine.trainings import TrainingProcess
 from ilora_app.tui.screens.main_screen import TabScreen
 from ilora_app.tui.state.following import Following
 from ilora_app.tui.state.progress import Progress
@@ -23,9 +23,9 @@ class FollowedTraining(TabScreen):
         """How busy the graphics processor is; empty where there is none."""
 
     @property
-    def job(self) -> TrainingProcess | None:
+    def training(self) -> TrainingProcess | None:
         """The training that is looked at, running or not."""
-        return self.following.job
+        return self.following.training
 
     @property
     def progress(self) -> Progress:
@@ -45,22 +45,22 @@ class FollowedTraining(TabScreen):
         """What was said since."""
         pane = self.query_one(LogPane)
         pane.show(self.app_state.journal)
-        pane.border_subtitle = escape(self.job.shown) if self.job else ""
+        pane.border_subtitle = escape(self.training.shown) if self.training else ""
 
     def action_pause(self) -> None:
         """Holds the training, or lets it go on."""
-        if self.job is None:
+        if self.training is None:
             return
-        if self.job.paused:
-            self.job.go_on()
+        if self.training.paused:
+            self.training.go_on()
         else:
-            self.job.pause()
+            self.training.pause()
         self.draw()
 
     def action_stop(self) -> None:
         """Asks it to save and end."""
-        if self.job is not None and self.job.running:
+        if self.training is not None and self.training.running:
             self.following.stopped = True
-            self.job.stop()
+            self.training.stop()
             self.progress.say("stopping: what was learnt is being saved")
             self.draw()

@@ -1,4 +1,4 @@
-"""What all places share: the top bar, the footer, and ears for the engine."""
+"""What all tabs share: the top bar, the footer, and ears for the engine."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 
 
 MODULES = {"explore": "explore.screen"}
-"""Where a place's screen is, if not in the module of its name."""
+"""Where a tab's screen is, if not in the module of its name."""
 
 
 def load(name: str) -> ModuleType:
-    """Imports the module of a place."""
+    """Imports the module of a tab."""
     return import_module(f"ilora_app.tui.screens.{MODULES.get(name, name)}")
 
 
 def lazily(name: str) -> Callable[[], Screen[Any]]:
-    """Makes a place by its name; its module is imported when it is first gone to."""
+    """Makes a tab by its name; its module is imported when it is first gone to."""
 
     def make() -> Screen[Any]:
         screen: Screen[Any] = getattr(load(name), f"{name.title()}Screen")()
@@ -41,9 +41,9 @@ def lazily(name: str) -> Callable[[], Screen[Any]]:
 
 
 class TabScreen(Screen[None]):
-    """Base of all places."""
+    """Base of all tabs."""
 
-    PLACE: ClassVar[str] = ""
+    TAB: ClassVar[str] = ""
     ALLOW_IN_MAXIMIZED_VIEW = "TopBar, Footer"
     HORIZONTAL_BREAKPOINTS = [  # noqa: RUF012 (Textual declares it per instance)
         (0, "-narrow"),
@@ -54,7 +54,7 @@ class TabScreen(Screen[None]):
     def compose(self) -> ComposeResult:
         """Top bar, content, footer."""
         bar = TopBar()
-        bar.set_reactive(TopBar.place, self.PLACE)
+        bar.set_reactive(TopBar.tab, self.TAB)
         yield bar
         yield Static(self.guide(), id="guide", markup=False)
         yield from self.content()
@@ -101,7 +101,7 @@ class TabScreen(Screen[None]):
 
     def guide(self) -> str:
         """What one sees here, in one line."""
-        return GUIDES.get(self.PLACE, "")
+        return GUIDES.get(self.TAB, "")
 
     def _hear(self, said: tuple[str, Event]) -> None:
         engine, event = said
@@ -111,8 +111,8 @@ class TabScreen(Screen[None]):
         """Something was said."""
 
     def catch_up(self) -> None:
-        """The place is shown again."""
+        """The tab is shown again."""
 
     async def on_top_bar_went(self, message: TopBar.Went) -> None:
         """A click in the top bar."""
-        await self.ilora.action_go(message.place)
+        await self.ilora.action_go(message.tab)

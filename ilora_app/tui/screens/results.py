@@ -14,7 +14,7 @@ from textual.binding import Binding, BindingType
 from textual.widgets import Static
 
 from core.safe_text import plain_values
-from ilora_app.render.figures import NONE, duration, share
+from ilora_app.render.figures import NONE, duration, plural, share
 from ilora_app.tui.drawing.bars import fit, interval_bar
 from ilora_app.tui.screens.main_screen import TabScreen
 from ilora_app.tui.state.grid import Grid, Value
@@ -127,7 +127,7 @@ class MethodRows(Rows):
 class ResultsScreen(TabScreen):
     """The table is made by a process of its own, so that the screen stays alive."""
 
-    PLACE = "results"
+    TAB = "results"
 
     def __init__(self) -> None:
         super().__init__()
@@ -149,7 +149,7 @@ class ResultsScreen(TabScreen):
         self.query_one(MethodRows).focus()
 
     def catch_up(self) -> None:
-        """Results may have come while another place was shown."""
+        """Results may have come while another tab was shown."""
         if self.is_mounted:
             self._load()
             self._draw()
@@ -220,7 +220,7 @@ class ResultsScreen(TabScreen):
                 facts = [
                     line.label,
                     f"HR@1 {share(hits['value'])} {interval}",
-                    f"n {hits['n']:,}",
+                    plural(hits["n"], "case"),
                     line.model,
                     kept,
                 ]

@@ -16,17 +16,19 @@ from textual.containers import Container, Horizontal, Vertical
 from textual.timer import Timer
 from textual.widgets import Static
 
+from core.config.presets import PRESETS
+from core.config.settings import EMBEDDED
 from core.events import Event
 from core.methods import METHODS, local_methods
 from core.serving.protocol import Estimate, Estimated, RequestFailed, Surveyed
 from ilora_app.render.figures import method_name
 from ilora_app.tui.drawing.bars import bar
 from ilora_app.tui.engine import gpu
-from ilora_app.tui.engine.jobs import TrainingProcess, last_job, start_job
+from ilora_app.tui.engine.trainings import TrainingProcess, last_training, start_training
 from ilora_app.tui.screens.dialogs.ask import Ask
 from ilora_app.tui.screens.dialogs.name import Name
 from ilora_app.tui.screens.followed import FollowedTraining
-from ilora_app.tui.state.app_state import EMBEDDED, MAIN
+from ilora_app.tui.state.app_state import MAIN
 from ilora_app.tui.state.training_plan import WRONG, consent, cost_table
 from ilora_app.tui.widgets.curves import CurvePlot
 from ilora_app.tui.widgets.form import Form, Setting
@@ -34,7 +36,6 @@ from ilora_app.tui.widgets.gate import GatePanel
 from ilora_app.tui.widgets.log_pane import LogPane
 from ilora_app.tui.widgets.rows import Rows
 
-PRESETS = ("quick", "standard", "paper", "auto")
 PRESETS_OWN = "as preset"
 FREE = {
     "model": ("Language model", "A name on the Hugging Face hub, a local folder, or a GGUF file."),
@@ -48,7 +49,7 @@ GPU_SECONDS = 2.0
 class TrainScreen(FollowedTraining):
     """A benchmark in a process of its own, which goes on when this screen is closed."""
 
-    PLACE = "train"
+    TAB = "train"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("p", "pause", "Pause/go on", tooltip="hold the training, or go on", id="train.pause"),
         Binding("c", "go_on", "Go on", tooltip="go on with the stopped training", id="train.go-on"),
@@ -66,7 +67,7 @@ class TrainScreen(FollowedTraining):
         self._asked_at = time.monotonic()
         self._offered = self._furnished = self._ended = False
         self._drawn = -1
-        """1 while the job runs, 0 once its end is drawn, -1 before anything is."""
+        """1 while the training runs, 0 once its end is drawn, -1 before anything is."""
 
     def content(self) -> ComposeResult:
         """The form and its cost at the left, what happens at the right."""
@@ -100,10 +101,10 @@ class TrainScreen(FollowedTraining):
         self.query_one("#use").border_title = "Experts' mean use"
         self._offer()
         self.query_one(Form).focus()
-        job = last_job(self.app_state.out)
-        if job is not None:
-            self._watch_job(job)
-            self._show_plan(job)
+        training = last_training(self.app_state.out)
+        if training is not None:
+            self._watch_training(training)
+            self._show_plan(training)
         self.set_interval(READ_SECONDS, self._read)
         if gpu.is_there():
             self.set_interval(GPU_SECONDS, self.ask_gpu)
@@ -217,12 +218,12 @@ class TrainScreen(FollowedTraining):
         else:
             cost.update(cost_table(found))
 
-    # --- the job ----------------------------------------------------------------------------------------
+    # --- the training -------------------------------------------------------------------------------------
 
     @on(Rows.Chosen, "#form")
     def _ask_start(self) -> None:
         """Time, memory, and what has to be fetched come before the yes."""
-        if self.job is not None and self.job.running:
+        if self.training is not None and self.training.running:
             self.notify("A training is running already: x stops it.")
             return
         form = self.query_one(Form)
@@ -255,29 +256,29 @@ class TrainScreen(FollowedTraining):
 
     def _start(self, options: Sequence[str]) -> None:
         try:
-            self._watch_job(start_job(self.app_state.out, options))
+            self._watch_training(start_training(self.app_state.out, options))
         except OSError as error:
             self.notify(f"{error.strerror}: {error.filename}", title="not started", severity="error")
 
     def action_go_on(self) -> None:
-        """Repeats the stopped job's own command, whatever the form says now; what is on disk is taken."""
-        if self.job is not None and not self.job.running:
-            self._show_plan(self.job)
-            self._start(self.job.options)
+        """Repeats the stopped training's own command, whatever the form says now."""
+        if self.training is not None and not self.training.running:
+            self._show_plan(self.training)
+            self._start(self.training.options)
 
-    def _show_plan(self, job: TrainingProcess) -> None:
-        """The form shows what the job was asked for."""
+    def _show_plan(self, training: TrainingProcess) -> None:
+        """The form shows what the training was asked for."""
         named = ("dataset", "preset", "model", "samples", "seeds")
-        values = {name: value for name in named if (value := job.option(name)) is not None}
-        values = {"model": EMBEDDED, "samples": PRESETS_OWN, **values} if job.options else values
-        methods = job.option("methods")
+        values = {name: value for name in named if (value := training.option(name)) is not None}
+        values = {"model": EMBEDDED, "samples": PRESETS_OWN, **values} if training.options else values
+        methods = training.option("methods")
         if methods is not None:
             self.query_one(Form).fill(values, methods.split(","), "method-")
             self._ask_soon()
 
-    def _watch_job(self, job: TrainingProcess) -> None:
-        """Follows a job from its first line."""
-        self.following.begin(job)
+    def _watch_training(self, training: TrainingProcess) -> None:
+        """Follows a training from its first line."""
+        self.following.begin(training)
         self._drawn = -1
         self._draw()
 
@@ -285,7 +286,7 @@ class TrainScreen(FollowedTraining):
         """Takes what was written since."""
         if self.estimate is None and not self.estimate_problem:
             self._draw_cost()
-        if self.job is None:
+        if self.training is None:
             self.draw_log()
             return
         events, running = self.following.read(), self.following.running
@@ -304,35 +305,37 @@ class TrainScreen(FollowedTraining):
         """Keys are offered where they do something."""
         del parameters
         if action in ("pause", "stop"):
-            return self.job is not None and self.job.running
+            return self.training is not None and self.training.running
         if action == "go_on":
-            return self.job is not None and not self.job.running and "stopped" in self.progress.ending
+            return (
+                self.training is not None and not self.training.running and "stopped" in self.progress.ending
+            )
         return True
 
     # --- drawing ----------------------------------------------------------------------------------------
 
     def _state(self) -> str:
-        if self.job is None:
+        if self.training is None:
             return "nothing runs"
         if self.progress.ending:
             return self.progress.ending
-        if not self.job.running:
+        if not self.training.running:
             return "ending"
-        return "‖ paused: p goes on" if self.job.paused else "▶ running"
+        return "‖ paused: p goes on" if self.training.paused else "▶ running"
 
     def _draw(self, curves: bool = True) -> None:
-        progress, job = self.progress, self.job
-        running = job is not None and job.running
+        progress, training = self.progress, self.training
+        running = training is not None and training.running
         self.set_class(running, "-working")
         form = self.query_one(Form)
         form.button = "running …" if running else "Start"
         form.refresh()
         facts = self.query_one("#facts", Static)
         facts.border_subtitle = self._state()
-        if job is None:
+        if training is None:
             facts.update("Nothing was trained here yet.\nChoose at the left; Enter asks whether to start.")
         else:
-            facts.update(self._facts(job.memory))
+            facts.update(self._facts(training.memory))
         curve = progress.curve
         use = self.query_one("#use", GatePanel)
         gates = curve.gates

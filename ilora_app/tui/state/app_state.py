@@ -10,6 +10,7 @@ from typing import Any
 
 from textual.message import Message
 
+from core.config.settings import EMBEDDED
 from core.events import Event, Fetching, Notice, StageStarted, StepLogged
 from core.methods import METHODS, method_names, preferred_methods, record_of
 from core.serving.protocol import (
@@ -36,7 +37,6 @@ from ilora_app.tui.engine.client import Engine
 from ilora_app.tui.state.journal import Journal
 from ilora_app.tui.state.run_data import RunData
 
-EMBEDDED = "smollm2-135m-instruct"
 MAIN, BESIDE = "main", "beside"
 ENGINES = (MAIN, BESIDE)
 SPEAKERS = {MAIN: "engine", BESIDE: "second engine"}

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from ilora_app.tui.engine.jobs import Log, Tail, TrainingProcess
+from ilora_app.tui.engine.trainings import Log, Tail, TrainingProcess
 from ilora_app.tui.state.journal import Journal
 from ilora_app.tui.state.progress import Progress
 
 
 class Following:
-    """Reads a job's log as it grows.
+    """Reads a training's log as it grows.
 
     Args:
         journal: gets what is said, if anything.
     """
 
     def __init__(self, journal: Journal | None = None) -> None:
-        self.job: TrainingProcess | None = None
+        self.training: TrainingProcess | None = None
         self.progress = Progress()
         self.stopped = False
         """Whether somebody here asked it to stop."""
@@ -23,21 +23,21 @@ class Following:
         self._errors: Tail | None = None
         self._journal, self._told, self._first = journal, 0, True
 
-    def begin(self, job: TrainingProcess) -> None:
-        """Follows a job from its first line."""
-        self.job, self._log, self._errors = job, Log(job.log), Tail(job.errors)
+    def begin(self, training: TrainingProcess) -> None:
+        """Follows a training from its first line."""
+        self.training, self._log, self._errors = training, Log(training.log), Tail(training.errors)
         self.progress, self.stopped, self._told, self._first = Progress(), False, 0, True
 
     @property
     def running(self) -> bool:
-        """Whether there is a job, and it runs."""
-        return self.job is not None and self.job.running
+        """Whether there is a training, and it runs."""
+        return self.training is not None and self.training.running
 
     def read(self) -> bool:
         """Takes what was written since; says whether that was anything."""
-        if self.job is None or self._log is None or self._errors is None:
+        if self.training is None or self._log is None or self._errors is None:
             return False
-        running = self.job.running  # asked first: what it wrote last is there when it is gone
+        running = self.training.running  # asked first: what it wrote last is there when it is gone
         events = self._log.read()
         for event in events:
             self.progress.take(event)
@@ -50,8 +50,8 @@ class Following:
         return bool(events)
 
     def _end(self) -> None:
-        assert self.job is not None
-        words = self.job.last_words
+        assert self.training is not None
+        words = self.training.last_words
         if self.stopped or words in ("KeyboardInterrupt", "stopped"):
             self.progress.ending = "stopped before it learnt anything; c starts it again"
             self.progress.say(self.progress.ending)

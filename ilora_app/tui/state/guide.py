@@ -1,4 +1,4 @@
-"""What each place shows, in one line, and what every sign on it means. No widgets here."""
+"""What each tab shows, in one line, and what every sign on it means. No widgets here."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ GUIDES = {
     "results": "every method on the same cases, the best first, each with its 95 % interval",
     "curves": "how runs learnt, laid over each other: on validation cases, or by their loss",
 }
-"""Place -> what is seen there, from left to right or from the top down."""
+"""Tab -> what is seen there, from left to right or from the top down."""
 
 EVERYWHERE = (
     ("›", "the row under the cursor"),
@@ -69,9 +69,9 @@ SIGNS: dict[str, tuple[tuple[str, str], ...]] = {
         ("now", "a run that is being trained"),
     ),
 }
-"""Place -> each sign drawn there, and what it means."""
+"""Tab -> each sign drawn there, and what it means."""
 
 
-def signs_of(place: str) -> tuple[tuple[str, str], ...]:
-    """Every sign of a place with its meaning, its own signs first."""
-    return (*SIGNS.get(place, ()), *EVERYWHERE)
+def signs_of(tab: str) -> tuple[tuple[str, str], ...]:
+    """Every sign of a tab with its meaning, its own signs first."""
+    return (*SIGNS.get(tab, ()), *EVERYWHERE)

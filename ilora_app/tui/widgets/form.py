@@ -37,7 +37,7 @@ class Form(Rows):
     """What to train. ↑ ↓ choose a line, ← → or space change it; Enter asks whether to start.
 
     A model may be any causal language model: `m` takes a hub name, a local folder or a GGUF file; samples may
-    be any number. ✎ marks such lines, whose last choice asks for it.
+    be any number. ✎ marks such lines: `e` asks for a value of your own, as → does after the last choice.
 
     The estimate below is made anew with every change. Nothing is trained twice: what is on disk already is
     taken from there, and a stopped training goes on where it was.
@@ -53,6 +53,9 @@ class Form(Rows):
             "Model",
             show=False,
             tooltip="train another language model, by name or path",
+        ),
+        Binding(
+            "e", "own", "Own value", show=False, tooltip="type a value of your own for the chosen line: ✎"
         ),
         Binding("enter", "choose", "Start", tooltip="what it costs, and whether to start"),
     ]
@@ -151,6 +154,11 @@ class Form(Rows):
     def action_free(self, key: str) -> None:
         """Asks for a value that is not among the choices."""
         self.post_message(self.Wanted(next(setting for setting in self.settings if setting.key == key)))
+
+    def action_own(self) -> None:
+        """Asks for a value of somebody's own for the chosen line, where it takes one."""
+        if self.cursor < len(self.settings) and self.settings[self.cursor].free:
+            self.action_free(self.settings[self.cursor].key)
 
     def action_choose(self) -> None:
         """Enter asks whether to start, from any line."""

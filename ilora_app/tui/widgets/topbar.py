@@ -13,10 +13,10 @@ from textual.widget import Widget
 
 from ilora_app.tui.drawing.inks import ink
 
-PLACES = ("explore", "compare", "train", "results", "curves")
+TABS = ("explore", "compare", "train", "results", "curves")
 BRAND = " iLoRA "
 LEAST_STATE = 16
-"""Cells that the state has at least; where names would leave it fewer, places are shown by their numbers."""
+"""Cells that the state has at least; where names would leave it fewer, tabs are shown by their numbers."""
 
 
 class TopBar(Widget):
@@ -29,30 +29,30 @@ class TopBar(Widget):
         "topbar--state",
     }
 
-    place: reactive[str] = reactive("explore")
+    tab: reactive[str] = reactive("explore")
     state: reactive[str] = reactive("")
 
     class Went(Message):
-        """Somebody clicked a place."""
+        """Somebody clicked a tab."""
 
-        def __init__(self, place: str) -> None:
+        def __init__(self, tab: str) -> None:
             super().__init__()
-            self.place = place
+            self.tab = tab
 
     def _ink(self, name: str) -> Style:
         return ink(self, f"topbar--{name}")
 
     def _labels(self) -> list[str]:
-        """What each place is called, from left to right; others than this one by name where there is room."""
-        names = [f"{number} {place.title()}" for number, place in enumerate(PLACES, start=1)]
+        """What each tab is called, from left to right; others than this one by name where there is room."""
+        names = [f"{number} {tab.title()}" for number, tab in enumerate(TABS, start=1)]
         room = self.size.width - len(BRAND) - sum(len(name) + 2 for name in names) - 1
         if room < LEAST_STATE:
-            names = [name if name[2:].lower() == self.place else name[0] for name in names]
-        here = PLACES.index(self.place)
+            names = [name if name[2:].lower() == self.tab else name[0] for name in names]
+        here = TABS.index(self.tab)
         return [f"[{name}]" if at == here else f" {name} " for at, name in enumerate(names)]
 
     def render(self) -> Text:
-        """Brand, places, state."""
+        """Brand, tabs, state."""
         line = Text(no_wrap=True, overflow="ellipsis")
         line.append(BRAND, self._ink("brand"))
         for label in self._labels():
@@ -66,9 +66,9 @@ class TopBar(Widget):
         return line
 
     def on_click(self, event: events.Click) -> None:
-        """Goes to the place under the mouse."""
+        """Goes to the tab under the mouse."""
         at = len(BRAND)
-        for place, label in zip(PLACES, self._labels(), strict=True):
+        for tab, label in zip(TABS, self._labels(), strict=True):
             if at <= event.x < at + len(label):
-                self.post_message(self.Went(place))
+                self.post_message(self.Went(tab))
             at += len(label)

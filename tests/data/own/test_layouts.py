@@ -17,6 +17,7 @@ import pytest
 from core.data.loading import load_dataset
 from core.data.own.adding import Added, add_dataset, remove_dataset
 from core.data.own.guessing import guess
+from core.data.reading import impressions
 from core.errors import DataError
 from core.events import silent
 from tests.data.own.acts import EACH, ITEMS, USERS, acts, add, kept, listing, order, text, titles
@@ -87,7 +88,7 @@ def test_hetrec_lastfm_without_times_says_that_lines_are_the_order(tmp_path: Pat
 def test_mind_is_its_histories_and_its_clicks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int
 ) -> None:
-    monkeypatch.setattr("core.data.reading.impressions._BLOCK", block)
+    monkeypatch.setattr(impressions, "_BLOCK", block)
     lines = []
     for user in range(1, USERS + 1):
         mine = order(user)

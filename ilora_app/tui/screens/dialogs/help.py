@@ -14,10 +14,10 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from ilora_app.tui.state.guide import signs_of
-from ilora_app.tui.widgets.topbar import PLACES
+from ilora_app.tui.widgets.topbar import TABS
 
 GLOBAL = (
-    (" ".join(map(str, range(1, len(PLACES) + 1))), ", ".join(map(str.title, PLACES))),
+    (" ".join(map(str, range(1, len(TABS) + 1))), ", ".join(map(str.title, TABS))),
     ("tab", "next pane"),
     ("z", "this pane over the whole screen, or back"),
     ("ctrl+p", "all commands"),
@@ -54,9 +54,9 @@ class HelpScreen(ModalScreen[None]):
         Binding("escape,question_mark,q,enter", "dismiss(None)", "Close"),
     ]
 
-    def __init__(self, widget: Widget | None, keys: list[tuple[str, str]], place: str = "") -> None:
+    def __init__(self, widget: Widget | None, keys: list[tuple[str, str]], tab: str = "") -> None:
         super().__init__()
-        self.widget, self.keys, self.place = widget, keys, place
+        self.widget, self.keys, self.tab = widget, keys, tab
 
     def compose(self) -> ComposeResult:
         """Prose first, then keys."""
@@ -66,7 +66,7 @@ class HelpScreen(ModalScreen[None]):
             yield Static(self._prose())
             yield Static(self._table("Here", self.keys), id="keys")
             yield Static(self._table("Everywhere", GLOBAL), classes="apart")
-            yield Static(self._table("Signs", signs_of(self.place)), id="signs")
+            yield Static(self._table("Signs", signs_of(self.tab)), id="signs")
 
     def _prose(self) -> str:
         text = inspect.getdoc(type(self.widget)) if self.widget is not None else ""

@@ -82,7 +82,7 @@ class PeopleKeys(EditKeys):
             self.action_add_item()
 
     def show_user(self, name: str, position: int | None = None) -> None:
-        """Looks at a user by id, from another place."""
+        """Looks at a user by id, from another tab."""
         user = self.app_state.run_data.user(name)
         if user is not None:
             self.query_text = self.query_one("#find", Input).value = ""

@@ -41,7 +41,7 @@ from ilora_app.tui.widgets.users import UserList
 class ExploreScreen(PeopleKeys, ReplayKeys, ViewKeys):
     """Pick a user on the left; what went in is in the middle, what comes out on the right."""
 
-    PLACE = "explore"
+    TAB = "explore"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding(
             "p",

@@ -145,7 +145,7 @@ class Tail:
 
 
 class Log:
-    """Reads a job's events as they are written."""
+    """Reads a training's events as they are written."""
 
     def __init__(self, path: str) -> None:
         self._tail = Tail(path)
@@ -163,7 +163,7 @@ class Log:
         return events
 
 
-def start_job(out: Path, options: Sequence[str]) -> TrainingProcess:
+def start_training(out: Path, options: Sequence[str]) -> TrainingProcess:
     """Starts a benchmark in a session of its own, and notes it down."""
     folder = out / "training"
     folder.mkdir(parents=True, exist_ok=True)
@@ -181,32 +181,32 @@ def start_job(out: Path, options: Sequence[str]) -> TrainingProcess:
         )
     stand_back(process.pid, NICENESS)
     started = psutil.Process(process.pid).create_time()
-    job = TrainingProcess(process.pid, started, command, str(log.absolute()), str(errors.absolute()))
-    atomic_write(out / CARD, json.dumps(plain(job)) + "\n")
-    return job
+    training = TrainingProcess(process.pid, started, command, str(log.absolute()), str(errors.absolute()))
+    atomic_write(out / CARD, json.dumps(plain(training)) + "\n")
+    return training
 
 
-def last_job(out: Path) -> TrainingProcess | None:
-    """The newest job of an output folder, running or not; None where there was none (or a damaged note).
+def last_training(out: Path) -> TrainingProcess | None:
+    """The newest training of an output folder, running or not; None where there was none (or a damaged note).
 
     Somebody else may have written the note: its files are looked for beside it and nowhere else, and one
     that would be repeated with options which the form does not have is none.
     """
     try:
-        job = build(TrainingProcess, json_of(read_text(out / CARD), CARD))
+        training = build(TrainingProcess, json_of(read_text(out / CARD), CARD))
     except DataError:
         return None
-    names, values = job.options[0::2], job.options[1::2]
+    names, values = training.options[0::2], training.options[1::2]
     known = {f"--{name}" for name in ASKED}
     plainly = len(names) == len(values) and known.issuperset(names)
-    if not plainly or any(value.startswith("-") for value in values) or not 0 < job.pid < 1 << 31:
+    if not plainly or any(value.startswith("-") for value in values) or not 0 < training.pid < 1 << 31:
         return None
     beside = (out / CARD).absolute().parent
-    log, errors = (str(beside / (Path(name).name or "-")) for name in (job.log, job.errors))
-    return replace(job, log=log, errors=errors)
+    log, errors = (str(beside / (Path(name).name or "-")) for name in (training.log, training.errors))
+    return replace(training, log=log, errors=errors)
 
 
-def running_job(out: Path) -> TrainingProcess | None:
-    """The newest job, if it runs."""
-    job = last_job(out)
-    return job if job is not None and job.running else None
+def running_training(out: Path) -> TrainingProcess | None:
+    """The newest training, if it runs."""
+    training = last_training(out)
+    return training if training is not None and training.running else None
