@@ -37,6 +37,10 @@ def _json(rows: Rows) -> str:
     return "".join(line % row for row in rows)
 
 
+def _listed(rows: Rows) -> str:
+    return _json(rows).replace("\n", ", ")
+
+
 def _plain(rows: Rows) -> str:
     return "".join(f"{u},{i},{r},{s}\n" for u, i, r, s in rows)
 
@@ -58,6 +62,7 @@ KINDS: dict[str, tuple[str, str, Callable[[Rows], str]]] = {
     "iso": ("r.csv", CSV, _dated("%Y-%m-%d %H:%M:%S")),
     "pattern": ("r.csv", CSV, _dated("%d/%m/%Y %H:%M:%S")),
     "json": ("r.jsonl", "", _json),
+    "list": ("r.json", "[", _listed),
     "quoted": ("r.csv", '"user_id","item_id","rating","timestamp"\n', _quoted),
     "doubled": ("r.csv", "user_id,item_id,rating,timestamp,note\n", _noted('so ""good"", really')),
     "backslash": ("r.csv", "user_id,item_id,rating,timestamp,note\n", _noted('so \\"good\\", really')),
@@ -126,7 +131,7 @@ def measure(what: str, action: Callable[[], Any]) -> Any:
 def write_files(folder: Path, kind: str, lines: int, users: int, items: int) -> tuple[Path, Path]:
     """Made-up files, a few hundred thousand lines at a time."""
     name, first, write = KINDS[kind]
-    prefix = "B" if kind == "json" else ""
+    prefix = "B" if kind in ("json", "list") else ""
     titles, ratings = folder / "titles.tsv", folder / name
     rows = "".join(f"{prefix}{item}\tTitle {item}\n" for item in range(items))
     titles.write_text(("asin" if prefix else "item_id") + "\ttitle\n" + rows)
@@ -138,6 +143,8 @@ def write_files(folder: Path, kind: str, lines: int, users: int, items: int) -> 
             sink.write(first)
             for part in parts:
                 sink.write(write(part))
+            if kind == "list":
+                sink.write(_json(next(drawn(1, users, items))) + "]\n")
     return ratings, titles
 
 

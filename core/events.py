@@ -84,7 +84,7 @@ class PlanMade(Event):
 @dataclass(frozen=True)
 class StageStarted(Event):
     """A method entered a stage: `fetch`, `convert`, `load`, `read`, `train`, `validate`, `test`, `gates`,
-    `recommend`, `export`, `measure`.
+    `recommend`, `export`, `measure`, `teach`, `compare`.
 
     Of the first three the steps are seconds, of the others what the stage goes through.
     """

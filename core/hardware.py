@@ -128,14 +128,22 @@ OUT_OF_MEMORY = ("the memory ran out", "close other programs, or use a smaller -
 """What is said, and the hint, where no setting of the work at hand is known to help."""
 
 
+_NO_MEMORY = (
+    "can't allocate memory",
+    "not enough memory",
+    "bad_alloc",
+    "Cannot allocate memory",
+    "failed to map segment",  # of a library, where the address space has a limit
+)
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory ran out; on a CPU PyTorch raises a plain RuntimeError."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
     said = str(error)
-    return isinstance(error, RuntimeError | OSError) and any(
-        words in said
-        for words in ("can't allocate memory", "not enough memory", "bad_alloc", "Cannot allocate memory")
+    return isinstance(error, RuntimeError | OSError | ImportError) and any(
+        words in said for words in _NO_MEMORY
     )
 
 

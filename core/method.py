@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 COUNTING, ENCODER, PROMPTED, ADAPTER, REMOTE = "counting", "encoder", "prompted", "adapter", "remote"
-CONTROL = "control"
+CONTROL, STUDENT = "control", "student"
 UNKNOWN = "unknown"
 KINDS = {
     COUNTING: "computed from the training sequences in next to no time",
@@ -16,6 +16,7 @@ KINDS = {
     ADAPTER: "the language model with a trained adapter",
     REMOTE: "another machine's model, asked over the network, for money perhaps",
     CONTROL: "a trained method asked in another way, to see what its answers rest on; it trains nothing",
+    STUDENT: "a sequence encoder that learns what a trained run answers",
     UNKNOWN: "a method of another version of this program",
 }
 """What a method is, in words; a kind decides how its time is estimated and how it is asked."""
@@ -61,6 +62,8 @@ class Method:
     """Whether the encoder's representation of the user stands in the prompt."""
     control_of: str = ""
     """The method whose trained model it asks in another way; empty for every method that is none of these."""
+    network: str = ""
+    """The kind of encoder that it is, where that is not its own name."""
 
     @property
     def needs_llm(self) -> bool:
@@ -75,7 +78,12 @@ class Method:
     @property
     def is_encoder(self) -> bool:
         """Whether it is a sequence encoder of its own, whichever kind the gate reads."""
-        return self.kind == ENCODER
+        return self.kind in (ENCODER, STUDENT)
+
+    @property
+    def is_student(self) -> bool:
+        """Whether it learns from a trained run, and so runs only where one is named."""
+        return self.kind == STUDENT
 
     @property
     def is_remote(self) -> bool:

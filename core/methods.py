@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from core.config.chat import ChatConfig
+from core.config.distillation import DistillationConfig
 from core.errors import InputError
-from core.method import ADAPTER, CONTROL, COUNTING, ENCODER, PROMPTED, REMOTE, UNKNOWN, Method
+from core.method import ADAPTER, CONTROL, COUNTING, ENCODER, PROMPTED, REMOTE, STUDENT, UNKNOWN, Method
 
 if TYPE_CHECKING:
     from core.config.settings import RunConfig
@@ -28,6 +29,13 @@ def _control(name: str, label: str, kind: str, about: str, colours: tuple[str, s
     """A control of iLoRA: its settings are iLoRA's, to the letter, for they find the model that is asked."""
     place = f"core.recommenders.controls:{kind}"
     return Method(name, label, CONTROL, place, reads=_GATED, about=about, colours=colours, control_of="ilora")
+
+
+def _encoder(name: str, label: str, kind: str, colours: tuple[str, str], **more: Any) -> Method:
+    """A sequence encoder that knows items by their ids and learns from the data alone."""
+    place = f"core.recommenders.encoders:{kind}Recommender"
+    reads = ("data", "encoder")
+    return Method(name, label, ENCODER, place, reads, trains=True, keeps_model=True, colours=colours, **more)
 
 
 METHODS: dict[str, Method] = {
@@ -52,53 +60,19 @@ METHODS: dict[str, Method] = {
             reported="GPT-4, zero-shot",
             colours=("#86198f", "#e879f9"),
         ),
-        Method(
-            "gru4rec",
-            "GRU4Rec",
-            ENCODER,
-            "core.recommenders.encoders:GRU4RecRecommender",
-            reads=("data", "encoder"),
-            trains=True,
-            keeps_model=True,
-            reported="GRU4Rec",
-            colours=("#a16207", "#eab308"),
-        ),
-        Method(
-            "caser",
-            "Caser",
-            ENCODER,
-            "core.recommenders.encoders:CaserRecommender",
-            reads=("data", "encoder"),
-            trains=True,
-            keeps_model=True,
-            reported="Caser",
-            colours=("#be185d", "#f472b6"),
-        ),
-        Method(
+        _encoder("gru4rec", "GRU4Rec", "GRU4Rec", ("#a16207", "#eab308"), reported="GRU4Rec"),
+        _encoder("caser", "Caser", "Caser", ("#be185d", "#f472b6"), reported="Caser"),
+        _encoder(
             "sasrec",
             "SASRec",
-            ENCODER,
-            "core.recommenders.encoders:SASRecRecommender",
-            reads=("data", "encoder"),
-            trains=True,
-            keeps_model=True,
+            "SASRec",
+            ("#0f766e", "#2dd4bf"),
             reported="SASRec",
-            colours=("#0f766e", "#2dd4bf"),
             by_default=True,
             ticked=True,
             opens=1,
         ),
-        Method(
-            "esasrec",
-            "eSASRec",
-            ENCODER,
-            "core.recommenders.encoders:ESASRecRecommender",
-            reads=("data", "encoder"),
-            trains=True,
-            keeps_model=True,
-            colours=("#065f46", "#6ee7b7"),
-            short="eSAS.",
-        ),
+        _encoder("esasrec", "eSASRec", "ESASRec", ("#065f46", "#6ee7b7"), short="eSAS."),
         Method(
             "morec",
             "MoRec",
@@ -196,6 +170,19 @@ METHODS: dict[str, Method] = {
             opens=3,
             counterpart="lora",
         ),
+        Method(
+            "distilled",
+            "Distilled SASRec",
+            STUDENT,
+            "core.recommenders.distilled:Distilled",
+            reads=("data", "encoder", "distillation"),
+            trains=True,
+            keeps_model=True,
+            about="A SASRec that learnt to rank as a trained adapter does, from its scores and no labels.",
+            colours=("#b45309", "#fcd34d"),
+            short="Dist.",
+            network="sasrec",
+        ),
         _control(
             "shuffled",
             "Shuffled history",
@@ -246,7 +233,7 @@ def method_names(which: Callable[[Method], bool]) -> tuple[str, ...]:
 
 def local_methods() -> tuple[str, ...]:
     """Names of the methods of their own that need nothing but this machine."""
-    return method_names(lambda method: not method.is_remote and not method.is_control)
+    return method_names(lambda method: not (method.is_remote or method.is_control or method.is_student))
 
 
 def control_methods() -> tuple[str, ...]:
@@ -285,6 +272,10 @@ def settle(config: RunConfig, method: str) -> RunConfig:
         return replace(config, training=training, answering=replace(config.answering, protocol="generate"))
     if config.chat != ChatConfig():
         config = replace(config, chat=ChatConfig())
+    if record.is_student:
+        return replace(config, encoder=replace(config.encoder, kind=record.network))
+    if config.distillation != DistillationConfig():
+        config = replace(config, distillation=DistillationConfig())
     if not record.own_training:
         return config
     if record.own_training["objective"] == "listwise":

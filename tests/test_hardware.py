@@ -103,4 +103,6 @@ def test_memory_that_ran_out_is_told_from_other_errors() -> None:
         torch.empty(2**55)
     assert is_out_of_memory(caught.value)
     assert is_out_of_memory(MemoryError())
+    assert is_out_of_memory(ImportError("libtorch_cpu.so: failed to map segment from shared object"))
+    assert not is_out_of_memory(ImportError("No module named 'torch'"))
     assert not is_out_of_memory(RuntimeError("shapes do not fit"))

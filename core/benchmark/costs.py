@@ -15,6 +15,7 @@ from core.data.types import Samples
 from core.method import COUNTING, PROMPTED
 from core.methods import METHODS, MethodSeed, settle
 from core.recommenders.adapter import LONGEST_ROW
+from core.recommenders.distilled import COMPARED
 from core.recommenders.encoders import passes
 from core.recommenders.zero_shot import ZeroShot
 
@@ -24,6 +25,8 @@ SHARED_TITLES = 4
 """What the words before and after a history are worth, in titles."""
 CHAT_CASE = 1.0
 """Seconds; a guess: that server is somebody else's."""
+TAUGHT = 0.15
+"""Seconds until a teacher has scored a history's candidates; a guess, for the teacher is not loaded yet."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,8 @@ def cost(
     if record.is_encoder and record.needs_llm:
         reading = measured.items * measured.vector
         stages.append(Stage("read", method, reading, measured.items, "read", "vectors"))
+    if record.is_student:
+        return _student(measured, config, method, record.network, samples)
     if record.is_encoder:
         return [*stages, _encoder(measured, config, method, samples, seed, longest)]
     key = "zero-shot" if record.kind == PROMPTED else config.training.asks
@@ -145,6 +150,21 @@ def _encoder(
     likely = most if longest else min(most, epoch * (PEAK_EPOCH + 2 * config.encoder.patience))
     steps = likely * (len(TUNING_GRID) if config.encoder.tune else 1)
     return Stage("train", kind, steps * measured.step[kind], steps, f"train {kind}", f"{kind} {seed}")
+
+
+def _student(
+    measured: Measured, config: RunConfig, method: str, network: str, samples: Samples
+) -> list[Stage]:
+    """A teacher's scores of histories, the training that learns them, and both asked the same cases."""
+    histories, encoder = config.distillation.histories, config.encoder
+    asked = histories + min(config.training.validation_cases, len(samples.validation))
+    steps = -(-histories // encoder.batch_size) * min(encoder.epochs, PEAK_EPOCH + encoder.patience)
+    alike = min(COMPARED, len(samples.asked))
+    return [
+        Stage("teach", method, asked * TAUGHT, asked, "teach"),
+        Stage("train", method, steps * measured.step[network], steps, f"train {method}"),
+        Stage("compare", method, alike * TAUGHT, alike, "teach"),
+    ]
 
 
 def encoder_epoch(config: RunConfig, samples: Samples) -> int:

@@ -59,7 +59,7 @@ def measured(config: RunConfig, methods: Iterable[str], dataset: Dataset, sample
     """
     methods = sorted(set(methods))
     items = len(dataset.catalogue)
-    kinds = {method for method in methods if METHODS[method].is_encoder}
+    kinds = {METHODS[method].network or method for method in methods if METHODS[method].is_encoder}
     kinds |= {config.encoder.kind for method in methods if METHODS[method].has_adapter}
     language = _Language(config, methods, dataset, samples) if any_needs_llm(methods) else None
     width = int(model_settings(config.model)["hidden_size"]) if "morec" in kinds else 0

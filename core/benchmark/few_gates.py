@@ -10,12 +10,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from core.data.types import Sample
 from core.encoders.job import target_columns
 from core.errors import InputError, Interrupted
-from core.evaluation.metrics import HEADLINE, Scores, compare_by, per_case, ranks_from_scores
+from core.evaluation.metrics import (
+    HEADLINE,
+    Scores,
+    compare_by,
+    pairs_alike,
+    per_case,
+    ranks_from_scores,
+)
 from core.evaluation.statistics import Comparison, Estimate, bootstrap
 from core.ilora.gate_clusters import given_gates, read_gates
 from core.runs.exporting_clusters import fit_clusters, gated_model
@@ -107,11 +113,3 @@ def _measure(name: str, count: int, samples: Sequence[Sample], scores: Scores, o
         same_first=bootstrap((scores.argmax(1) == own.argmax(1)).astype(np.float64), users),
         same_pairs=bootstrap(pairs_alike(scores, own), users),
     )
-
-
-def pairs_alike(a: Scores, b: Scores) -> npt.NDArray[np.float64]:
-    """(n,) the share of pairs of candidates that two (n, C) scores put in the same order."""
-    signs = [np.sign(side[:, :, None] - side[:, None, :]) for side in (a, b)]
-    first, second = np.triu_indices(a.shape[1], 1)
-    alike: npt.NDArray[np.float64] = (signs[0] == signs[1])[:, first, second].mean(axis=1)
-    return alike

@@ -92,12 +92,16 @@ class Plan:
     """Settings that are tried for each method that trains, before it is tested; 0: its settings stand."""
     tuned: Mapping[str, Tuned] = field(default_factory=dict)
     """Method -> what its trials chose."""
+    teacher: Path | None = None
+    """The run folder that a student learns from."""
 
     def __post_init__(self) -> None:
         check(bool(self.methods), "no methods", f"choose from: {', '.join(METHODS)}")
         check(bool(self.seeds), "no seeds", "give --seeds 1 or more")
         for method in self.methods:
             check_method(method)
+            taught = METHODS[method].is_student and self.teacher is None
+            check(not taught, f"{method} learns from a trained run", "ilora-app distil RUN trains it")
         if any_remote(self.methods):
             check_ready(self.config.chat)
 
@@ -172,10 +176,11 @@ def run_benchmark(plan: Plan, emit: Emit = silent, should_stop: ShouldStop = nev
         told = partial(_plan_event, plan, samples)
         plan = replace(plan, tuned=tune(runs, task, plan.trials, plan.out, lambda took: emit(told(took))))
     keys = {run: _key(plan, samples, *run) for run in runs}
-    trained = Trained(plan.out, keys, dataset, samples, emit, should_stop)
+    trained = Trained(plan.out, keys, dataset, samples, emit, should_stop, plan.teacher)
 
     def known_of(run: MethodSeed) -> Result | None:
-        found = known_result(plan.out, keys[run], samples.sha256, plan.models or trained.needed(run))
+        model = plan.models or trained.needed(run) or METHODS[run[0]].is_student
+        found = known_result(plan.out, keys[run], samples.sha256, model)
         return whole(found, plan.out, emit, should_stop)
 
     known = parallel.from_main(lambda: {run: known_of(run) for run in runs})

@@ -1,4 +1,4 @@
-"""The trained runs that a benchmark's controls ask: there before anything starts, opened once per seed."""
+"""The trained runs that controls and students ask: there before anything starts, opened once per seed."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ class Trained:
         samples: its cases.
         emit: receives progress.
         should_stop: asked while a model is loaded.
+        teacher: the run folder that a student learns from.
     """
 
     def __init__(
@@ -38,7 +39,9 @@ class Trained:
         samples: Samples,
         emit: Emit,
         should_stop: ShouldStop,
+        teacher: Path | None = None,
     ) -> None:
+        self.teacher = teacher
         self.out, self.keys, self.dataset, self.samples = out, keys, dataset, samples
         self.emit, self.should_stop = emit, should_stop
         self._held: tuple[MethodSeed, Recommender] | None = None
@@ -63,7 +66,7 @@ class Trained:
             )
 
     def asked_by(self, run: MethodSeed, precision: str) -> Recommender | None:
-        """The trained method that a control asks; None for every other method, and then nothing is kept.
+        """The trained method that a control or a student asks; None for others, and then nothing is kept.
 
         Raises:
             ResultError, ModelError: the run is damaged or of other cases.
@@ -71,16 +74,20 @@ class Trained:
         """
         method, seed = run
         base = METHODS[method].control_of
-        if self._held is not None and self._held[0] == (base, seed):
+        if base and self._held is not None and self._held[0] == (base, seed):
             return self._held[1]
         self._held = None
         release_memory()
-        if not base:
+        if METHODS[method].is_student and self.teacher is not None:
+            folder = self.teacher
+        elif base:
+            folder = self._folder(method, seed)
+        else:
             return None
         with parallel.main_first_if_whole():
-            info = read_run(self._folder(method, seed))
+            info = read_run(folder)
             opened = load_run(info, self.dataset, self.samples, self.emit, precision, self.should_stop)
-        self._held = (base, seed), opened
+        self._held = ((base, seed), opened) if base else None
         return opened
 
     def _folder(self, control: str, seed: int) -> Path:

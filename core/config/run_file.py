@@ -18,6 +18,8 @@ from core.records import build, read_text, shown, toml_of
 
 NAME = "config.toml"
 """What a run file is called inside a run folder."""
+DISTILLATION = "distillation"
+"""The part that only a student's settings have."""
 TOP = {"method": str, "seed": int, "preset": str}
 """Keys outside the parts of the config."""
 
@@ -39,7 +41,8 @@ def run_file_text(config: RunConfig, method: str, seed: int, preset: str | None)
     record = {name: value for name, value in top.items() if value is not None}
     for part, values in config.to_dict().items():
         record[part] = {name: value for name, value in values.items() if value is not None}
-    return "# Repeats this run: ilora-app train config.toml\n" + tomli_w.dumps(record)
+    first = f"ilora-app {'distil TEACHER' if DISTILLATION in record else 'train config.toml'}"
+    return f"# Repeats this run: {first}\n" + tomli_w.dumps(record)
 
 
 def read_run_file(path: Path) -> RunFile:
@@ -59,6 +62,11 @@ def read_run_file(path: Path) -> RunFile:
                 raise InputError(f"{path}: {name} is {shown(value)}", f"write {name} = {_example(name)}")
             if name == "seed" and isinstance(value, int):
                 SEED.check(value)
+        elif name not in known and name == DISTILLATION:
+            raise InputError(
+                f"{path} is a student's: it needs its teacher",
+                "ilora-app distil RUN trains a student of a run",
+            )
         elif name not in known:
             raise InputError(f"{path}: unknown key {name}", _closest(name, [*TOP, *known]))
         elif not isinstance(value, dict):

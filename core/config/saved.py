@@ -37,7 +37,20 @@ field's metadata, and it enters a checksum only where it says something else. So
 """
 OPTIONAL = ("chat",)
 """Parts of the first format that a file leaves out where they say nothing."""
+SELDOM = ("chat", "distillation")
+"""Parts that most runs do not have: they stand in a file only if they are set."""
 _NEWER = "a newer version may have made it: update ilora-app"
+
+
+def record_of_config(config: RunConfig) -> dict[str, Any]:
+    """Nested plain values, in which `config_of` finds the same config again."""
+    record = dataclasses.asdict(config)
+    record["adapter"]["targets"] = list(config.adapter.targets)
+    return {part: values for part, values in record.items() if not _says_nothing(config, part)}
+
+
+def _says_nothing(config: RunConfig, part: str) -> bool:
+    return part in SELDOM and getattr(config, part) == PARTS[part]()
 
 
 def config_of(record: Any) -> RunConfig:

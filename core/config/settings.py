@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,6 +24,7 @@ from core.config.choices import (
     QUANTIZATIONS,
     SPLITS,
 )
+from core.config.distillation import DistillationConfig
 from core.config.moments import check_moment
 
 TUNING_GRID: tuple[dict[str, float], ...] = tuple(
@@ -326,6 +326,7 @@ class RunConfig:
     training: TrainingConfig = field(default_factory=TrainingConfig)
     answering: AnsweringConfig = field(default_factory=AnsweringConfig)
     chat: ChatConfig = field(default_factory=ChatConfig)
+    distillation: DistillationConfig = field(default_factory=DistillationConfig)
 
     def __post_init__(self) -> None:
         check(
@@ -352,12 +353,10 @@ class RunConfig:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Nested plain values, as saved beside results; without a chat model the part `chat` is left out."""
-        record = dataclasses.asdict(self)
-        record["adapter"]["targets"] = list(self.adapter.targets)
-        if self.chat == ChatConfig():
-            del record["chat"]
-        return record
+        """Nested plain values, as saved beside results; parts that most runs lack stand there only if set."""
+        from core.config.saved import record_of_config  # here, for what lies around it reads these settings
+
+        return record_of_config(self)
 
     @staticmethod
     def from_dict(record: dict[str, Any]) -> RunConfig:
@@ -366,7 +365,7 @@ class RunConfig:
         Raises:
             InputError: a setting is unknown or missing, or has the wrong type or breaks a rule.
         """
-        from core.config.saved import config_of  # here, for what lies around it reads these settings
+        from core.config.saved import config_of
 
         return config_of(record)
 
@@ -380,5 +379,6 @@ PARTS: dict[str, Any] = {
     "training": TrainingConfig,
     "answering": AnsweringConfig,
     "chat": ChatConfig,
+    "distillation": DistillationConfig,
 }
 """Part of a run's config -> its class."""

@@ -200,3 +200,11 @@ def summarize(ranks: npt.NDArray[np.integer]) -> dict[str, float]:
 
 
 Scores = npt.NDArray[np.float32]
+
+
+def pairs_alike(a: Scores, b: Scores) -> npt.NDArray[np.float64]:
+    """(n,) the share of pairs of candidates that two (n, C) scores put in the same order."""
+    signs = [np.sign(side[:, :, None] - side[:, None, :]) for side in (a, b)]
+    first, second = np.triu_indices(a.shape[1], 1)
+    alike: npt.NDArray[np.float64] = (signs[0] == signs[1])[:, first, second].mean(axis=1)
+    return alike

@@ -24,7 +24,7 @@ from core.config.settings import TUNING_GRID, EncoderConfig
 from core.data.samples import last_positions
 from core.data.types import Samples
 from core.encoders.base import Encoder, new_encoder
-from core.encoders.job import EncoderJob
+from core.encoders.job import EncoderJob, score_lists
 from core.encoders.joined import JoinedEncoder
 from core.encoders.morec import MoRec
 from core.errors import IloraError, ModelError, ResultError
@@ -309,12 +309,9 @@ class EncoderRecommender(Recommender):
             notes=notes,
         )
 
-    @torch.no_grad()
     def score(self, histories: Sequence[Sequence[int]], candidates: Sequence[Sequence[int]]) -> Scores:
         """How well the state after the history fits the candidates' vectors."""
-        z = self.model.represent(histories)
-        ids = torch.tensor(np.asarray(candidates, dtype=np.int64), device=z.device)
-        return self.model.score(z, ids).float().cpu().numpy()
+        return score_lists(self.model, histories, candidates)
 
     @torch.no_grad()
     def score_all(self, histories: Sequence[Sequence[int]], items: int) -> Scores:

@@ -20,6 +20,8 @@ from core.results.format import Case, Result
 KEPT = 100
 """Places of a ranking that a ranking file keeps; the target is kept wherever it is."""
 COLUMNS = ("user", "position", "rank", "item", "score", "target")
+DAMAGED = (DataError, OSError, ValueError, TypeError, OverflowError)
+"""What reading a damaged file leads to."""
 POOL = "pool"
 """One more column, of files in which some cases are ranked among some items only."""
 
@@ -202,7 +204,7 @@ def load_rankings(result: Result, result_file: Path) -> RankingFile:
         raise ResultError(f"the ranking file {path.name} is missing", _again(result))
     try:
         found = _read(path)
-    except (DataError, OSError, ValueError, TypeError, OverflowError) as error:
+    except DAMAGED as error:
         reason = " ".join(str(error).split())[:100]
         raise ResultError(f"the ranking file {path.name} is damaged ({reason})", _again(result)) from error
     pools = {pool_of(test_set) for test_set in result.metrics}
@@ -247,5 +249,6 @@ def _read(path: Path) -> RankingFile:
     given = [name for name in ("user", "item", POOL) if name in frame]
     texts: Any = {name: tuple(map(str, frame[name])) for name in given}
     kinds = {"position": np.int32, "rank": np.int32, "score": np.float32, "target": np.bool_}
-    numbers: Any = {name: frame[name].to_numpy().astype(kind) for name, kind in kinds.items()}
+    with np.errstate(invalid="ignore"):  # what is no number then fails the checksum
+        numbers: Any = {name: frame[name].to_numpy().astype(kind) for name, kind in kinds.items()}
     return RankingFile(**texts, **numbers)

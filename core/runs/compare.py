@@ -12,7 +12,7 @@ from core.runs.store import RunInfo
 
 
 def settings_apart(a: RunInfo, b: RunInfo) -> dict[str, tuple[Any, Any]]:
-    """Method, seed and settings in which two runs differ: name -> both values."""
+    """Method, seed and settings in which two runs differ: name -> both values; None where one has no such."""
     sides = []
     for run in (a, b):
         flat = {"method": run.method, "seed": run.seed}
@@ -20,7 +20,8 @@ def settings_apart(a: RunInfo, b: RunInfo) -> dict[str, tuple[Any, Any]]:
             flat |= {f"{part}.{name}": value for name, value in values.items()}
         sides.append(flat)
     ours, theirs = sides
-    return {name: (ours[name], theirs[name]) for name in ours if ours[name] != theirs[name]}
+    both = {name: (ours.get(name), theirs.get(name)) for name in {**ours, **theirs}}
+    return {name: (own, other) for name, (own, other) in both.items() if own != other}
 
 
 def compare_runs(a: Result, b: Result) -> dict[str, dict[str, Comparison]]:

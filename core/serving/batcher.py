@@ -5,15 +5,18 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import numpy as np
 
 from core.errors import IloraError, InputError
 from core.serving.protocol import RETRIEVED, Question
 from core.serving.session import Session
+
+T = TypeVar("T")
 
 WAIT_SECONDS = 0.005
 """How long the first of a batch waits for others."""
@@ -57,6 +60,14 @@ class _Waiting:
     future: Future[Recommended] = field(default_factory=Future)
 
 
+@dataclass(frozen=True)
+class _Turn:
+    """Work that has the model for itself."""
+
+    work: Callable[[], Any]
+    future: Future[Any] = field(default_factory=Future)
+
+
 class Batcher:
     """One thread that owns the model; everybody else hands in questions.
 
@@ -70,7 +81,7 @@ class Batcher:
         self.session, self.size = session, size
         self.asked = self.forwards = 0
         """Questions that were answered, and the forwards that it took."""
-        self._queue: queue.Queue[_Waiting | None] = queue.Queue(waiting)
+        self._queue: queue.Queue[_Waiting | _Turn | None] = queue.Queue(waiting)
         if hasattr(session.recommender, "batch"):
             session.recommender.batch = size  # rows of one forward, which is a micro-batch in training
         self._thread = threading.Thread(target=self._run, name="batcher", daemon=True)
@@ -92,11 +103,24 @@ class Batcher:
         if ask.candidates is not None:
             self.session.check_items(ask.candidates)
         waiting = _Waiting(ask)
+        self._put(waiting)
+        return waiting.future
+
+    def call(self, work: Callable[[], T]) -> Future[T]:
+        """What some work gives that has the model for itself, between two forwards; its errors show in it.
+
+        Raises:
+            Busy: the queue is full.
+        """
+        turn = _Turn(work)
+        self._put(turn)
+        return turn.future
+
+    def _put(self, waiting: _Waiting | _Turn) -> None:
         try:
             self._queue.put_nowait(waiting)
         except queue.Full as error:
             raise Busy("too many questions wait", "ask again in a moment") from error
-        return waiting.future
 
     def close(self) -> None:
         """Answers what waits, and ends the thread."""
@@ -109,19 +133,30 @@ class Batcher:
         while True:
             batch, more = self._next()
             live = [one for one in batch if one.future.set_running_or_notify_cancel()]
+            asked = [one for one in live if isinstance(one, _Waiting)]
             try:
-                self._answer(live)
+                self._answer(asked)
             except Exception as error:
-                for one in live:
+                for one in asked:
                     if not one.future.done():
                         one.future.set_exception(error)
+            for turn in live:
+                if isinstance(turn, _Turn):
+                    self._give(turn)
             if not more:
                 return
 
-    def _next(self) -> tuple[list[_Waiting], bool]:
+    @staticmethod
+    def _give(turn: _Turn) -> None:
+        try:
+            turn.future.set_result(turn.work())
+        except Exception as error:
+            turn.future.set_exception(error)
+
+    def _next(self) -> tuple[list[_Waiting | _Turn], bool]:
         """Those who wait, at least one; and whether more may come."""
         first = self._queue.get()
-        batch: list[_Waiting] = []
+        batch: list[_Waiting | _Turn] = []
         until = time.monotonic() + WAIT_SECONDS
         while first is not None:
             batch.append(first)

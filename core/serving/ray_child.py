@@ -30,7 +30,7 @@ END_SECONDS = 10.0
 """How long Ray is given to end by itself."""
 LONGEST_FOLDER = 40
 """Letters of a folder below which Ray's sockets have names that the system takes."""
-GOES_ON = "the same command goes on from there"
+GOES_ON, HEAR = "the same command goes on from there", "--verbose shows what Ray says"
 PRIVATE = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # what makes Ray listen on loopback, on Linux too
     "RAY_AUTH_MODE": "token",
@@ -149,12 +149,14 @@ class Child:
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             with contextlib.suppress(queue.Empty):
-                said, _ = self._checked(self._frames.get(timeout=LOOK_SECONDS), "Ray did not start")
+                said, _ = self._checked(self._frames.get(timeout=LOOK_SECONDS), self._not_ready(), HEAR)
                 self.addresses = said["addresses"]
                 return int(said["workers"])
+        raise InputError(f"{self._not_ready()} within {seconds:.0f} s", HEAR)
+
+    def _not_ready(self) -> str:
         address = self.asked["address"]
-        where = f"nothing at {address} answers as Ray" if address else "Ray did not start"
-        raise InputError(f"{where} within {seconds:.0f} s", "--verbose shows what Ray says")
+        return f"no Ray answers at {address}" if address else "Ray did not start"
 
     def is_private(self) -> bool:
         """Whether all its machines are this one, reached through loopback."""
@@ -173,7 +175,7 @@ class Child:
             queue.Empty: there is none within so many seconds.
             InputError: a worker or Ray failed.
         """
-        said, content = self._checked(self._frames.get(timeout=seconds), "Ray ended")
+        said, content = self._checked(self._frames.get(timeout=seconds), "Ray ended", f"{GOES_ON}; {HEAR}")
         if said["kind"] == "end":
             return None
         record = json.loads(said["said"])
@@ -181,11 +183,11 @@ class Child:
             raise InputError(record["error"], record["hint"])
         return Piece(said["first"], record, content)
 
-    def _checked(self, frame: Frame | None, failed: str) -> Frame:
+    def _checked(self, frame: Frame | None, failed: str, hint: str) -> Frame:
         if frame is None:
-            raise InputError(f"{failed}: {self._last_words()}", "--verbose shows what Ray says")
+            raise InputError(f"{failed}: {self._last_words()}", hint)
         if frame[0]["kind"] == "failed":
-            raise InputError(f"{failed}: {frame[0]['why']}", f"{GOES_ON}; --verbose shows what Ray says")
+            raise InputError(f"{failed}: {frame[0]['why']}", hint)
         return frame
 
     def _last_words(self) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -33,8 +34,12 @@ def main() -> None:
     try:
         _work(asked, frames)
     except Exception as error:
-        _send(frames, {"kind": "failed", "why": _words(error), "type": type(error).__name__})
+        _send(frames, {"kind": "failed", "why": _words(error)})
         raise
+    finally:
+        if "ray" in sys.modules:
+            sys.modules["ray"].shutdown()
+        shutil.rmtree(asked["folder"], ignore_errors=True)  # whoever asked may be gone
 
 
 def _end_with_the_asker() -> None:
@@ -72,7 +77,6 @@ def _work(asked: dict[str, Any], frames: BinaryIO) -> None:
         said = {"kind": "piece", "first": int(row[FIRST]), "said": str(row[SAID]), "bytes": len(content)}
         _send(frames, said, content)
     _send(frames, {"kind": "end"})
-    ray.shutdown()
 
 
 def _rows(asked: dict[str, Any], workers: int, gpus: int) -> Iterator[dict[str, Any]]:

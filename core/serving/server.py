@@ -16,11 +16,11 @@ from core.errors import DataError, IloraError, InputError
 from core.events import Emit, Notice, never
 from core.hardware import OUT_OF_MEMORY, is_out_of_memory
 from core.methods import record_of
-from core.records import plain
-from core.runs.demo import DEMO, demo_runs, is_demo, opening
+from core.runs.demo import demo_runs
 from core.runs.store import RunInfo, list_runs, open_run, read_run
 from core.serving.comparing import curves, differences
 from core.serving.estimating import estimate
+from core.serving.introducing import gates_listed, introduction, run_listed
 from core.serving.listing import Listing, keep, kept, listing_of
 from core.serving.protocol import (
     Asking,
@@ -30,16 +30,12 @@ from core.serving.protocol import (
     Differences,
     EncoderReady,
     Estimate,
-    ExpertListed,
     Fetch,
     Fetched,
-    GatesListed,
     Open,
-    Opened,
     Rank,
     Request,
     RequestFailed,
-    RunListed,
     Survey,
     Surveyed,
     WarmedUp,
@@ -144,21 +140,7 @@ class WarmEngine:
         runs, problems = list_runs(Path(request.out))
         shipped = [read_run(path) for path in demo_runs().values()]  # last, whatever else there is
         runs += [run for run in shipped if run.dataset == request.dataset]
-        found: list[RunListed] = [
-            {
-                "path": str(run.path),
-                "dataset": run.dataset,
-                "split": run.split,
-                "method": run.method,
-                "seed": run.seed,
-                "created": run.created,
-                "samples_sha256": run.samples_sha256,
-                "metrics": run.metrics,
-                "demo": is_demo(run.path),
-                "model": run.config.model.name if record_of(run.method).needs_llm else None,
-            }
-            for run in runs
-        ]
+        found = [run_listed(run) for run in runs]
         cards, unread = known_cards()
         self.emit(Surveyed(request.request, list(_assets(cards)), found, problems + unread))
 
@@ -213,7 +195,7 @@ class WarmEngine:
             session.watch = Watch(self.emit, never, session.recommender.name)
             listing = listing_of(session.dataset, session.samples)
             self._introduce(request.request, started, None, listing, session.recommender.name)
-        self._describe_gates(request.request, session)
+        self.emit(gates_listed(request.request, session))
         self.session = session
         self.emit(WarmedUp(request.request, monotonic() - started))
 
@@ -251,38 +233,9 @@ class WarmEngine:
         self, number: int, started: float, info: RunInfo | None, listing: Listing, method: str = ""
     ) -> None:
         """Says what is being opened: the run, its catalogue, its users; the model may still be loading."""
-        begin = opening() if info and info.path == DEMO else None
-        method = info.method if info else method
-        self.emit(
-            Opened(
-                request=number,
-                run=str(info.path) if info else None,
-                method=method,
-                dataset=listing.dataset,
-                title=listing.title,
-                split=listing.split,
-                seed=info.seed if info else 0,
-                model=info.config.model.name if info and record_of(info.method).needs_llm else None,
-                experts=info.config.adapter.experts if info and record_of(method).has_gate else 0,
-                min_history=listing.min_history,
-                max_history=listing.max_history,
-                items=len(listing.titles),
-                users=len(listing.users),
-                metrics=info.metrics if info else {},
-                seconds=monotonic() - started,
-                first=begin.user if begin else None,
-                why_first=begin.rule if begin else "",
-            )
-        )
-        for event in listing.events(number):
+        seconds = monotonic() - started
+        for event in introduction(number, seconds, info, listing, method):
             self.emit(event)
-
-    def _describe_gates(self, number: int, session: Session) -> None:
-        """Says what the gate makes of every user, and what wakes each expert."""
-        users, _ = session.gates()
-        profiles: list[ExpertListed] = [plain(profile) for profile in session.profiles()]
-        sides = [round(side, 5) for side in session.one_sided()]
-        self.emit(GatesListed(number, users, sides, profiles))
 
     def _rank(self, request: Rank) -> None:
         self.emit(self._opened(request).rank(request.request, request.asked()))

@@ -21,7 +21,7 @@ from core.errors import DataError, InputError, ResultError
 from core.files import atomic_path, remove_leftovers
 from core.kinds import Count
 from core.records import build, json_of
-from core.runs.parts import claimed
+from core.runs.parts import LOCK, claimed
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -110,17 +110,36 @@ def fill(
         return tally
     total = count()
     parts.mkdir(parents=True, exist_ok=True)
-    with claimed(parts):
-        agree(parts)
-        remove_leftovers(parts)
-        if missing := gaps(parts, total):
-            work(parts, missing)
-        if left := gaps(parts, total):
-            users = sum(span.users for span in left)
-            raise ResultError(f"{users} users were left out", "the same command goes on from there")
-        tally = _merge(parts, out)
-    shutil.rmtree(parts)
+    needless = False
+    try:
+        with claimed(parts):
+            try:
+                tally = _filled(parts, out, total, agree, work)
+                needless = True
+            except BaseException:
+                needless = {path.name for path in parts.iterdir()} <= {LOCK}  # it never began
+                raise
+    finally:
+        if needless:
+            shutil.rmtree(parts)
     return tally
+
+
+def _filled(
+    parts: Path,
+    out: Path,
+    total: int,
+    agree: Callable[[Path], None],
+    work: Callable[[Path, list[Span]], None],
+) -> Tally:
+    agree(parts)
+    remove_leftovers(parts)
+    if missing := gaps(parts, total):
+        work(parts, missing)
+    if left := gaps(parts, total):
+        users = sum(span.users for span in left)
+        raise ResultError(f"{users} users were left out", "the same command goes on from there")
+    return _merge(parts, out)
 
 
 def spans(parts: Path) -> list[tuple[Span, Path]]:

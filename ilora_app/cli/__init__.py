@@ -19,6 +19,7 @@ from ilora_app.cli import (
     audit,
     bench,
     data,
+    distil,
     doctor,
     engine,
     evaluate,
@@ -68,6 +69,7 @@ app.add_typer(data.app, name="data")
 app.command("models")(models.models)
 app.command("recommend")(recommend.recommend)
 app.command("train")(train.train)
+app.command("distil")(distil.distil)
 app.command("doctor")(doctor.doctor)
 app.add_typer(runs.app, name="runs")
 app.command("evaluate")(evaluate.evaluate)

@@ -147,7 +147,8 @@ def _methods(names: str, chat_url: str | None) -> tuple[str, ...]:
     listed = [name.strip() for name in names.split(",") if name.strip()]
     several = {CONTROLS: control_methods()}
     if {*listed} - {CONTROLS} == {"all"}:  # beside it nothing else needs a name
-        several["all"] = method_names(lambda method: not method.is_control) if chat_url else local_methods()
+        remote = method_names(lambda method: method.is_remote) if chat_url else ()
+        several["all"] = method_names(lambda method: method.name in {*remote, *local_methods()})
     return tuple(dict.fromkeys(method for name in listed for method in several.get(name, (name,))))
 
 

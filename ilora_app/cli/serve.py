@@ -30,6 +30,13 @@ def serve(
     waiting: Annotated[
         int, typer.Option(help=f"Questions that may wait; more get a 503. \\[{WAITING}]")
     ] = 64,
+    screens: Annotated[
+        bool,
+        typer.Option(
+            "--screens",
+            help="With --host: let other machines' `tui --connect` in too, which reads all users' histories.",
+        ),
+    ] = False,
     precision: Precision = "auto",
 ) -> None:
     """Answer `POST /recommend` with a trained run: a small server for demos and for trying things out."""
@@ -50,9 +57,11 @@ def serve(
             session = open_session(info.path, view, precision, should_stop)
             batcher = Batcher(session, batch, waiting)
             is_local = host in LOOPBACK
-            application = make_app(batcher, LOOPBACK if is_local else ("*",))
+            application = make_app(batcher, LOOPBACK if is_local else ("*",), screens or is_local)
         address = f"http://{host}:{listening.getsockname()[1]}"
         say(f"{address} answers POST /recommend; /openapi.json says what can be asked; Ctrl-C ends it")
+        if screens or is_local:
+            say(f"ilora-app tui --connect {address} shows it")
         if not is_local:
             say("whoever reaches this address can ask: there is no password", err=True)
         settings = uvicorn.Config(application, log_level="warning", lifespan="off", timeout_keep_alive=30)

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ilora_app.cli.choosing import DEFAULT_OUT, choose_run
 from ilora_app.cli.options import Precision
 from ilora_app.cli.saying import say
+
+if TYPE_CHECKING:
+    from textual.driver import Driver
 
 
 def tui(
@@ -27,6 +32,13 @@ def tui(
     ] = None,
     serve: Annotated[bool, typer.Option("--serve", help="Offer it in a browser on this machine.")] = False,
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port for --serve.")] = 8000,
+    connect: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Show the run of a server that `ilora-app serve` started; nothing is loaded here.",
+        ),
+    ] = None,
     open_: Annotated[
         str | None, typer.Option("--open", help="View to begin with: a file, or the name it was kept under.")
     ] = None,
@@ -57,6 +69,15 @@ def tui(
         raise InputError("a browser's sessions are not recorded", "give --record without --serve")
     if serve and open_:
         raise InputError("--open is for a terminal", "in the browser O opens a kept view")
+    if connect is not None:
+        given = {"--run": run is not None, "--serve": serve, "--open": open_ is not None}
+        given |= {"--precision": precision != "auto"}
+        for option in (name for name, is_given in given.items() if is_given):
+            raise InputError(
+                f"--connect and {option} exclude each other", "the server has opened its own run"
+            )
+        _attach(connect, out, THEMES[theme], record)
+        return
     if serve:
         _check_port(port)
         _serve(out, dataset, run, theme, port, precision)
@@ -67,20 +88,47 @@ def tui(
     ahead = start_ahead(precision)  # the screen's libraries are imported while it starts
     from ilora_app.tui.app import IloraTui
     from ilora_app.tui.engine.client import engine_in
-    from ilora_app.tui.recording import Cast, driver_of_this_machine, recorded
 
-    cast = None
     try:
-        cast = Cast(record) if record else None
-        driver = recorded(driver_of_this_machine(), cast) if cast else None
-        make = engine_in(precision, ahead)
-        IloraTui(out, dataset, run, THEMES[theme], make, precision, driver, view).run()
+        with _recording(record) as driver:
+            make = engine_in(precision, ahead)
+            IloraTui(out, dataset, run, THEMES[theme], make, precision, driver, view).run()
     finally:
         if ahead.poll() is None:  # it was never taken
             ahead.kill()
-        if cast:
-            cast.close()
-            say(f"recorded: asciinema play {shlex.quote(str(record))}", err=True)
+
+
+def _attach(address: str, out: Path, theme: str, record: Path | None) -> None:
+    """The screen on the run of a server.
+
+    Raises:
+        InputError: it is no address, nobody answers there, or something else or another version.
+    """
+    from ilora_app.tui.engine.attached import attached_to, find_server, server_of
+
+    server = find_server(server_of(address))
+    _check_terminal()
+    from ilora_app.tui.app import IloraTui
+
+    with _recording(record) as driver:
+        make = attached_to(server.url)
+        IloraTui(out, server.dataset, None, theme, make, driver_class=driver, attached=server.url).run()
+
+
+@contextmanager
+def _recording(record: Path | None) -> Iterator[type[Driver] | None]:
+    """What draws, and keeps what it draws in this file; None for the terminal's own where there is none."""
+    if record is None:
+        yield None
+        return
+    from ilora_app.tui.recording import Cast, driver_of_this_machine, recorded
+
+    cast = Cast(record)
+    try:
+        yield recorded(driver_of_this_machine(), cast)
+    finally:
+        cast.close()
+        say(f"recorded: asciinema play {shlex.quote(str(record))}", err=True)
 
 
 def _check_terminal() -> None:

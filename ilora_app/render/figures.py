@@ -23,6 +23,8 @@ _STAGES = {
     "export": "writing adapters",
     "histories": "reading histories",
     "clusters": "clustering gates",
+    "teach": "asking the teacher",
+    "compare": "comparing with the teacher",
     "ray": "starting Ray",
     "workers": "opening the run in Ray's workers",
 }

@@ -20,19 +20,14 @@ from core.errors import DataError, IloraError, InputError
 from core.kinds import is_plain
 from core.records import json_of
 from core.serving.batcher import Batcher, Busy, Query, Recommended
+from ilora_app import __version__
+from ilora_app.server.engine import EngineDesk
 from ilora_app.server.latencies import Latencies
-from ilora_app.server.schema import LARGEST_BODY, MOST_CANDIDATES, schema
+from ilora_app.server.reading import Refused, read_body
+from ilora_app.server.schema import MOST_CANDIDATES, schema
 
 MEMORY = "process_resident_memory_bytes"
 """The name that Prometheus has for it."""
-
-
-class Refused(Exception):
-    """A request that is answered with an error."""
-
-    def __init__(self, status: int, title: str, hint: str = "") -> None:
-        super().__init__(title)
-        self.status, self.title, self.hint = status, title, hint
 
 
 class Service:
@@ -40,9 +35,11 @@ class Service:
 
     Args:
         batcher: answers; its session has the catalogue.
+        screens: whether screens may be attached.
     """
 
-    def __init__(self, batcher: Batcher) -> None:
+    def __init__(self, batcher: Batcher, screens: bool = False) -> None:
+        self.screens = screens
         self.batcher, self.latencies, self.process = batcher, Latencies(), psutil.Process()
         self.catalogue = batcher.session.dataset.catalogue
         self.places = {title: place for place, title in enumerate(self.catalogue.titles)}
@@ -62,7 +59,7 @@ class Service:
         return response
 
     async def _answer(self, request: Request) -> dict[str, Any]:
-        record = _record(await _body(request), request.headers.get("content-type", ""))
+        record = _record(await read_body(request))
         history, unknown = self._items(record["history"])
         if not history:
             raise Refused(
@@ -115,6 +112,9 @@ class Service:
         return JSONResponse(
             {
                 "status": "ok",
+                "version": __version__,
+                "run": None if info is None else info.path.name,
+                "screens": self.screens,
                 "dataset": session.dataset.name,
                 "method": session.recommender.name,
                 "seed": None if info is None else info.seed,
@@ -142,17 +142,20 @@ class Service:
         return JSONResponse(schema())
 
 
-def make_app(batcher: Batcher, hosts: Sequence[str]) -> Starlette:
+def make_app(batcher: Batcher, hosts: Sequence[str], screens: bool = False) -> Starlette:
     """The application.
 
     Args:
         batcher: answers.
         hosts: names under which requests may call it; `*` for any. Others are refused, so that a web page
             cannot reach a server on its reader's machine by a name that leads there.
+        screens: whether `ilora-app tui --connect` may be attached, which reads all users' histories.
     """
-    service = Service(batcher)
+    service = Service(batcher, screens)
+    attached = [Route("/engine", EngineDesk(batcher).answer, methods=["POST"])] if screens else []
     return Starlette(
         routes=[
+            *attached,
             Route("/recommend", service.recommend, methods=["POST"]),
             Route("/health", service.health),
             Route("/items", service.items),
@@ -169,20 +172,8 @@ async def _failed(_: Request, error: Exception) -> Response:
     return JSONResponse({"error": error.title, "hint": error.hint}, 500)
 
 
-async def _body(request: Request) -> bytes:
-    """The body, if it is not too large."""
-    content = b""
-    async for piece in request.stream():
-        content += piece
-        if len(content) > LARGEST_BODY:
-            raise Refused(413, f"more than {LARGEST_BODY >> 10} KiB", "send fewer items")
-    return content
-
-
-def _record(content: bytes, kind: str) -> dict[str, Any]:
+def _record(content: bytes) -> dict[str, Any]:
     """What was asked, checked."""
-    if kind.partition(";")[0].strip() != "application/json":
-        raise Refused(415, "the body is not application/json", "set Content-Type: application/json")
     try:
         record = json_of(content, "the body")
     except DataError as error:

@@ -36,6 +36,7 @@ class IloraTui(Everywhere):
         precision: what runs are opened and trained in.
         opening: the view to begin with.
         driver_class: what draws; the one of this terminal if not given.
+        attached: the address of the server whose run is shown; empty where engines are children.
     """
 
     TITLE = "iLoRA"
@@ -54,10 +55,11 @@ class IloraTui(Everywhere):
         precision: str = "auto",
         driver_class: type[Driver] | None = None,
         opening: View | None = None,
+        attached: str = "",
     ) -> None:
         super().__init__(driver_class)
         make_engine = make_engine or engine_in(precision)
-        self.app_state = AppState(self.post_message, out, dataset, run, make_engine, precision)
+        self.app_state = AppState(self.post_message, out, dataset, run, make_engine, precision, attached)
         self.tour, self.opening = Tour(self), opening
         self.said: Signal[tuple[str, Event]] = Signal(self, "engine said")
         for known in THEMES:
@@ -104,10 +106,11 @@ class IloraTui(Everywhere):
         """Edits stay; the same run is opened again on request."""
         self.app_state.died(message.engine, message.last_words)
         if message.engine == MAIN:
-            title = f"the engine stopped (exit code {message.code})"
-            self.notify(
-                "Your edits are kept. ctrl+r starts it again.", title=title, severity="error", timeout=8
-            )
+            title, again = f"the engine stopped (exit code {message.code})", "starts it again"
+            if self.app_state.attached:
+                title, again = "the server is gone", "connects again"
+            text = f"Your edits are kept. ctrl+r {again}."
+            self.notify(text, title=title, severity="error", timeout=8)
         self.refresh_state()
 
     def refresh_state(self) -> None:

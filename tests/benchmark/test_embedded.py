@@ -96,7 +96,9 @@ def few_users(movielens: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("few_users")
 def test_a_benchmark_on_real_ratings_ends_with_finite_results_and_a_run_to_open(tmp_path: Path) -> None:
     plan = Plan(CONFIG, ("lora", "ilora"), (0,), tmp_path)
-    held = max(psutil.Process().memory_info().rss, 3 * 2**29)  # a process of many tests holds more already
+    # Libraries and data take up to 1 GiB in any process, and one of many tests holds more already; model and
+    # training come on top. In a process of its own, in 16 bit, the peak was 1.9 GiB.
+    held = max(psutil.Process().memory_info().rss, 2**30)
     lora, ilora = run_benchmark(plan)
     assert lora.samples_sha256 == ilora.samples_sha256
     for result in (lora, ilora):

@@ -152,9 +152,16 @@ def test_overrides_replace_what_they_name_and_are_checked() -> None:
 def test_lora_and_ilora_are_given_the_same_settings_by_every_preset() -> None:
     """There is one adapter and one training part; iLoRA's alone are K, the gate and its rate."""
     parts = {field.name for field in dataclasses.fields(RunConfig)}
-    assert parts == {"data", "model", "encoder", "adapter", "gate", "training", "answering", "chat"}
+    assert parts == {
+        "data", "model", "encoder", "adapter", "gate", "training", "answering", "chat", "distillation",
+    }  # fmt: skip
     own = {"adapter", "gate", "training"}
-    assert set(METHODS["lora"].reads) | {"gate"} == set(METHODS["ilora"].reads) == parts - {"chat"} >= own
+    assert (
+        set(METHODS["lora"].reads) | {"gate"}
+        == set(METHODS["ilora"].reads)
+        == parts - {"chat", "distillation"}
+        >= own
+    )
 
 
 def test_the_paper_preset_has_the_papers_hyper_parameters() -> None:

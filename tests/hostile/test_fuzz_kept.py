@@ -25,6 +25,7 @@ from core.data.history_file import read_rows
 from core.data.reading.candidate_files import read_cases
 from core.errors import DataError, IloraError, InputError, ResultError
 from core.records import plain
+from core.results import rankings
 from core.results.case_facts import load_experts, load_facts
 from core.results.store import load_result
 from core.results.trials import Search, Trial, load_search, save_search
@@ -33,7 +34,7 @@ from core.runs.store import read_run
 from core.serving import user_parts
 from ilora_app.render import report
 from ilora_app.tui import preferences
-from ilora_app.tui.engine import jobs
+from ilora_app.tui.engine import trainings
 from ilora_app.tui.state import views
 from tests.data import made_up
 from tests.hostile.test_fuzz import FAST, RESULT, RUN, changed, places, shared, tried, written
@@ -175,13 +176,13 @@ def test_a_view(tmp_path: Path) -> None:
 
 def test_the_note_of_a_training(tmp_path: Path) -> None:
     command = ["python", "-m", "ilora_app", "bench", "--preset", "quick"]
-    note = jobs.TrainingProcess(5, 1.0, command, "a.jsonl", "a.err")
+    note = trainings.TrainingProcess(5, 1.0, command, "a.jsonl", "a.err")
 
     def read() -> None:
-        job = jobs.last_job(tmp_path)
+        job = trainings.last_training(tmp_path)
         assert job is None or job.running in (True, False)
 
-    swept(plain(note), tmp_path / jobs.CARD, read)
+    swept(plain(note), tmp_path / trainings.CARD, read)
 
 
 @pytest.mark.parametrize(
@@ -194,6 +195,35 @@ def test_what_somebody_prefers(value: str) -> None:
     for line in (f"theme = {value}", f"vim = {value}", f'[keys]\n"history.drop" = {value}', value):
         preferences.path().write_text(line)
         tried(preferences.load)
+
+
+@pytest.fixture(scope="module")
+def rankings_file() -> bytes:
+    sink = io.BytesIO()
+    columns = {
+        "user": ["a", "a", "b", "b"], "position": [3, 3, 4, 4], "rank": [1, 2, 1, 2],
+        "item": ["1", "2", "1", "2"], "score": [0.5, 0.25, 0.5, 0.25], "target": [True, False, False, True],
+    }  # fmt: skip
+    pq.write_table(pa.table(columns), sink)
+    return sink.getvalue()
+
+
+def ranked(path: Path) -> None:
+    """Reads a file of rankings, with the errors that its door turns into one line."""
+    try:
+        found = rankings._read(path)
+        found.rows(), found.ranks(), found.sha256
+    except rankings.DAMAGED as error:
+        raise ResultError("damaged") from error
+
+
+@FAST
+@given(at=st.floats(0, 1), new=st.binary(min_size=1, max_size=8), kept=st.floats(0.5, 1.5))
+def test_rankings(tmp_path: Path, rankings_file: bytes, at: float, new: bytes, kept: float) -> None:
+    content = rankings_file[: int(kept * len(rankings_file))]
+    place = int(at * len(content))
+    (tmp_path / "r.parquet").write_bytes(content[:place] + new + content[place + len(new) :])
+    tried(lambda: ranked(tmp_path / "r.parquet"))
 
 
 # --- numbers that are none of the kind ----------------------------------------------------------------------

@@ -12,8 +12,9 @@ import pytest
 import torch
 
 from core.benchmark import few_gates
-from core.benchmark.few_gates import VALIDATION, ask_few_gates, pairs_alike
+from core.benchmark.few_gates import VALIDATION, ask_few_gates
 from core.errors import InputError, Interrupted
+from core.evaluation.metrics import pairs_alike
 from core.ilora.gate_clusters import GateClusters, given_gates, read_gates
 from core.recommenders.registry import method_class
 from core.runs.exporting_clusters import INDEX, MOST, export_clusters, fit_clusters

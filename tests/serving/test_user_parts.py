@@ -81,3 +81,23 @@ def test_parts_that_cannot_be_are_not_gone_on_with(tmp_path: Path, first: int, u
         writer.flush()
     with pytest.raises(ResultError, match="users of another part"):
         gaps(tmp_path, 12)
+
+
+def test_work_that_never_began_leaves_nothing(tmp_path: Path) -> None:
+    def work(parts: Path, missing: list[Span]) -> None:
+        raise ResultError("not today")
+
+    with pytest.raises(ResultError, match="not today"):
+        fill(tmp_path / "recs.parquet", lambda: 4, lambda parts: None, work)
+    assert not list(tmp_path.iterdir())
+
+
+def test_users_that_nobody_wrote_are_not_passed_over_in_silence(tmp_path: Path) -> None:
+    def work(parts: Path, missing: list[Span]) -> None:
+        writer = PartWriter(parts)
+        writer.add(*piece(0, 4))
+        writer.flush()
+
+    with pytest.raises(ResultError, match="8 users were left out"):
+        fill(tmp_path / "recs.parquet", lambda: 12, lambda parts: None, work)
+    assert not (tmp_path / "recs.parquet").exists()

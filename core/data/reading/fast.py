@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,6 +16,10 @@ from core.data.reading.pieces import Columns, joined
 from core.data.tables import Column, InteractionsTable
 
 _BLOCK = 1 << 24  # bytes of JSON read together
+_SPACES = b" \t\r\n"  # of JSON
+_SPACE = 64  # bytes between two objects of a list at most
+_BETWEEN = re.compile(rb"\}[ \t\r\n]*,[ \t\r\n]*\{")
+"""Two objects of a list; what looks like it within a text or an object leads to a closer look."""
 
 
 def fast_text(content: bytes, table: InteractionsTable) -> Columns | None:
@@ -117,14 +122,14 @@ def _columns(table: InteractionsTable, found: dict[str, Any], rows: int, lines: 
     )
 
 
-# --- JSON lines ------------------------------------------------------------------------------------------
+# --- JSON ------------------------------------------------------------------------------------------------
 
 
 def fast_json(content: bytes, table: InteractionsTable) -> Columns | None:
-    """What the careful reader would return for JSON lines, or None where that takes a closer look.
+    """What the careful reader would return for JSON, or None where that takes a closer look.
 
-    That is where a line is no object of its own, or a value is missing or of another kind than those of the
-    first line.
+    That is where a line is no object of its own, an object of a list has several lines, or a value is missing
+    or of another kind than those of the first object.
     """
     names = {what: str(column) for what, column in _named(table).items()}
     if len(set(names.values())) < len(names):
@@ -136,16 +141,46 @@ def fast_json(content: bytes, table: InteractionsTable) -> Columns | None:
 
 
 def _objects(content: bytes, table: InteractionsTable, names: dict[str, str]) -> Iterator[Columns]:
-    first = json.loads(content[: content.find(b"\n") + 1 or len(content)])
-    kinds = {what: type(first[name]) for what, name in names.items()}
-    start, before = 0, 0
-    while start < len(content):
-        end = content.rfind(b"\n", start, start + _BLOCK) + 1 if start + _BLOCK < len(content) else 0
-        block = content[start : end or len(content)]
+    kinds: dict[str, type] = {}
+    before = 0
+    for block in _listed(content) if content.lstrip(_SPACES)[:1] == b"[" else _lines(content):
+        if not kinds:
+            first = json.loads(block[: block.find(b"\n") + 1 or len(block)])
+            kinds = {what: type(first[name]) for what, name in names.items()}
         found = _read(block, names, kinds)
         rows = len(found["user"])
         yield _columns(table, found, rows, np.arange(before + 1, before + rows + 1))
-        start, before = start + len(block), before + rows
+        before += rows
+
+
+def _lines(content: bytes) -> Iterator[bytes]:
+    """Whole lines, so many at a time."""
+    start = 0
+    while start < len(content):
+        end = content.rfind(b"\n", start, start + _BLOCK) + 1 if start + _BLOCK < len(content) else 0
+        yield content[start : end or len(content)]
+        start = end or len(content)
+
+
+def _listed(content: bytes) -> Iterator[bytes]:
+    """The objects of one list as lines, so many at a time; what looks like the end of one may be none."""
+    start, stop = content.index(b"[") + 1, content.rindex(b"]")
+    if content[stop + 1 :].strip(_SPACES):
+        raise Unclear("something after the list")
+    while start < stop:
+        end = _last_object(content, start, start + _BLOCK) if start + _BLOCK < stop else stop
+        block = content[start:end].strip(_SPACES)
+        yield _BETWEEN.sub(b"}\n{", block.removesuffix(b",").rstrip(_SPACES) if end < stop else block)
+        start = end
+
+
+def _last_object(content: bytes, start: int, stop: int) -> int:
+    """Where the last object begins that stands behind another one and a comma."""
+    while (stop := content.rfind(b"{", start + 1, stop)) > 0:
+        before = content[max(start, stop - _SPACE) : stop].rstrip(_SPACES)
+        if before.endswith(b",") and before[:-1].rstrip(_SPACES).endswith(b"}"):
+            return stop
+    raise Unclear("an object without an end")
 
 
 def _read(block: bytes, names: dict[str, str], kinds: dict[str, type]) -> dict[str, Any]:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import codecs
 import json
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 from core.errors import DataError
+
+_SPACES = re.compile(r"[ \t\n\r]*")
+_PIECE = 1 << 22  # bytes of a list that are held at a time
 
 
 class Fail(Protocol):
@@ -33,8 +38,7 @@ def json_objects(content: bytes, fail: Fail) -> Iterator[tuple[int, dict[str, An
         DataError: names the line.
     """
     if content.lstrip()[:1] == b"[":
-        whole = _parsed(content, 1, fail)
-        for place, record in enumerate(whole if isinstance(whole, list) else [whole], start=1):
+        for place, record in enumerate(_listed(content, fail), start=1):
             yield place, _object(record, place, fail)
         return
     start, line = 0, 0
@@ -45,6 +49,77 @@ def json_objects(content: bytes, fail: Fail) -> Iterator[tuple[int, dict[str, An
         start = end
         if text:
             yield line, _object(_parsed(text, line, fail), line, fail)
+
+
+def _listed(content: bytes, fail: Fail) -> Iterator[Any]:
+    """The entries of one list, one after the other: all of them at once would take ten times the file."""
+    text = _Text(content, fail)
+    if text.mark() != "[":
+        raise text.wrong("not JSON (Expecting value)")
+    text.at += 1
+    more = text.mark() != "]"
+    while more:
+        yield text.value()
+        more = (mark := text.mark()) == ","
+        if not more and mark != "]":
+            raise text.wrong("not JSON (Expecting ',' delimiter)")
+        text.at += more
+    text.at += 1
+    if text.mark():
+        raise text.wrong("not JSON (Extra data)")
+
+
+class _Text:
+    """A long text, of which a piece is held at a time."""
+
+    def __init__(self, content: bytes, fail: Fail) -> None:
+        self.content, self.fail = content, fail
+        self.held, self.at = "", 0
+        """The piece, and the place in it that is read next."""
+        self.lines, self.end = 1, 0
+        """The line that the piece begins in, and the byte that it ends before."""
+        self.decoder = codecs.getincrementaldecoder("utf-8")()
+        self.read = json.JSONDecoder().raw_decode
+
+    def mark(self) -> str:
+        """The next character that is no space; empty at the end."""
+        while True:
+            found = _SPACES.match(self.held, self.at)
+            self.at = found.end() if found else self.at
+            if self.at < len(self.held) or not self._longer():
+                return self.held[self.at : self.at + 1]
+
+    def value(self) -> Any:
+        """The next value; one that is no list or object may be cut short."""
+        self.mark()
+        while True:
+            try:
+                value, self.at = self.read(self.held, self.at)
+                return value
+            except json.JSONDecodeError as error:
+                if not self._longer():
+                    self.at = error.pos
+                    raise self.wrong(f"not JSON ({error.msg})") from error
+            except (ValueError, RecursionError) as error:
+                raise self.wrong("JSON with too many digits or levels") from error
+
+    def wrong(self, problem: str) -> DataError:
+        """The error about the line that is read next."""
+        return self.fail(self.lines + self.held.count("\n", 0, self.at), problem, "json")
+
+    def _longer(self) -> bool:
+        """Drops what was read and adds the next piece, as long as what is left; False at the end."""
+        self.lines += self.held.count("\n", 0, self.at)
+        self.held, self.at = self.held[self.at :], 0
+        if self.end >= len(self.content):
+            return False
+        start, self.end = self.end, self.end + max(_PIECE, len(self.held))
+        try:
+            self.held += self.decoder.decode(self.content[start : self.end], self.end >= len(self.content))
+        except UnicodeDecodeError as error:
+            self.at = len(self.held)
+            raise self.wrong("not UTF-8 text") from error
+        return True
 
 
 def _parsed(text: bytes, line: int, fail: Fail) -> Any:

@@ -17,6 +17,7 @@ from core.safe_text import plain_values
 from ilora_app.render.figures import NONE, duration, plural, share
 from ilora_app.tui.drawing.bars import fit, interval_bar
 from ilora_app.tui.screens.main_screen import TabScreen
+from ilora_app.tui.state.app_state import not_here
 from ilora_app.tui.state.grid import Grid, Value
 from ilora_app.tui.state.leaderboard_rows import OTHER_SORTS, Line, Metric, arrange, lines_of, metrics_of
 from ilora_app.tui.widgets.rows import Cell, Rows
@@ -156,6 +157,10 @@ class ResultsScreen(TabScreen):
 
     @work(exclusive=True, group="results")
     async def _load(self) -> None:
+        if elsewhere := not_here(self.app_state.attached, "read results", "ilora-app results"):
+            self.state = elsewhere
+            self._draw()
+            return
         command = [sys.executable, "-m", "ilora_app", "results", "--json", "--demo"]
         command += ["--out", str(self.app_state.out)]
         process = await asyncio.create_subprocess_exec(

@@ -28,7 +28,7 @@ from ilora_app.tui.engine.trainings import TrainingProcess, last_training, start
 from ilora_app.tui.screens.dialogs.ask import Ask
 from ilora_app.tui.screens.dialogs.name import Name
 from ilora_app.tui.screens.followed import FollowedTraining
-from ilora_app.tui.state.app_state import MAIN
+from ilora_app.tui.state.app_state import MAIN, not_here
 from ilora_app.tui.state.training_plan import WRONG, consent, cost_table
 from ilora_app.tui.widgets.curves import CurvePlot
 from ilora_app.tui.widgets.form import Form, Setting
@@ -151,6 +151,10 @@ class TrainScreen(FollowedTraining):
         self._asking = self.set_timer(0.3, self._ask)
 
     def _ask(self) -> None:
+        if self._elsewhere:
+            self.estimate_problem = self._elsewhere
+            self._draw_cost()
+            return
         form = self.query_one(Form)
         plan: dict[str, Any] = {
             "preset": form.value("preset"),
@@ -167,6 +171,11 @@ class TrainScreen(FollowedTraining):
             return
         self._asked_plan = key
         self._asked = self.app_state.main.ask(Estimate, out=str(self.app_state.out), **plan)
+
+    @property
+    def _elsewhere(self) -> str:
+        """Where a server's run is shown, what there is to say of training."""
+        return not_here(self.app_state.attached, "train", "ilora-app train")
 
     def _samples(self) -> int | None:
         """The number of samples that was chosen, or the preset's."""
@@ -223,6 +232,9 @@ class TrainScreen(FollowedTraining):
     @on(Rows.Chosen, "#form")
     def _ask_start(self) -> None:
         """Time, memory, and what has to be fetched come before the yes."""
+        if self._elsewhere:
+            self.notify(self._elsewhere, severity="warning", markup=False)
+            return
         if self.training is not None and self.training.running:
             self.notify("A training is running already: x stops it.")
             return

@@ -66,6 +66,7 @@ class AppState:
         run: the run to open; the newest iLoRA run if not given.
         make_engine: how an engine is made.
         precision: what trainings that start here compute in.
+        attached: the address of the server that answers; empty where engines are children.
     """
 
     def __init__(
@@ -76,7 +77,9 @@ class AppState:
         run: str | None = None,
         make_engine: Callable[[str, Post], Engine] = Engine,
         precision: str = "auto",
+        attached: str = "",
     ) -> None:
+        self.attached = attached
         self.out, self.dataset, self.run, self.precision = out, dataset, run, precision
         self.main, self.beside = make_engine(MAIN, post), make_engine(BESIDE, post)
         self.beside.niceness = 15  # nobody waits for it
@@ -279,7 +282,8 @@ class AppState:
             return
         words = [line for line in last_words.splitlines() if line.strip()]
         self._enter(Stage.DEAD)
-        self.problem = ("the engine stopped", words[-1] if words else "it left no message")
+        what = "the server is gone" if self.attached else "the engine stopped"
+        self.problem = (what, words[-1] if words else "it left no message")
 
     def _enter(self, stage: Stage) -> None:
         self.stage, self.since, self.detail, self.early = stage, time.monotonic(), "", False
@@ -305,6 +309,8 @@ class AppState:
             return "● " + self.name()
         if self.stage is Stage.MISSING:
             return "○ nothing fetched: F"
+        if self.attached and self.stage is Stage.DEAD:
+            return "✕ the server is gone: ctrl+r connects"
         return f"✕ {self.stage.value}: ctrl+r restarts"
 
     def name(self) -> str:
@@ -315,7 +321,8 @@ class AppState:
         took = f" · {self.milliseconds:.0f} ms" if self.milliseconds is not None else ""
         record = self.record(opened.run)
         demo = " demo" if record and record["demo"] else ""
-        return f"{method_name(opened.method)}{demo}{took} · {opened.title}"
+        where = f" · {self.attached.partition('//')[2]}" if self.attached else ""
+        return f"{method_name(opened.method)}{demo}{took} · {opened.title}{where}"
 
     def beside_waiting(self) -> str:
         """What is said in the second run's place until it ranks: what goes on, how far, for how long."""
@@ -333,7 +340,8 @@ class AppState:
         if self.stage is Stage.MISSING:
             return "Nothing is fetched yet.\nPress F to see what will be fetched."
         if self.stage in (Stage.FAILED, Stage.DEAD):
-            return f"{self.problem[0]}\n{self.problem[1]}\nPress ctrl+r to start the engine again."
+            again = "connect" if self.attached else "start the engine"
+            return f"{self.problem[0]}\n{self.problem[1]}\nPress ctrl+r to {again} again."
         return ""
 
 
@@ -342,6 +350,11 @@ def _how_far(event: StageStarted | StepLogged) -> str:
     step = event.step if isinstance(event, StepLogged) else 0
     done = stage_steps(event.stage, step, event.total) if step or event.total else ""
     return " ".join(filter(None, (stage_name(event.stage), method_name(event.method), done)))
+
+
+def not_here(attached: str, what: str, command: str) -> str:
+    """Why a screen on a server's run does not do this; nothing where engines are children."""
+    return f"Attached to {attached}: {what} where the server runs ({command})." if attached else ""
 
 
 def about(minutes: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,11 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from core.data.cards import Titles
-from core.data.reading import bulk, fast
+from core.data.reading import bulk, fast, json_lines
 from core.data.reading.columns import careful, read_columns
 from core.data.reading.fast import fast_json, fast_text
 from core.data.reading.interactions import parse_catalogue
+from core.data.reading.json_lines import json_objects
 from core.data.reading.pieces import Columns
 from core.data.tables import InteractionsTable, ItemsTable
 from core.errors import DataError
@@ -33,6 +35,7 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """So few bytes are looked at together that a short text takes many blocks."""
     monkeypatch.setattr(bulk, "_CHUNK", 24)
     monkeypatch.setattr(fast, "_BLOCK", 96)
+    monkeypatch.setattr(json_lines, "_PIECE", 7)
 
 
 def numbered(columns: Columns) -> list[int]:
@@ -226,6 +229,71 @@ def test_any_edited_json_is_read_the_same_or_left_to_the_careful_reader(
     at: int, cut: int, new: bytes
 ) -> None:
     json_same_or_left_alone(JSON_LINES[:at] + new + JSON_LINES[at + cut :], JSON_TABLE)
+
+
+JSON_LIST = b"[" + JSON_LINES.strip().replace(b"\n", b", ") + b"]"
+
+
+@pytest.mark.parametrize("block", [1 << 24, 150, 100])
+@pytest.mark.parametrize("between", [b",", b", ", b",\n", b" ,\n  ", b"\n,\r\n"])
+def test_a_list_is_read_block_by_block(block: int, between: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fast, "_BLOCK", block)
+    content = b" [\n" + between.join(JSON_LINES.splitlines()) + b"\n]\n "
+    assert json_same_or_left_alone(content, JSON_TABLE)
+    assert rows(read_columns(content, JSON_TABLE)) == rows(read_columns(JSON_LINES, JSON_TABLE))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [(b'"u0"', b'"x}, {y"'), (b"[1]", b'[{"a": 1}, {"b": 2}]'), (b"[1]", b'"},\\n{"'), (b'"t"', b'\n"t"')],
+)
+@pytest.mark.parametrize("block", [1 << 24, 150])
+def test_what_only_looks_like_the_end_of_an_object_is_none(
+    old: bytes, new: bytes, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fast, "_BLOCK", block)
+    content = JSON_LIST.replace(old, new)
+    json_same_or_left_alone(content, JSON_TABLE)
+    wanted = rows(read_columns(JSON_LINES.replace(old, new.replace(b"\n", b" ")), JSON_TABLE))
+    assert rows(read_columns(content, JSON_TABLE)) == wanted
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@example(len(JSON_LIST) - 1, 1, b"")
+@example(len(JSON_LIST) - 1, 0, b",")
+@example(len(JSON_LIST), 0, b"]")
+@example(0, 1, b"")
+@given(st.integers(0, len(JSON_LIST)), st.integers(0, 60), st.binary(max_size=12))
+def test_any_edited_list_is_read_the_same_or_left_to_the_careful_reader(
+    at: int, cut: int, new: bytes
+) -> None:
+    json_same_or_left_alone(JSON_LIST[:at] + new + JSON_LIST[at + cut :], JSON_TABLE)
+
+
+def test_the_first_objects_of_a_list_are_read_without_the_rest() -> None:
+    found = json_objects(b'[{"a": 1}, {"a": 2}, no more', lambda line, problem, about="": DataError(problem))
+    assert [record for _, record in itertools.islice(found, 2)] == [{"a": 1}, {"a": 2}]
+    with pytest.raises(DataError, match="not JSON"):
+        next(found)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("[", 1), ("[{}", 1), ("[{},\n]", 2), ("[{}\n{}]", 2), ("[{}]\n\nx", 3), ("[1]", 1), ("[,]", 1),
+        ('[{},\n{\n"a":}]', 3), ("[" * 99_999, 1), ('[\n{"a":' + "9" * 5000 + "}]", 2), ("[{}]]", 1),
+    ],
+    ids=lambda value: str(value)[:9],
+)  # fmt: skip
+def test_the_line_of_a_list_that_is_none_is_named(text: str, line: int) -> None:
+    def fail(line: int, problem: str, about: str = "") -> DataError:
+        return DataError(f"line {line}: {problem}")
+
+    with pytest.raises(DataError, match=f"line {line}:"):
+        list(json_objects(text.encode(), fail))
+    assert list(json_objects(b"[ ]", fail)) == []
+    with pytest.raises(DataError, match="line 2: not UTF-8"):
+        list(json_objects(b'[{},\n{"a": "\xff"}]', fail))
 
 
 JSON_VALUES = st.sampled_from(
