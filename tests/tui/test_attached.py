@@ -299,6 +299,8 @@ HEALTH = {"status": "ok", "dataset": "tiny", "method": "ilora", "version": __ver
         (200, b"<html>", "is no ilora-app serve"),
         (200, b"[" * 100_000, "is no ilora-app serve"),
         (200, b"[]", "is no ilora-app serve"),
+        (200, json.dumps({**HEALTH, "dataset": "\ud800"}).encode(), "is no ilora-app serve"),
+        (200, json.dumps({**HEALTH, "items": 10**400}).encode(), "is no ilora-app serve"),
         (200, json.dumps({**HEALTH, "version": "0.0.1"}).encode(), "is of version 0.0.1, this is"),
         (200, json.dumps({"dataset": "tiny", "method": "ilora"}).encode(), "is of version an older one"),
         (200, json.dumps({**HEALTH, "screens": False}).encode(), "lets no screen in"),
@@ -308,6 +310,28 @@ def test_whoever_answers_in_its_place_is_one_line(status: int, content: bytes, s
     with stranger(lambda _: (status, content)) as url, pytest.raises(InputError, match=says) as caught:
         find_server(url)
     assert caught.value.hint and "\n" not in caught.value.title
+
+
+def test_what_a_server_calls_itself_does_nothing_to_the_screen() -> None:
+    health = json.dumps({**HEALTH, "dataset": "\x1b[31mtiny", "run": "\x9bx"}).encode()
+    with stranger(lambda _: (200, health)) as url:
+        found = find_server(url)
+    assert not {"\x1b", "\x9b"} & set(found.dataset + found.run)
+
+
+async def test_what_a_refusal_says_does_nothing_to_the_screen() -> None:
+    ears = Ears()
+    refusal = json.dumps({"error": "\x1b[2Jno", "hint": "\ud800"}).encode()
+    told = {"/health": (200, json.dumps(HEALTH).encode())}
+    with stranger(lambda path: told.get(path, (422, refusal))) as url:
+        engine = AttachedEngine("main", ears, url)
+        await engine.start()
+        engine.ask(Survey, out="runs")
+        await ears.until(lambda: len(ears.heard) == 1)
+        (message,) = ears.heard
+        assert isinstance(message, EngineSaid) and isinstance(message.event, RequestFailed)
+        assert not {"\x1b", "\ud800"} & set(message.event.title + message.event.hint)
+        await engine.stop()
 
 
 async def test_what_a_hostile_server_says_is_shown_and_believed_no_further() -> None:

@@ -15,6 +15,9 @@ from textual.message import Message
 
 from core.errors import DataError, InputError
 from core.events import Event
+from core.kinds import is_plain
+from core.records import json_of
+from core.safe_text import plain
 from core.serving.protocol import Request, RequestFailed
 from ilora_app import __version__
 from ilora_app.tui.engine.client import LONGEST_LINE, Engine
@@ -91,11 +94,11 @@ def find_server(url: str) -> Server:
 def _understood(url: str, status: int, content: bytes) -> Server:
     """What `/health` answered, checked."""
     try:
-        record = json.loads(content) if status == 200 else {}
-        known = isinstance(record, dict) and isinstance(record.get("dataset"), str) and "method" in record
-    except (ValueError, RecursionError):
+        record = json_of(content, "its answer") if status == 200 else {}
+        known = is_plain(record) and isinstance(record, dict) and isinstance(record.get("dataset"), str)
+    except DataError:
         known = False
-    if not known:
+    if not known or "method" not in record:
         raise InputError(f"what answers at {url} is no ilora-app serve (status {status})", START)
     version = str(record.get("version", "an older one"))[:40]
     if version != __version__:
@@ -105,7 +108,7 @@ def _understood(url: str, status: int, content: bytes) -> Server:
         )
     if not record.get("screens"):
         raise InputError(f"the server at {url} lets no screen in", "start it with --screens, or on 127.0.0.1")
-    return Server(url, record["dataset"], str(record.get("run") or ""))
+    return Server(url, plain(record["dataset"]), plain(str(record.get("run") or "")))
 
 
 class AttachedEngine(Engine):
@@ -181,7 +184,9 @@ class AttachedEngine(Engine):
         while True:
             await asyncio.sleep(KNOCK_SECONDS)
             try:
-                (await http.get(f"{self.url}/health")).raise_for_status()
+                async with http.stream("GET", f"{self.url}/health") as reply:
+                    reply.raise_for_status()
+                    await _first(reply)
             except httpx2.HTTPError as error:
                 self._lost(error)
                 return
@@ -215,7 +220,7 @@ class AttachedEngine(Engine):
     def _refused(self, request: Request, status: int, content: bytes) -> None:
         try:
             record = json.loads(content)
-            title, hint = str(record["error"])[:200], str(record["hint"])[:200]
+            title, hint = plain(str(record["error"])[:200]), plain(str(record["hint"])[:200])
         except (ValueError, LookupError, TypeError, RecursionError):
             title, hint = f"the server refused it (status {status})", ""
         self._post(EngineSaid(self.name, RequestFailed(request.request, title, hint)))
