@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # two processes of one thread each do more than one process of two
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -16,6 +17,9 @@ from core.assets import spec
 from core.data.loading import load_dataset
 from core.data.types import Dataset
 from core.events import silent
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a shell's background job: children inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -332,6 +332,7 @@ def sweepable() -> dict[str, tuple[str, type]]:
 
     Those names are the option (`layers`), part and field (`encoder-layers`), and the field alone where only
     one part has it (`alpha`). What decides the cases is not among them: those are the same for all rows.
+    What `distil` alone reads is not either.
     """
     from core.config.settings import RunConfig
 
@@ -339,7 +340,8 @@ def sweepable() -> dict[str, tuple[str, type]]:
         (part, name, kind)
         for part, holder in get_type_hints(RunConfig).items()
         for name, kind in get_type_hints(holder).items()
-        if kind in (str, int, float, bool) and (part != "data" or f"{part}.{name}" in IN_ONE_TABLE)
+        if kind in (str, int, float, bool)
+        and (part not in ("data", "distillation") or f"{part}.{name}" in IN_ONE_TABLE)
     ]
     names = [(option.name, option.place) for option in RUN_OPTIONS]
     held = [name for _, name, _ in fields]

@@ -166,7 +166,7 @@ def test_a_methods_result_depends_on_its_own_settings_alone() -> None:
         "lora-z",
         *gated,
     ]  # what a prompt of text alone is asked depends on no encoder
-    assert changes(with_overrides(config, encoder={"epochs": 7})) == [*ENCODER_METHODS, *slotted]
+    assert set(changes(with_overrides(config, encoder={"epochs": 7}))) == {*ENCODER_METHODS, *slotted}
     assert changes(with_overrides(config, encoder={"kind": "caser"})) == slotted
 
 

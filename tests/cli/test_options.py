@@ -79,7 +79,7 @@ def test_a_setting_is_swept_by_its_option_its_part_and_field_or_its_field(name: 
     assert sweep_settings([f"{name}={value}"]) == [{place: value}]
 
 
-def test_every_scalar_setting_can_be_swept_but_those_that_decide_the_cases() -> None:
+def test_every_scalar_setting_of_a_benchmark_can_be_swept_but_those_that_decide_the_cases() -> None:
     parts = {**RunConfig().to_dict(), "chat": dataclasses.asdict(ChatConfig())}
     settings = {
         f"{part}.{field}"

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import typer
 
-from ilora_app.cli import app, main, serve, train
+from ilora_app.cli import app, distil, main, serve, train
 from ilora_app.tui.browser import LocalServer
 from tests import tiny
 from tests.data.own.acts import TIMED, TITLED
@@ -86,11 +86,13 @@ def run(
         raise typer.Exit
 
     monkeypatch.setattr(train, "run_plan", done)
+    monkeypatch.setattr(distil, "run_plan", done)
     monkeypatch.setattr(LocalServer, "serve", done)
     monkeypatch.setattr(serve, "_uvicorn", done)
     folders = {
         ("recommend",): ("--runs", str(path.parents[1])),
         ("serve",): (str(path),),
+        ("distil",): (str(path), "--out", str(tmp_path / "runs")),
         ("evaluate",): (str(path),),
         ("analyze",): (str(path),),
         ("export",): (str(path), "--out", str(tmp_path / "adapter")),

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from core.config.presets import with_overrides
 from core.config.settings import ModelConfig
 from core.data.card_files import load_card
 from core.errors import IloraError, ModelError, ResultError
-from core.methods import method_names
+from core.methods import METHODS, method_names
 from core.recommenders.base import Recommender
 from core.recommenders.registry import method_class
 from core.runs.model_card import front_matter
@@ -31,6 +32,11 @@ def saved(tmp_path: Path, tiny_model: Path, request: pytest.FixtureRequest) -> S
     """A finished run of a method (iLoRA unless the test asks for another)."""
     method = getattr(request, "param", "ilora")
     task = tiny.task(tiny.config(tiny_model, samples=8), tmp_path / "work")
+    if METHODS[method].is_student:
+        teacher = method_class("ilora")()
+        teacher.fit(task)
+        few = with_overrides(task.config, distillation={"candidates": 4, "histories": 8})
+        task = dataclasses.replace(task, config=few, trained=teacher)
     recommender = method_class(method)()
     recommender.fit(task)
     path = run_folder(tmp_path / "out", "tiny", "paper", method, 0, "ab" * 32)
