@@ -16,7 +16,7 @@ from core.benchmark import budget, estimates
 from core.benchmark.catalogue import check_pool, pool_settings
 from core.benchmark.clock import Clock
 from core.benchmark.costs import total
-from core.benchmark.facts import keep_experts, keep_facts
+from core.benchmark.case_facts import keep_experts, keep_facts
 from core.benchmark.out_folder import (
     WORK,
     check_written,
