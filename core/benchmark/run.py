@@ -13,10 +13,10 @@ from typing import Any
 
 from core import hardware
 from core.benchmark import budget, estimates
+from core.benchmark.case_facts import keep_experts, keep_facts
 from core.benchmark.catalogue import check_pool, pool_settings
 from core.benchmark.clock import Clock
 from core.benchmark.costs import total
-from core.benchmark.case_facts import keep_experts, keep_facts
 from core.benchmark.out_folder import (
     WORK,
     check_written,

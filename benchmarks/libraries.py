@@ -4,18 +4,18 @@ Each peer needs packages of its own, so that it runs in an environment of its ow
 
     ilora-app bench --preset standard --split leave-one-out --candidates catalogue --seeds 3 \\
         --methods popularity,sasrec,esasrec --out runs/others
-    python benchmarks/other_libraries.py split --folder /tmp/others
+    python benchmarks/libraries.py split --folder /tmp/others
 
     python3 -m venv /tmp/recbole && /tmp/recbole/bin/pip install 'recbole==1.2.1' \\
         'setuptools<81' 'numpy<2' 'pandas<2.2'
-    /tmp/recbole/bin/python benchmarks/other_libraries.py recbole --folder /tmp/others --dropout 0.3 0.5 --seeds 3
+    /tmp/recbole/bin/python benchmarks/libraries.py recbole --folder /tmp/others --dropout 0.3 0.5 --seeds 3
 
     python3 -m venv /tmp/rectools && /tmp/rectools/bin/pip install 'rectools[torch]==0.19.0'
-    /tmp/rectools/bin/python benchmarks/other_libraries.py rectools --folder /tmp/others --dropout 0.3 0.5 --seeds 3
-    /tmp/rectools/bin/python benchmarks/other_libraries.py rectools --folder /tmp/others --dropout 0.3 0.5 --seeds 3 \\
-        --layers ligr
+    /tmp/rectools/bin/python benchmarks/libraries.py rectools --folder /tmp/others --dropout 0.3 0.5 --seeds 3
+    /tmp/rectools/bin/python benchmarks/libraries.py rectools --folder /tmp/others --dropout 0.3 0.5 \\
+        --seeds 3 --layers ligr
 
-    python benchmarks/other_libraries.py table --folder /tmp/others --ours runs/others
+    python benchmarks/libraries.py table --folder /tmp/others --ours runs/others
 
 Everyone's last item is the test, the one before it validates (ratings of 3 and more). All read the last ten
 items, have width 64, two layers and two heads, and predict by softmax over the catalogue (RecTools also as
