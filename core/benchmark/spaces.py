@@ -14,7 +14,7 @@ from core.methods import METHODS
 class Range:
     """A setting and the values that it may take."""
 
-    place: str
+    path: str
     """Where it lives in a run's config, such as `training.learning_rate`."""
     low: float
     high: float
@@ -24,7 +24,7 @@ class Range:
     @property
     def words(self) -> str:
         """The setting in words."""
-        return self.place.partition(".")[2].replace("_", " ")
+        return self.path.partition(".")[2].replace("_", " ")
 
 
 OF_ENCODERS = (
@@ -49,20 +49,20 @@ def space_of(method: str, config: RunConfig) -> tuple[Range, ...]:
         known = OF_ADAPTERS + OF_GATES * record.has_gate
     else:
         return ()
-    return tuple(_holding(one, value_at(config, one.place)) for one in known)
+    return tuple(_holding(one, value_at(config, one.path)) for one in known)
 
 
-def value_at(config: RunConfig, place: str) -> float:
+def value_at(config: RunConfig, path: str) -> float:
     """The value of a setting."""
-    part, _, name = place.partition(".")
+    part, _, name = path.partition(".")
     return float(getattr(getattr(config, part), name))
 
 
 def with_values(config: RunConfig, values: Mapping[str, float]) -> RunConfig:
-    """The config with settings replaced, by place."""
+    """The config with settings replaced, by path."""
     parts: dict[str, dict[str, object]] = {}
-    for place, value in values.items():
-        part, _, name = place.partition(".")
+    for path, value in values.items():
+        part, _, name = path.partition(".")
         parts.setdefault(part, {})[name] = value
     return with_overrides(config, **parts)
 

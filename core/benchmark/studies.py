@@ -77,10 +77,10 @@ def asked_of(study: Study, number: int, config: RunConfig, seed: int, space: Seq
         n_startup_trials=STARTED, seed=int(sha256_of([seed, number])[:8], 16)
     )
     if number == 0:
-        study.enqueue_trial({one.place: value_at(config, one.place) for one in space})
+        study.enqueue_trial({one.path: value_at(config, one.path) for one in space})
     asked = study.ask()
     for one in space:
-        asked.suggest_float(one.place, one.low, one.high, log=one.by_ratio)
+        asked.suggest_float(one.path, one.low, one.high, log=one.by_ratio)
     return asked
 
 

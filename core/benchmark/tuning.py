@@ -294,13 +294,13 @@ def _key(method: str, task: Task, space: Sequence[Range]) -> str:
         del kept["training"]["checkpointing"]  # same weights either way
         if not ("gate" in kept and task.config.gate.sees_batch):
             del kept["training"]["micro_batch_size"]
-    ranges = [[one.place, one.low, one.high, one.by_ratio] for one in space]
+    ranges = [[one.path, one.low, one.high, one.by_ratio] for one in space]
     cases = [[*case.place, case.history, case.target, case.candidates] for case in task.samples.validation]
     return sha256_of([kept, ranges, sha256_of(cases), len(task.samples.train), task.seed])
 
 
 def _said(space: Sequence[Range], values: Any) -> str:
-    return ", ".join(f"{one.words} {values[one.place]:.3g}" for one in space)
+    return ", ".join(f"{one.words} {values[one.path]:.3g}" for one in space)
 
 
 # --- time -------------------------------------------------------------------------------------------------

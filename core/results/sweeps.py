@@ -23,7 +23,7 @@ FEWEST = 3
 class Sweep:
     """A table's rows by one setting."""
 
-    place: SettingPath
+    path: SettingPath
     values: tuple[Any, ...]
     """What the setting is, ascending; all training users come last."""
     rows: Mapping[str, tuple[Row | None, ...]]
@@ -32,7 +32,7 @@ class Sweep:
     @property
     def words(self) -> tuple[str, ...]:
         """The values as people read them."""
-        return tuple("all" if _is_all(self.place, value) else str(value) for value in self.values)
+        return tuple("all" if _is_all(self.path, value) else str(value) for value in self.values)
 
     def gains(self, table: Table, test_set: str, metric: str = HEADLINE) -> list[Pair | None]:
         """At each value the gated method against its counterpart, corrected by Holm over the values."""
@@ -58,32 +58,32 @@ def _pair(table: Table, a: Row | None, b: Row | None, test_set: str, metric: str
     return Pair(a, b, (test_set, metric), found, found.p)
 
 
-def sweep_over(table: Table, place: SettingPath) -> Sweep:
+def sweep_over(table: Table, path: SettingPath) -> Sweep:
     """The rows of a table by a setting.
 
     Raises:
         ResultError: no two rows of a method differ in it, or two of them do not although other settings do.
     """
-    name = place[1].replace("_", " ")
+    name = path[1].replace("_", " ")
     by_method: dict[str, list[Row]] = {}
     for row in table.rows:
         by_method.setdefault(row.method, []).append(row)
-    values = _ordered(place, [value_of(row.first, place) for row in table.rows])
+    values = _ordered(path, [value_of(row.first, path) for row in table.rows])
     if len(values) < 2:
         raise ResultError(
             f"no two rows of {table.dataset} differ in {name}", f"ilora-app bench --sweep {name}=… makes some"
         )
-    rows = {method: _by_value(own, place, values) for method, own in by_method.items()}
-    return Sweep(place, values, rows)
+    rows = {method: _by_value(own, path, values) for method, own in by_method.items()}
+    return Sweep(path, values, rows)
 
 
-def _by_value(rows: Sequence[Row], place: SettingPath, values: Sequence[Any]) -> tuple[Row | None, ...]:
+def _by_value(rows: Sequence[Row], path: SettingPath, values: Sequence[Any]) -> tuple[Row | None, ...]:
     found: dict[Any, Row] = {}
     for row in rows:
-        value = value_of(row.first, place)
+        value = value_of(row.first, path)
         if value in found:
             raise ResultError(
-                f"{found[value].label} and {row.label} have the same {place[1].replace('_', ' ')}",
+                f"{found[value].label} and {row.label} have the same {path[1].replace('_', ' ')}",
                 "name the methods to be shown with --method, or keep other sweeps in other folders",
             )
         found[value] = row
@@ -94,7 +94,7 @@ def _by_value(rows: Sequence[Row], place: SettingPath, values: Sequence[Any]) ->
 
 def sweeps(table: Table) -> list[Sweep]:
     """Every sweep over a number of which there are enough values for a curve."""
-    places = {
+    paths = {
         (part, key)
         for row in table.rows
         for part, settings in row.first.config.items()
@@ -102,9 +102,9 @@ def sweeps(table: Table) -> list[Sweep]:
         for key in settings
     }
     found = []
-    for place in sorted(places):
+    for path in sorted(paths):
         try:
-            one = sweep_over(table, place)
+            one = sweep_over(table, path)
         except ResultError:
             continue
         if len(one.values) >= FEWEST and all(type(value) in (int, float) for value in one.values):
@@ -112,10 +112,10 @@ def sweeps(table: Table) -> list[Sweep]:
     return found
 
 
-def _ordered(place: SettingPath, values: Sequence[Any]) -> tuple[Any, ...]:
+def _ordered(path: SettingPath, values: Sequence[Any]) -> tuple[Any, ...]:
     known = [value for value in dict.fromkeys(map(_hashable, values)) if value is not None]
     if all(type(value) in (int, float) for value in known):
-        known.sort(key=lambda value: (_is_all(place, value), value))
+        known.sort(key=lambda value: (_is_all(path, value), value))
     return tuple(known)
 
 
@@ -123,5 +123,5 @@ def _hashable(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _is_all(place: SettingPath, value: Any) -> bool:
-    return place == ("data", "users") and value == ALL_USERS
+def _is_all(path: SettingPath, value: Any) -> bool:
+    return path == ("data", "users") and value == ALL_USERS

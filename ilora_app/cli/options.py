@@ -26,7 +26,7 @@ class RunOption:
 
     name: str
     """The option, without dashes; `encoder_prior` becomes `--encoder-prior`."""
-    place: str
+    path: str
     """Where the setting lives in a run's config, such as `training.samples`."""
     kind: type
     help: str
@@ -48,7 +48,7 @@ class RunOption:
         """What Typer reads; the value is None where the option was left out."""
         flag = f"--{self.name.replace('_', '-')}"
         flags = f"{flag}/--no-{flag[2:]}" if self.kind is bool else flag
-        part, _, name = self.place.partition(".")
+        part, _, name = self.path.partition(".")
         bound = bounds_of(PARTS[part]).get(name)
         text = f"{self.help} \\[{bound}]" if bound else self.help
         kind = str if self.words else self.kind
@@ -235,7 +235,7 @@ def given_settings(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     parts: dict[str, dict[str, Any]] = {}
     for option in RUN_OPTIONS:
         if values[option.name] is not None:
-            part, name = option.place.split(".")
+            part, name = option.path.split(".")
             parts.setdefault(part, {})[name] = option.value(values[option.name])
     if values.get("serveable"):
         from core.config.serveable import with_serveable
@@ -277,7 +277,7 @@ def run_config(
     Args:
         preset: its name.
         values: every run option by its name, None where it was left out.
-        swept: settings by place.
+        swept: settings by path.
         chat: settings of the chat model.
 
     Raises:
@@ -288,14 +288,14 @@ def run_config(
     parts = given_settings(values)
     if chat:
         parts["chat"] = dict(chat)
-    for place, value in (swept or {}).items():
-        part, field = place.split(".")
+    for path, value in (swept or {}).items():
+        part, field = path.split(".")
         parts.setdefault(part, {})[field] = value
     return with_overrides(preset_config(preset), **parts)
 
 
 def sweep_settings(sweeps: Sequence[str]) -> list[dict[str, Any]]:
-    """Every combination of the swept settings' values, by place in the config; an empty one without sweeps.
+    """Every combination of the swept settings' values, by path in the config; an empty one without sweeps.
 
     Args:
         sweeps: each `name=value,value`, such as `gate=softmax,mlp`.
@@ -309,12 +309,12 @@ def sweep_settings(sweeps: Sequence[str]) -> list[dict[str, Any]]:
     axes: dict[str, list[Any]] = {}
     for sweep in sweeps:
         name, _, values = sweep.partition("=")
-        place, kind = known.get(name.strip().replace("_", "-"), ("", str))
-        if not place or not values:
+        path, kind = known.get(name.strip().replace("_", "-"), ("", str))
+        if not path or not values:
             raise InputError(f"cannot sweep {sweep}", _sweep_hint(name.strip(), known))
-        if place in axes:
+        if path in axes:
             raise InputError(f"--sweep {name.strip()} is given twice", "list all values in one")
-        axes[place] = [_value_of(name.strip(), kind, text.strip()) for text in values.split(",")]
+        axes[path] = [_value_of(name.strip(), kind, text.strip()) for text in values.split(",")]
     return [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
 
 
@@ -328,7 +328,7 @@ def _sweep_hint(name: str, known: Mapping[str, tuple[str, type]]) -> str:
 
 
 def sweepable() -> dict[str, tuple[str, type]]:
-    """Place and kind of every setting that may differ within one table, by each name it goes by.
+    """Path and kind of every setting that may differ within one table, by each name it goes by.
 
     Those names are the option (`layers`), part and field (`encoder-layers`), and the field alone where only
     one part has it (`alpha`). What decides the cases is not among them: those are the same for all rows.
@@ -343,15 +343,15 @@ def sweepable() -> dict[str, tuple[str, type]]:
         if kind in (str, int, float, bool)
         and (part not in ("data", "distillation") or f"{part}.{name}" in IN_ONE_TABLE)
     ]
-    names = [(option.name, option.place) for option in RUN_OPTIONS]
+    names = [(option.name, option.path) for option in RUN_OPTIONS]
     held = [name for _, name, _ in fields]
     names += [(name, f"{part}.{name}") for part, name, _ in fields if held.count(name) == 1]
     names += [(f"{part}_{name}", f"{part}.{name}") for part, name, _ in fields]
     kinds = {f"{part}.{name}": kind for part, name, kind in fields}
     found: dict[str, tuple[str, type]] = {}
-    for name, place in names:
-        if place in kinds:
-            found.setdefault(name.replace("_", "-"), (place, kinds[place]))
+    for name, path in names:
+        if path in kinds:
+            found.setdefault(name.replace("_", "-"), (path, kinds[path]))
     return found
 
 

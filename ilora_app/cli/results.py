@@ -254,10 +254,10 @@ def _print_sweep(tables: list[Table], setting: str, metric: str) -> None:
     from ilora_app.render.terminal import print_text_table
     from ilora_app.render.text_tables import sweep
 
-    place = sweepable().get(setting.replace("_", "-"), ("", str))[0]
-    if not place:
+    path = sweepable().get(setting.replace("_", "-"), ("", str))[0]
+    if not path:
         raise InputError(f"{setting} is no setting that can be swept", "such as users, rank or item-text")
-    part, _, name = place.partition(".")
+    part, _, name = path.partition(".")
     for table in tables:
         check_metric(table, metric)
         found = sweep_over(table, (part, name))

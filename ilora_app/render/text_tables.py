@@ -156,7 +156,7 @@ def sweep(found: Sweep, table: Table, test_set: str, metric: str) -> TextTable:
     for at, value in enumerate(found.words):
         cells = [columns.estimate(_metric(of[at], test_set, metric)) for of in found.rows.values()]
         rows.append((value, *cells, *_gain(gains[at])))
-    setting = found.place[1].replace("_", " ")
+    setting = found.path[1].replace("_", " ")
     known = next((pair for pair in gains if pair is not None), None)
     names = [figures.method_name(row.method) for row in (known.a, known.b)] if known else []
     heads = (" over ".join(names), "p (Holm)") if known else ()

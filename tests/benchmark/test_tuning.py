@@ -75,7 +75,7 @@ def test_every_method_that_trains_gets_as_many_trials_and_validation_chooses(tmp
             assert "nothing in it is trained" in result.notes[0]
             continue
         search = found[result.method]
-        own = {one.place: value_at(settings(), one.place) for one in space_of(result.method, settings())}
+        own = {one.path: value_at(settings(), one.path) for one in space_of(result.method, settings())}
         assert search.trials[0].settings == own
         assert search.best is not None
         best = search.trials[search.best]
@@ -189,9 +189,9 @@ def test_every_searched_setting_can_be_set_and_holds_the_runs_own_value() -> Non
     high = with_values(settings(), {"encoder.learning_rate": 0.5, "training.gate_rate_multiplier": 0.0})
     for method in METHODS:
         for one in space_of(method, high):
-            assert one.low <= value_at(high, one.place) <= one.high
+            assert one.low <= value_at(high, one.path) <= one.high
             for value in (one.low, one.high):
-                assert value_at(with_values(high, {one.place: value}), one.place) == value
+                assert value_at(with_values(high, {one.path: value}), one.path) == value
     assert not space_of("popularity", high) and not space_of("zero-shot", high)
     assert not space_of("mean-gate", high)
 

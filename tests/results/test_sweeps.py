@@ -61,7 +61,7 @@ def test_a_method_that_does_not_read_the_setting_has_one_row_for_all() -> None:
     ranks = [made(method, rank=rank) for method in ("lora", "ilora") for rank in (2, 4, 8)]
     table = table_of(made("popularity"), *ranks)
     (found,) = sweeps(table)
-    assert (found.place, found.values) == (("adapter", "rank"), (2, 4, 8))
+    assert (found.path, found.values) == (("adapter", "rank"), (2, 4, 8))
     assert len({id(row) for row in found.rows["popularity"]}) == 1
     shown = text_tables.sweep(found, table, "spread", "HR@1")
     assert len(shown.rows) == 3 and all(len(row) == len(shown.columns) for row in shown.rows)
