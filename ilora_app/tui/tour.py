@@ -166,12 +166,12 @@ async def why(tour: Tour) -> str:
 
 
 async def replay(tour: Tour) -> str:
-    """Plays the life."""
+    """Plays the sequence."""
     explore = await tour.explore()
     explore.stop_replay()
     explore.action_replay()
     return (
-        "this life is played item by item (key p, space pauses): "
+        "this sequence is played item by item (key p, space pauses): "
         "the curve is the place of what came next, the best one at the top."
     )
 

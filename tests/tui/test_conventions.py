@@ -177,7 +177,7 @@ async def found_in_palette(app: IloraTui, pilot: Pilot[None], words: str) -> lis
 @pytest.mark.parametrize(
     ("place", "words", "command"),
     [
-        ("1", "replay", "Replay this life"),
+        ("1", "replay", "Replay this sequence"),
         ("1", "own taste", "Your own taste"),
         ("1", "drop", "Drop the history's highlighted item"),
         ("2", "largest", "To the user with the largest difference"),

@@ -53,7 +53,7 @@ class CaseList(Rows):
         self.renew(len(cases), 0)
 
     def grid(self) -> Grid:
-        """User, position in the life, rank under the left run and under the right one."""
+        """User, position in the sequence, rank under the left run and under the right one."""
         rows = [(case["user"], case["position"], case["rank"], case["other"]) for case in self.cases]
         return Grid("Who gains, who loses", ("user", "item", "left rank", "right rank"), tuple(rows))
 

@@ -20,7 +20,7 @@ MARGIN = 4
 
 @dataclass(frozen=True)
 class Step:
-    """One moment of a life."""
+    """One moment of a sequence."""
 
     position: int
     """Place of the target in the user's sequence."""
@@ -31,7 +31,7 @@ class Step:
 
 
 class RankCurve(Widget):
-    """First place at the top: a line for the opened run, dots for its encoder, over the whole life."""
+    """First place at the top: a line for the opened run, dots for its encoder, over the whole sequence."""
 
     TITLE: ClassVar[str] = "The target's rank"
     COMPONENT_CLASSES: ClassVar[set[str]] = {"curve--own", "curve--encoder", "curve--axis"}
@@ -48,7 +48,7 @@ class RankCurve(Widget):
 
         Args:
             steps: what was played so far.
-            first: the first position of the life that can be a target.
+            first: the first position of the sequence that can be a target.
             last: the last one.
             worst: the lowest rank there is, the number of candidates.
         """

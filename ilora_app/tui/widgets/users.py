@@ -1,4 +1,4 @@
-"""The list of users: id, part of the split, length of life, and how one-sided the gate is."""
+"""The list of users: id, part of the split, length of sequence, and how one-sided the gate is."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from ilora_app.tui.widgets.rows import Cell, Rows
 class UserList(Rows):
     """All users of the dataset.
 
-    ● test user, ◐ validation user, · training user. `items` is the number of items in the user's life; the
-    bar tells how one-sided the gate is: empty where all experts weigh the same, full where one has everything
-    (the mean over layers, where each has a gate of its own).
+    ● test user, ◐ validation user, · training user. `items` is the number of items in the user's sequence;
+    the bar tells how one-sided the gate is: empty where all experts weigh the same, full where one has
+    everything (the mean over layers, where each has a gate of its own).
     After a search `hits` counts the matching items of the history that is shown.
     """
 

@@ -1,4 +1,4 @@
-"""A user's life played item by item: the steps, the pause, and the curve of the target's rank."""
+"""A user's sequence played item by item: the steps, the pause, and the curve of the target's rank."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from ilora_app.tui.widgets.rank_curve import RankCurve, Step, mean_rank
 REPLAY_SECONDS = 0.8
 """Shortest time that a step of a replay stays on screen."""
 SHORT_LIFE = 30
-"""Steps of a replay that the curve has room for from the start, however long the life."""
+"""Steps of a replay that the curve has room for from the start, however long the sequence."""
 
 
 class ReplayKeys(ExploreBase):
-    """Keys that walk through a life, and the clock that does."""
+    """Keys that walk through a sequence, and the clock that does."""
 
     def action_replay(self) -> None:
-        """Plays the user's life from the first target on, or stops."""
+        """Plays the user's sequence from the first target on, or stops."""
         user = self.explored.user
         if user is None:
             return
@@ -38,7 +38,7 @@ class ReplayKeys(ExploreBase):
             self.schedule()
 
     def action_walk(self, by: int) -> None:
-        """One item on or back in the user's life."""
+        """One item on or back in the user's sequence."""
         explored = self.explored
         if explored.user is None or explored.position is None:
             return
@@ -51,7 +51,7 @@ class ReplayKeys(ExploreBase):
         self.ask()
 
     def action_newest(self) -> None:
-        """To the last item of the life; a replay ends."""
+        """To the last item of the sequence; a replay ends."""
         if self.explored.user is not None:
             self.stop_replay()
             self.explored.choose(self.explored.user)

@@ -47,7 +47,7 @@ class ExploreScreen(PeopleKeys, ReplayKeys, ViewKeys):
             "p",
             "replay",
             "Replay",
-            tooltip="replay this life from its third item on, or stop",
+            tooltip="replay this sequence from its third item on, or stop",
             id="explore.replay",
         ),
         Binding(
@@ -71,14 +71,19 @@ class ExploreScreen(PeopleKeys, ReplayKeys, ViewKeys):
             id="explore.redo",
         ),
         Binding(
-            "full_stop", "walk(1)", "Step", show=False, tooltip="one item on in this life", id="explore.step"
+            "full_stop",
+            "walk(1)",
+            "Step",
+            show=False,
+            tooltip="one item on in this sequence",
+            id="explore.step",
         ),
         Binding(
             "comma",
             "walk(-1)",
             "Step back",
             show=False,
-            tooltip="one item back in this life",
+            tooltip="one item back in this sequence",
             id="explore.step-back",
         ),
         Binding(
@@ -86,7 +91,7 @@ class ExploreScreen(PeopleKeys, ReplayKeys, ViewKeys):
             "newest",
             "Last item",
             show=False,
-            tooltip="to the last item of this life",
+            tooltip="to the last item of this sequence",
             id="explore.last-item",
         ),
         Binding(
