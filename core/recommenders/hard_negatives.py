@@ -46,18 +46,20 @@ class HardNegatives:
         scores = self.encoder.logits(self.encoder.represent([case.history]))[0].float().cpu().numpy()[left]
         return frozenset(left[first_places(scores, np.zeros(len(left), dtype=np.bool_), self.among)].tolist())
 
-    def candidates(self, case: Sample, count: int, salt: str) -> tuple[int, ...]:
+    def candidates(self, case: Sample, count: int, salt: str, seed: int | None = None) -> tuple[int, ...]:
         """The target among `count - 1` of the encoder's best, each equally likely, at a place of any kind.
+
+        The draw depends on the run's seed, or on the one that is given.
 
         Raises:
             DataError: fewer items than that are new to the user.
         """
         sequence, others = self.known[case.user], self.items - self.best(case)
         place = (self.task.dataset.name, sequence, case.position, case.target, len(self.items))
-        return draw_candidates(*place, count=count, seed=self.task.seed, salt=salt, withheld=others)
+        seed = self.task.seed if seed is None else seed
+        return draw_candidates(*place, count=count, seed=seed, salt=salt, withheld=others)
 
     def of_validation(self, case: Sample) -> Sample:
         """A validation case with as many candidates, as hard as training's, whatever the run's seed."""
-        task = replace(self.task, seed=self.task.config.data.samples_seed)
-        hard = HardNegatives(self.encoder, task, self.among)
-        return replace(case, candidates=hard.candidates(case, len(case.candidates), "validation"))
+        seed = self.task.config.data.samples_seed
+        return replace(case, candidates=self.candidates(case, len(case.candidates), "validation", seed))

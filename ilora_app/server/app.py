@@ -21,7 +21,7 @@ from core.kinds import is_plain
 from core.records import json_of
 from core.serving.batcher import Batcher, Busy, Query, Recommended
 from ilora_app import __version__
-from ilora_app.server.engine import EngineDesk
+from ilora_app.server.engine import ScreenRequests
 from ilora_app.server.latencies import Latencies
 from ilora_app.server.reading import Refused, read_body
 from ilora_app.server.schema import MOST_CANDIDATES, schema
@@ -152,7 +152,7 @@ def make_app(batcher: Batcher, hosts: Sequence[str], screens: bool = False) -> S
         screens: whether `ilora-app tui --connect` may be attached, which reads all users' histories.
     """
     service = Service(batcher, screens)
-    attached = [Route("/engine", EngineDesk(batcher).answer, methods=["POST"])] if screens else []
+    attached = [Route("/engine", ScreenRequests(batcher).answer, methods=["POST"])] if screens else []
     return Starlette(
         routes=[
             *attached,

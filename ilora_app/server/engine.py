@@ -40,7 +40,7 @@ LINES = "application/x-ndjson"
 NOT_HERE = "an attached screen reads: it trains, fetches and compares nothing"
 
 
-class EngineDesk:
+class ScreenRequests:
     """Answers screens about the run that the server holds; no path that they name is ever looked at.
 
     Args:
