@@ -35,12 +35,12 @@ from core.recommenders.encoders import (
     EncoderRecommender,
     fit_encoder,
     readable,
+    schedule_of,
     take_weights,
 )
 from core.recommenders.lessons import lessons
 from core.training import parallel
 from core.training.checkpoints import clear_checkpoints
-from core.training.job import Schedule
 from core.training.loop import train
 
 COMPARED = 200
@@ -89,19 +89,7 @@ class Distilled(EncoderRecommender):
             task.samples.withheld,
         )
         epoch = -(-len(job) // config.batch_size)
-        schedule = Schedule(
-            steps=min(epoch * config.epochs, config.steps or epoch * config.epochs),
-            batch_size=config.batch_size,
-            micro_batch_size=config.batch_size,
-            learning_rate=settings.learning_rate,
-            warmup_steps=epoch // 2,
-            final_rate=0.05,
-            clip=5.0,
-            validate_every=epoch,
-            patience=config.patience,
-            criterion=LIKENESS,
-            seed=task.seed,
-        )
+        schedule = schedule_of(config, epoch, settings.learning_rate, epoch, task.seed, LIKENESS)
         label, folder = (self.name, task.seed), _checkpoints(task)
         report = train(job, len(job), schedule, folder, label, task.emit, task.should_stop)
         job.settle()

@@ -66,6 +66,25 @@ def id_recipe(task: Task, kind: str) -> Recipe:
     return Recipe(kind, lambda config: new_encoder(kind, items, config, span))
 
 
+def schedule_of(
+    config: EncoderConfig, epoch: int, rate: float, validate_every: int, seed: int, criterion: str = "MRR"
+) -> Schedule:
+    """How an encoder is trained, from data or a teacher; `epoch` and `validate_every` are in steps."""
+    return Schedule(
+        steps=min(epoch * config.epochs, config.steps or epoch * config.epochs),
+        batch_size=config.batch_size,
+        micro_batch_size=config.batch_size,
+        learning_rate=rate,
+        warmup_steps=epoch // 2,
+        final_rate=0.05,
+        clip=5.0,
+        validate_every=validate_every,
+        patience=config.patience,
+        criterion=criterion,
+        seed=seed,
+    )
+
+
 def fit_encoder(task: Task) -> tuple[Encoder, TrainingReport]:
     """The frozen encoder that the gate and the item slots of this run read, of the config's kind.
 
@@ -178,18 +197,7 @@ def _train_encoder(
     sequences = training_sequences(task.dataset, samples)
     job = EncoderJob(model, sequences, samples.validation, task.seed, samples.withheld)
     epoch = max(1, round(-(-len(job) // config.batch_size) * passes(samples)))
-    schedule = Schedule(
-        steps=min(epoch * config.epochs, config.steps or epoch * config.epochs),
-        batch_size=config.batch_size,
-        micro_batch_size=config.batch_size,
-        learning_rate=config.learning_rate,
-        warmup_steps=epoch // 2,
-        final_rate=0.05,
-        clip=5.0,
-        validate_every=2 * epoch,
-        patience=config.patience,
-        seed=task.seed,
-    )
+    schedule = schedule_of(config, epoch, config.learning_rate, 2 * epoch, task.seed)
     label = (name, task.seed)
     report = train(job, len(job), schedule, checkpoints, label, task.emit, task.should_stop)
     job.settle()
