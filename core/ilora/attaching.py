@@ -9,7 +9,7 @@ from typing import Any
 from core.config.settings import AdapterConfig
 from core.errors import ModelError
 from core.lm.loading import LanguageModel, disable_cpu_packing, quiet
-from core.lm.structure import choose_targets, holds_transposed
+from core.lm.structure import choose_targets, holds_transposed, linear_outside
 
 
 def check_settings(written: Any, own: Any, path: Path) -> None:
@@ -46,11 +46,13 @@ def attach_adapter(llm: LanguageModel, config: AdapterConfig, lower: int) -> Any
     from peft import LoraConfig, get_peft_model
 
     targets = choose_targets(llm.decoder, config.targets, AdapterConfig().targets)
+    elsewhere = linear_outside(llm.model, targets)
     settings = LoraConfig(
         r=config.rank,
         lora_alpha=config.alpha,  # type: ignore[arg-type]
         lora_dropout=config.dropout,
         target_modules=targets,
+        exclude_modules=elsewhere or None,
         fan_in_fan_out=holds_transposed(llm.decoder),
         layers_to_transform=list(range(lower, llm.depth)) if lower else None,
         task_type="CAUSAL_LM",

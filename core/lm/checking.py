@@ -19,7 +19,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors import safe_open
-from torch import Tensor
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
 
 from core.assets.spec import home
 from core.config.checks import sha256_of
@@ -33,13 +34,13 @@ from core.lm.folder import in_own_words, weight_files
 from core.lm.loading import LanguageModel, Reading, check_model, load_llm, pick_device, quiet
 from core.lm.precision import pick_dtype
 from core.lm.prompts import SLOT, Packed, TokenRun, beginning, encode, pack
-from core.lm.structure import KINDS_HINT, has_unknown_window, obstacle, window_of
+from core.lm.structure import KINDS_HINT, has_unknown_window, layers_of, obstacle, window_of
 from core.lm.views import run_view
 from core.records import build, json_of, read_text
 from core.stages import UNWATCHED, Watch
 from core.training import parallel
 
-VERSION = 1
+VERSION = 2
 """Of the comparison: answers of another one are not taken over."""
 PREFIX, BRANCHES = 9, (4, 2)
 """Tokens of the made-up case: more than a window of `WINDOW` positions."""
@@ -86,21 +87,29 @@ class Case:
 
     @cached_property
     def noise(self) -> float:
-        """How far the model's own answers move when every number that it reads moves by its last bit."""
-        prefix, *branches = self.rows
-        return self.off(
-            self._likelihoods([self._ask([*prefix, *branch], jitter=True) for branch in branches])
-        )
+        """How far the model's answers to embeddings move when every number in these moves by its last bit.
 
-    def _ask(self, row: list[int], jitter: bool = False) -> Tensor:
+        Not how far they are from its answers to tokens, of which it may read more than their embeddings.
+        """
+        prefix, *branches = self.rows
+        still, moved = (
+            self._likelihoods([self._ask_of_states([*prefix, *branch], jitter) for branch in branches])
+            for jitter in (False, True)
+        )
+        return spread(moved - still, self.own)
+
+    def _ask(self, row: list[int]) -> Tensor:
         ids = torch.tensor([row], device=self.device)
-        if not jitter:
-            logits: Tensor = self.llm.model(input_ids=ids, use_cache=False).logits[0]
-            return logits
-        read = self.llm.model.get_input_embeddings()(ids)
+        logits: Tensor = self.llm.model(input_ids=ids, use_cache=False).logits[0]
+        return logits
+
+    def _ask_of_states(self, row: list[int], jitter: bool) -> Tensor:
+        read = self.llm.model.get_input_embeddings()(torch.tensor([row], device=self.device))
         up = torch.arange(read.numel(), device=self.device).view(read.shape) % 3 == 0
         moved = torch.where(up, read * (1 + torch.finfo(read.dtype).eps), read)
-        logits = self.llm.model(inputs_embeds=moved, use_cache=False).logits[0]
+        logits: Tensor = self.llm.model(
+            inputs_embeds=moved if jitter else read.clone(), use_cache=False
+        ).logits[0]
         return logits
 
     def _likelihoods(self, logits: list[Tensor]) -> Tensor:
@@ -128,8 +137,12 @@ class Case:
 
     def off(self, found: Tensor) -> float:
         """The largest difference of a token's log-likelihoods, over how much they vary in the vocabulary."""
-        off = (found - self.own).square().mean(-1).sqrt() / self.own.std(-1)
-        return float(off.nan_to_num(nan=torch.inf).max())
+        return spread(found - self.own, self.own)
+
+
+def spread(off: Tensor, own: Tensor) -> float:
+    """The largest of some tokens' differences, (tokens, vocabulary), over how much their values vary."""
+    return float((off.square().mean(-1).sqrt() / own.std(-1)).nan_to_num(nan=torch.inf).max())
 
 
 def load_checked(config: ModelConfig, watch: Watch = UNWATCHED) -> LanguageModel:
@@ -252,6 +265,13 @@ def find_reading(llm: LanguageModel) -> Reading:
     """
     with _short_window(llm):
         case = Case(llm)
+        with in_own_words(f"{llm.name} does not answer a short made-up case", KINDS_HINT):
+            unused = _unused(case)
+            _ = case.noise
+        if unused:
+            raise ModelError(
+                f"{llm.name} has layers that its own answers do not use, such as {unused[0]}", KINDS_HINT
+            )
         allowed = min(max(rounding(llm), NOISE * case.noise), CEILING)
         packed = not has_unknown_window(llm.decoder.config)
         ways = [
@@ -262,10 +282,28 @@ def find_reading(llm: LanguageModel) -> Reading:
             wrong = _fault(case, way, allowed)
             if not wrong:
                 return way
-            said = said or wrong
+            said = wrong  # of the plainest way, which is tried last
     raise ModelError(
         f"{llm.name} ({type(llm.model).__name__}) is not read rightly by this program: {said}", KINDS_HINT
     )
+
+
+def _unused(case: Case) -> list[str]:
+    """Linear layers that the model's own answers go past, such as those that look at an encoder's states."""
+    linear = {
+        part: f"{place}.{name}"
+        for place, layer in enumerate(layers_of(case.llm.decoder))
+        for name, part in layer.named_modules()
+        if isinstance(part, nn.Linear | Conv1D)
+    }
+    used: set[nn.Module] = set()
+    hooks = [part.register_forward_pre_hook(lambda part, _: used.add(part)) for part in linear]
+    try:
+        _ = case.own
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return [name for part, name in linear.items() if part not in used]
 
 
 def rounding(llm: LanguageModel) -> float:
@@ -277,15 +315,14 @@ def _fault(case: Case, way: Reading, allowed: float) -> str:
     """What is wrong with a way of reading, in words; empty where nothing is."""
     depth = case.llm.depth
     cuts = sorted({depth // 2, depth - 1} - {0}) if way.split else [0]
-    if way.split and not (cuts and sees_places(case)):
-        return "its upper layers alone do not know the order of what they read"
-    for cut in cuts:
-        try:
-            off = case.off(case.read(way, cut))
-        except (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError) as error:
-            return f"{type(error).__name__} in its own code"  # a way that cannot be gone is no way
-        if off > allowed:
-            return f"the likelihoods of a short made-up case are off by {100 * off:.0f} % of their spread"
+    try:
+        if way.split and not (cuts and sees_places(case)):
+            return "its upper layers alone do not know the order of what they read"
+        offs = [case.off(case.read(way, cut)) for cut in cuts]
+    except (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError) as error:
+        return f"{type(error).__name__} in its own code"  # a way that cannot be gone is no way
+    if max(offs) > allowed:
+        return f"the likelihoods of a short made-up case are off by {100 * max(offs):.0f} % of their spread"
     return ""
 
 

@@ -36,6 +36,7 @@ from core.lm.folder import (
 )
 from core.lm.precision import pick_dtype, resolved
 from core.lm.shape import check_hub_name, convert_seconds, converted_folder, load_seconds
+from core.lm.structure import decoder_of, run_head
 from core.stages import UNWATCHED, Watch
 from core.training import parallel
 
@@ -81,13 +82,10 @@ class LanguageModel:
     @property
     def decoder(self) -> nn.Module:
         """The transformer without its output layer."""
-        found: nn.Module = self.model.get_decoder()  # type: ignore[no-untyped-call]
-        return found
+        return decoder_of(self.model)
 
     def logits(self, states: Tensor) -> Tensor:
         """(n, vocabulary) of (n, width) last states, by the model's own code: scaled or capped as it does."""
-        from core.lm.structure import run_head  # transformers is slow to import
-
         return run_head(self.model, states)
 
     @property
@@ -138,7 +136,7 @@ def load_llm(config: ModelConfig, watch: Watch = UNWATCHED) -> LanguageModel:
     seconds = load_seconds(stored_weights(folder))
     model, tokenizer = _waited(watch, "load", lambda: _load(folder, config, place, dtype), seconds)
     if watch.should_stop is not never and parallel.announced() == 1:
-        stop_between_layers(model.get_decoder(), watch.should_stop)
+        stop_between_layers(decoder_of(model), watch.should_stop)
     disable_cpu_packing(model)
     model.requires_grad_(False)
     model.eval()

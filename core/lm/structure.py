@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -19,6 +19,16 @@ from core.errors import ModelError
 KINDS_HINT = (
     "docs/models.md lists the kinds of models that work, such as Llama, Qwen, Mistral, Gemma and GPT-2"
 )
+
+_RECURRENT = r"(^|\.)(A_log|dt_bias|time_decay|time_mix\w*|[fi]gate_preact\.weight)$"
+"""Weights that only layers with a memory of their own have: Mamba's, RWKV's, xLSTM's."""
+
+
+def decoder_of(model: Any) -> nn.Module:
+    """The part of a causal language model that makes states of tokens."""
+    found: nn.Module = model.get_decoder()
+    inner = getattr(model, "model", None)
+    return inner if found is model and isinstance(inner, nn.Module) else found
 
 
 def layer_list(decoder: nn.Module) -> tuple[str, nn.ModuleList]:
@@ -55,6 +65,16 @@ def linear_names(decoder: nn.Module) -> list[str]:
     return sorted(set(names))
 
 
+def linear_outside(model: nn.Module, names: Collection[str]) -> list[str]:
+    """Paths of linear layers of these names outside the decoder's layers: those that read pictures, say."""
+    inside = {part for layer in layers_of(decoder_of(model)) for part in layer.modules()}
+    return [
+        path
+        for path, part in model.named_modules()
+        if isinstance(part, nn.Linear | Conv1D) and part not in inside and path.rpartition(".")[2] in names
+    ]
+
+
 def choose_targets(decoder: nn.Module, asked: Sequence[str], default: Sequence[str]) -> list[str]:
     """The names of the linear layers that get an adapter.
 
@@ -86,14 +106,15 @@ def obstacle(model: Any) -> str | None:
     Args:
         model: a causal language model, also one without weights (on the device `meta`).
     """
-    decoder = model.get_decoder()
-    config = decoder.config
+    decoder = decoder_of(model)
+    config: Any = decoder.config
     kinds = set(getattr(config, "layer_types", None) or ())
     layers = layers_of(decoder)
     modules = [module for layer in layers for module in layer.modules()]
     own = [(name, p) for layer in layers for name, p in layer.named_parameters()]
     if any(isinstance(module, nn.Conv1d) for module in modules) or any(
-        re.search(r"(^|\.)(A_log|dt_bias|time_decay|time_mix\w*)$", name) for name, _ in own
+        re.search(r"(^|\.)(A_log|dt_bias|time_decay|time_mix\w*|[fi]gate_preact\.weight)$", name)
+        for name, _ in own
     ):
         return "state-space or linear-attention layers, which no mask can keep from mixing candidates"
     if strange := sorted(kinds - {"full_attention", "sliding_attention", "chunked_attention"}):
@@ -145,7 +166,7 @@ def holds_transposed(decoder: nn.Module) -> bool:
 
 def run_head(model: Any, states: Tensor) -> Tensor:
     """(n, vocabulary) logits of (n, width) last states, by what a model does after its decoder."""
-    decoder = model.get_decoder()
+    decoder = decoder_of(model)
     path = next(name for name, module in model.named_modules() if module is decoder)
     head = _with(model, path.split("."), _Answer(states[None]))
     logits: Tensor = head(inputs_embeds=states[None], use_cache=False).logits

@@ -70,10 +70,12 @@ def run_view(view: nn.Module, hidden: Tensor, **given: Any) -> Tensor:
     """
     span = vars(view)["span"]
     with ExitStack() as stack:
+        given_to = hidden
         if span.start and len(layer_list(view)[1]):
             stack.enter_context(_entering(view, hidden))
+            given_to = hidden.clone()  # some families scale what they are given where it lies
         left = [] if span.norm else stack.enter_context(_leaving(view))
-        states: Tensor = view(inputs_embeds=hidden, use_cache=False, **given).last_hidden_state
+        states: Tensor = view(inputs_embeds=given_to, use_cache=False, **given).last_hidden_state
     return states if span.norm else left[0]
 
 
