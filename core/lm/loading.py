@@ -250,7 +250,27 @@ def _load(folder: Path, config: ModelConfig, device: torch.device, dtype: torch.
             vars(module).update(compute_dtype=dtype, compute_type_is_set=True)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
+    _settle(tokenizer, model, config.name)
     return model, tokenizer
+
+
+def _settle(tokenizer: Any, model: Any, name: str) -> None:
+    """Lets a text have the same tokens each time, and refuses a token that the model has no embedding of."""
+    cut: Any = getattr(getattr(tokenizer, "backend_tokenizer", None), "model", None)
+    if getattr(cut, "dropout", None):
+        cut.dropout = None
+    embedding = model.get_input_embeddings()
+    rows = embedding.weight.shape[0]
+
+    def check(_: nn.Module, given: tuple[Tensor, ...]) -> None:
+        if given and (most := int(given[0].max())) >= rows:
+            raise ModelError(
+                f"the tokenizer of {name} makes token {most}, and the model has {rows:,} tokens",
+                "one of the two belongs to another model: get them anew, from one place",
+            )
+
+    if len(tokenizer) > rows:  # which is harmless where no text has one of them
+        embedding.register_forward_pre_hook(check)
 
 
 def _quantization(config: ModelConfig, device: torch.device, dtype: torch.dtype) -> Any:
