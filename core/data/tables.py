@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from dataclasses import dataclass
 
 from core.data import times
@@ -11,20 +12,27 @@ Column = int | str
 """A column by its header, or by its place (from 0) in a file without a header."""
 TABLE_FORMATS = ("text", "jsonl", "parquet", "pickle", "impressions")
 ENCODINGS = (
-    "utf-8",
-    "utf-16",
-    "latin-1",
-    "cp1252",
-    "cp1250",
-    "cp1251",
-    "gb18030",
-    "big5",
-    "shift_jis",
-    "euc_kr",
-)
+    "utf-8", "utf-16", "utf-16-le", "utf-16-be", "latin-1", "cp1252", "iso8859-15", "mac-roman",
+    "cp437", "cp850",
+    "cp1250", "iso8859-2", "cp1251", "iso8859-5", "koi8-r", "koi8-u", "cp866", "cp1253", "iso8859-7",
+    "cp1254", "iso8859-9", "cp1255", "iso8859-8", "cp1256", "iso8859-6", "cp1257", "cp1258", "cp874",
+    "gb18030", "gbk", "big5", "big5hkscs", "shift_jis", "cp932", "euc-jp", "iso2022-jp", "euc_kr", "cp949",
+)  # fmt: skip
+"""What text may be written in; nothing that turns bytes into something else than the same letters."""
 UNLISTED = ("refuse", "drop")
 REPEATS = ("keep", "first")
 EXAMPLE = "datasets/movielens.toml shows every key"
+
+
+def encoding_named(name: str) -> str | None:
+    """The one of `ENCODINGS` that goes by a name, such as `UTF8` or `windows-1252`; None where none does."""
+    try:
+        meant = codecs.lookup(name).name
+    except (LookupError, ValueError):
+        return None
+    if meant == "utf-8-sig":  # a mark at the beginning is passed over anyway
+        return "utf-8"
+    return next((known for known in ENCODINGS if codecs.lookup(known).name == meant), None)
 
 
 @dataclass(frozen=True)

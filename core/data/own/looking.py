@@ -18,7 +18,7 @@ from core.data.reading.json_lines import json_objects
 from core.data.reading.lines import BrokenLine, Lines, broken, records, trimmed, utf8
 from core.data.reading.parquet import read_parquet
 from core.data.reading.unpacking import read_content
-from core.data.tables import ENCODINGS, Column, ItemsTable
+from core.data.tables import ENCODINGS, Column, ItemsTable, encoding_named
 from core.errors import InputError
 
 HEADERS = ("both", "interactions", "items", "none")
@@ -36,6 +36,8 @@ class Said:
     """One of `HEADERS`; `no` for files that have none, unless one plainly has."""
 
     def __post_init__(self) -> None:
+        if self.encoding is not None:
+            object.__setattr__(self, "encoding", encoding_named(self.encoding) or self.encoding)
         _check_choice("--encoding", self.encoding, ENCODINGS)
         _check_choice("--quoting", self.quoting, tuple(QUOTING))
         _check_choice("--header", self.header, (*HEADERS, "no"))
