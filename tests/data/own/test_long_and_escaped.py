@@ -171,7 +171,8 @@ def test_an_encoding_that_is_said_is_read_and_none_is_guessed_wrongly(
 @pytest.mark.parametrize(
     ("said", "known"),
     [
-        ("UTF8", "utf-8"), ("utf-8-sig", "utf-8"), ("Utf-8", "utf-8"), ("windows-1252", "cp1252"), ("ISO-8859-1", "latin-1"),
+        ("UTF8", "utf-8"), ("utf-8-sig", "utf-8"), ("Utf-8", "utf-8"), ("windows-1252", "cp1252"),
+        ("ISO-8859-1", "latin-1"),
         ("latin1", "latin-1"), ("L1", "latin-1"), ("win-1251", None), ("windows-1251", "cp1251"),
         ("Shift-JIS", "shift_jis"), ("euc-kr", "euc_kr"), ("UTF_16", "utf-16"), ("ms932", "cp932"),
         ("utf-7", None), ("unicode_escape", None), ("rot13", None), ("hex", None), ("idna", None), ("", None),
