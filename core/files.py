@@ -28,6 +28,9 @@ LARGEST_TEXT = 1 << 22
 LARGEST_RESULT = 1 << 27
 """Bytes of the largest file with a line for each case: two million cases."""
 
+_LONGEST_STEM, _LONGEST_SUFFIX = 160, 32
+"""Bytes that a temporary name takes over: with what it adds, less than the 255 that a name may have."""
+
 
 def atomic_write(path: Path | str, content: bytes | str) -> Path:
     """Writes `content` (text as UTF-8) to `path`, so that readers meet the old file or the new one.
@@ -62,7 +65,10 @@ def is_pipe(path: Path) -> bool:
 
 def _destination(path: Path) -> Path:
     """Where a file goes: what a link points to; a device, which a file would replace, is refused."""
-    final = path.resolve() if path.is_symlink() else path
+    try:
+        final = path.resolve() if path.is_symlink() else path
+    except RuntimeError as error:  # what Python before 3.13 says of links in a circle
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path)) from error
     if final.exists() and not (final.is_file() or final.is_dir()):
         raise OSError(errno.EINVAL, "it is a device or a pipe, not a file", str(path))
     return final
@@ -117,7 +123,10 @@ def remove_whole(path: Path) -> None:
 
 
 def _temporary(final: Path) -> Path:
-    return final.with_name(f".{final.stem}.part-{secrets.token_hex(4)}{final.suffix}")
+    """A hidden name beside a path, with its suffix; long ones are cut, for names have a longest length."""
+    suffix = final.suffix if len(os.fsencode(final.suffix)) <= _LONGEST_SUFFIX else ""
+    stem = os.fsencode(final.stem)[:_LONGEST_STEM].decode("utf-8", "ignore")
+    return final.with_name(f".{stem}.part-{secrets.token_hex(4)}{suffix}")
 
 
 @contextlib.contextmanager
