@@ -121,6 +121,8 @@ class Session:
         """What is ranked for a question, and the target's place in the catalogue where that was asked."""
         if question.candidates is not None:
             self.check_items(question.candidates)
+            if not question.candidates:
+                raise InputError("there are no candidates to rank", "name some, or leave the list out")
             return tuple(question.candidates), None
         if question.source in (CATALOGUE, RAISED):
             seen, raised = self.seen(question, history), question.source == RAISED

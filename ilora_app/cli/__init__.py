@@ -127,18 +127,23 @@ def main(arguments: list[str] | None = None) -> None:
     sys.exit(code if isinstance(code, int) else 0)
 
 
+NO_PLACE = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR)
+"""How the system says of a path that nothing can lie there."""
 UNWRITABLE = (
     errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO,
-    errno.ENAMETOOLONG,
 )  # fmt: skip
-"""How a disk or an output says that it takes no more; what is not among them is a bug."""
+"""How a disk or an output says that it takes no more; what is in neither list is a bug."""
 
 
 def _cannot_write(error: OSError) -> int:
-    """Tells of a disk or an output that takes no more, and gives the exit code; any other error is a bug."""
+    """Tells of a path or a disk that cannot be used, and gives the exit code; any other error is a bug."""
+    where = f"{error.filename}: " if error.filename else ""
+    if error.errno in NO_PLACE:
+        words = str(error.strerror)
+        _complain(f"{words}: {str(error.filename)[:200]}", "give another path")
+        return 2
     if error.errno not in UNWRITABLE:
         raise error
-    where = f"{error.filename}: " if error.filename else ""
     _complain(f"cannot write: {where}{error.strerror}", "free some space, or choose another folder")
     if (
         error.errno == errno.ENOSPC and not error.filename

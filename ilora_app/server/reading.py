@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from ilora_app.server.schema import LARGEST_BODY
 
@@ -19,13 +19,16 @@ async def read_body(request: Request) -> bytes:
     """The body, which must be declared as JSON: no page of another origin can send that.
 
     Raises:
-        Refused: it is too large, or of another kind.
+        Refused: it is too large, of another kind, or cut off.
     """
     content = b""
-    async for piece in request.stream():
-        content += piece
-        if len(content) > LARGEST_BODY:
-            raise Refused(413, f"more than {LARGEST_BODY >> 10} KiB", "send fewer items")
+    try:
+        async for piece in request.stream():
+            content += piece
+            if len(content) > LARGEST_BODY:
+                raise Refused(413, f"more than {LARGEST_BODY >> 10} KiB", "send fewer items")
+    except ClientDisconnect as error:  # nobody hears this answer, and nobody has to read of it
+        raise Refused(400, "the body was never sent whole") from error
     kind = request.headers.get("content-type", "")
     if kind.partition(";")[0].strip() != "application/json":
         raise Refused(415, "the body is not application/json", "set Content-Type: application/json")

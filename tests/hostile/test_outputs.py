@@ -17,6 +17,7 @@ from core import safe_text
 from core.errors import ResultError
 from core.results.merging import merge
 from core.results.store import load_results, save_result
+from ilora_app.cli import main
 from ilora_app.render.console import SafeConsole
 from ilora_app.render.report import write_report
 from tests import made_up
@@ -196,3 +197,42 @@ def test_numbers_that_mean_nothing_are_one_line(tiny_home: Path, arguments: list
 def test_what_is_repeated_in_an_error_is_cut(tiny_home: Path) -> None:
     done = run("data", "x" * 100_000)
     assert done.returncode == 2 and len(done.stderr) < 2100 and done.stderr.count(b"error:") == 1
+
+
+NOWHERE = ("x" * 300, "x/" * 3000, "file/below", "file/below/that", "circle", "circle/x")
+"""Paths at which nothing can lie."""
+SMALL = ["--dataset", "tiny", "--preset", "quick"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["bench", "--methods", "popularity", *SMALL, "--out"], ["train"], ["evaluate"], ["distil"], ["serve"],
+        ["train", "--method", "sasrec", *SMALL, "--out"], ["recommend", "--user", "3", "--run"], ["audit"],
+        ["recommend", "--user", "3", "--runs"], ["export", "--user", "3", "--out", "adapter", "--run"],
+        ["analyze"], ["results", "--out"], ["results", "export", "--to", "r", "--out"],
+        ["results", "merge", "a", "--out"], ["power", "--out"], ["bench", "--dataset"], ["bench", "--model"],
+        ["data", "add", "own", "--items", "file", "--interactions"], ["data"],
+        ["data", "show", "tiny", "--samples", "test", "--out"],
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_a_path_where_nothing_can_lie_is_one_line(
+    tiny_home: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    (here / "file").write_text("mine")
+    (here / "circle").symlink_to(here / "circle")
+    monkeypatch.chdir(here)
+    for path in NOWHERE:
+        with pytest.raises(SystemExit) as end:
+            main([*arguments, path])
+        said = capsys.readouterr().err
+        assert end.value.code == 2 and said.count("error:") == 1 and "Traceback" not in said, (path[:9], said)
+        assert len(said) < 4000 and "free some space" not in said, (path[:9], said)
+        assert {found.name for found in here.rglob("*")} <= {"circle", "file", "runs"}  # an empty `runs`

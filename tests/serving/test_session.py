@@ -235,6 +235,12 @@ def test_only_the_last_ten_items_are_read(session: Session) -> None:
         Question([1], user="nobody", position=3),
         Question([1], user="1", position=10_000),
         Question([1], source="elsewhere"),
+        Question([1], candidates=[]),
+        Question([1], candidates=[10_000]),
+        Question([1], candidates=[2, -1]),
+        Question([1], source="catalogue", retrieve=0),
+        Question([1], source="catalogue", lock=10_000),
+        Question([1], source="catalogue", push=[0.5]),
     ],
 )
 def test_what_cannot_be_answered_is_refused_with_a_reason(session: Session, question: Question) -> None:
