@@ -75,7 +75,7 @@ def write(parts: Sequence[Exported], folder: Path, form: str) -> list[Path]:
 
     Raises:
         InputError: there is no such format.
-        ResultError: the folder cannot be written.
+        ResultError: the folder cannot be written, or somebody removed files of it meanwhile.
     """
     check_choice(form, FORMATS, "format")
     paths: dict[Path, None] = {}
@@ -92,6 +92,8 @@ def write(parts: Sequence[Exported], folder: Path, form: str) -> list[Path]:
             paths |= {run: None, qrels: None}
     except OSError as error:
         raise ResultError(f"cannot write into {folder}: {error.strerror}", "choose another folder") from error
+    if gone := [path for path in paths if not path.exists()]:
+        raise ResultError(f"{gone[0]} vanished meanwhile", "the same command writes it again")
     return list(paths)
 
 

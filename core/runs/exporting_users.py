@@ -25,7 +25,7 @@ from core.ilora.layers import ADAPTER
 from core.kinds import Count
 from core.records import build, json_of, plain
 from core.runs.exporting import check_destination
-from core.runs.parts import LOCK, claimed, job_of, same_job
+from core.runs.parts import LOCK, claimed, job_of, present, same_job, vanished
 from core.runs.store import MODEL_CARD, OpenRun
 from core.stages import UNWATCHED, Watch
 
@@ -102,10 +102,13 @@ def export_users(
             _write_shard(model, work / _shard_name(done), batch, stage.advance, watch)
             done += 1
         written = _finish(run, work, out)
-    (work / LOCK).unlink(missing_ok=True)
-    if out.exists():
-        out.rmdir()
-    work.replace(out)
+        if not (work / LOCK).exists():  # whoever writes makes the folder anew, without what was in it
+            raise vanished(work)
+    with present(work):
+        (work / LOCK).unlink(missing_ok=True)
+        if out.exists():
+            out.rmdir()
+        work.replace(out)
     return written
 
 

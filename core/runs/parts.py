@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 from core.errors import InputError, ResultError
 from core.files import atomic_write, sha256_of_file
 from core.records import json_of, read_text
@@ -22,16 +24,37 @@ def claimed(parts: Path) -> Iterator[None]:
 
     Raises:
         InputError: another process works on them.
+        ResultError: somebody removed them meanwhile.
     """
     import filelock
 
     try:
-        with filelock.FileLock(parts / LOCK, timeout=0):
+        with present(parts), filelock.FileLock(parts / LOCK, timeout=0):
             yield
     except filelock.Timeout as error:
         raise InputError(
             f"another process works on {parts}", "wait for it, or choose another --out"
         ) from error
+
+
+@contextmanager
+def present(parts: Path) -> Iterator[None]:
+    """Tells of parts that somebody removed while the block worked on them.
+
+    Raises:
+        ResultError: they are not there any more.
+    """
+    try:
+        yield
+    except (FileNotFoundError, SafetensorError) as error:
+        if (parts / LOCK).exists():
+            raise
+        raise vanished(parts) from error
+
+
+def vanished(parts: Path) -> ResultError:
+    """The error where parts that were written are not there any more."""
+    return ResultError(f"{parts} vanished meanwhile", "the same command begins anew")
 
 
 def job_of(info: RunInfo, histories: Path | None, **more: Any) -> dict[str, Any]:

@@ -117,10 +117,11 @@ def fill(
                 tally = _filled(parts, out, total, agree, work)
                 needless = True
             except BaseException:
-                needless = {path.name for path in parts.iterdir()} <= {LOCK}  # it never began
+                left = {path.name for path in parts.iterdir()} if parts.is_dir() else set()
+                needless = left <= {LOCK}  # it never began
                 raise
     finally:
-        if needless:
+        if needless and parts.is_dir():
             shutil.rmtree(parts)
     return tally
 

@@ -144,7 +144,9 @@ def _cannot_write(error: OSError) -> int:
         return 2
     if error.errno not in UNWRITABLE:
         raise error
-    _complain(f"cannot write: {where}{error.strerror}", "free some space, or choose another folder")
+    full = error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM)
+    hint = "free some space, or choose another folder" if full else "choose a folder that you may use"
+    _complain(f"cannot {'write' if full else 'use'}: {where}{error.strerror}", hint)
     if (
         error.errno == errno.ENOSPC and not error.filename
     ):  # the output itself: do not try once more at the end
