@@ -32,6 +32,8 @@ class Block:
     """(records,) Where each record's line end is in `content`."""
     n_lines: int
     width: int
+    separator: str
+    """What is between columns here: one character, also where the file has two."""
 
     @property
     def spans(self) -> bool:
@@ -44,7 +46,7 @@ def blocks(content: bytes, separator: str, quoted: bool = False, escaped: bool =
 
     Args:
         content: text without blank lines at its end, as UTF-8.
-        separator: what is between columns; `::` becomes a tab.
+        separator: what is between columns; `::` becomes a character that the text does not have.
         quoted: whether fields may stand in double quotes.
         escaped: whether a backslash takes the meaning from the character after it.
 
@@ -54,10 +56,13 @@ def blocks(content: bytes, separator: str, quoted: bool = False, escaped: bool =
     start, size, width = 0, _CHUNK, 0
     if (len(separator) > 1 and separator != "::") or not separator.isascii() or b"\0" in content:
         raise Unclear(separator)
+    single = _stand_in(content) if separator == "::" else separator
     while start < len(content):
         raw = content[start : start + size]
-        text = _plain_lines(raw, separator, last=start + size >= len(content))
-        found = _block(text, "\t" if separator == "::" else separator, quoted, escaped, width)
+        text = _plain_lines(raw.replace(b"::", single.encode()) if separator == "::" else raw)
+        if start + size >= len(content) and not text.endswith(b"\n"):
+            text += b"\n"
+        found = _block(text, single, quoted, escaped, width)
         if found is None:
             size *= 2
             if size > _LONGEST or len(raw) < size // 2:
@@ -68,13 +73,16 @@ def blocks(content: bytes, separator: str, quoted: bool = False, escaped: bool =
         yield found
 
 
-def _plain_lines(raw: bytes, separator: str, last: bool) -> bytes:
-    if separator == "::":
-        if b"\t" in raw:
-            raise Unclear("a tab within a field")
-        raw = raw.replace(b"::", b"\t")
-    text = raw.replace(b"\r\n", b"\n") if b"\r" in raw else raw
-    return text if not last or text.endswith(b"\n") else text + b"\n"
+def _stand_in(content: bytes) -> str:
+    """A character that a text does not have."""
+    for mark in "\t\x1f\x1e\x1d\x01":
+        if mark.encode() not in content:
+            return mark
+    raise Unclear("no character is left")
+
+
+def _plain_lines(text: bytes) -> bytes:
+    return text.replace(b"\r\n", b"\n") if b"\r" in text else text
 
 
 def _length(raw: bytes, n_lines: int) -> int:
@@ -91,11 +99,15 @@ def _block(text: bytes, separator: str, quoted: bool, escaped: bool, width: int)
     if quoted and (b'"' in text or (escaped and b"\\" in text)):
         is_tick = view == _TICK
         if escaped and b"\\" in text:
-            free = ~_after_backslash(view)
+            free = ~after_backslash(view)
             is_tick &= free
             if not free[marks].all():
                 raise Unclear("an escaped mark")
+        within = _within_words(view, is_tick, ord(separator))
+        is_tick[within] = False
         inside = np.bitwise_xor.accumulate(is_tick.view(np.uint8))
+        if inside[within].any():
+            raise Unclear("a quote within quotes")
         marks = marks[inside[marks] == 0]
     ends = marks[view[marks] == _BREAK]
     if not len(ends):
@@ -110,15 +122,25 @@ def _block(text: bytes, separator: str, quoted: bool, escaped: bool, width: int)
     body = text[:stop]
     if b"\r" in body:
         raise Unclear("a carriage return alone")
-    return Block(body, np.concatenate([[0], starts[:-1]]).astype(np.int64), ends, len(breaks), width)
+    befores = np.concatenate([[0], starts[:-1]]).astype(np.int64)
+    return Block(body, befores, ends, len(breaks), width, separator)
 
 
-def _after_backslash(view: Bytes) -> Flags:
+def after_backslash(view: Bytes) -> Flags:
     """Whether a character stands after an odd number of backslashes, the last of which is its own."""
     places = np.arange(len(view), dtype=np.int32)
     before = np.where(view == _BACKSLASH, np.int32(-1), places)
     before = np.concatenate([np.full(1, -1, np.int32), np.maximum.accumulate(before)[:-1]])
     return np.asarray((places - 1 - before) % 2 == 1)
+
+
+def _within_words(view: Bytes, is_tick: Flags, separator: int) -> Ints:
+    """Places of single quotes with letters on both sides, as in 12" mix: no field begins or ends there."""
+    places = np.flatnonzero(is_tick)
+    places = places[(places > 0) & (places < len(view) - 1)]
+    beside = (view[places - 1], view[places + 1])
+    alone = ~np.logical_or.reduce([_bounds(near, separator) | (near == _TICK) for near in beside])
+    return np.asarray(places[alone])
 
 
 def _check_quotes(view: Bytes, is_tick: Flags, separator: int) -> None:
@@ -134,6 +156,16 @@ def _check_quotes(view: Bytes, is_tick: Flags, separator: int) -> None:
 
 def _bounds(found: Bytes, separator: int) -> Flags:
     return np.asarray((found == separator) | (found == _BREAK))
+
+
+def breaks_are_spaces(text: bytes) -> bool:
+    """Whether no line of JSON ends within a text in quotes."""
+    view = np.frombuffer(text, np.uint8)
+    is_tick = view == _TICK
+    if b"\\" in text:
+        is_tick &= ~after_backslash(view)
+    inside = np.bitwise_xor.accumulate(is_tick.view(np.uint8))
+    return not inside[(view == _BREAK) | (view == ord("\r"))].any()
 
 
 def _check_width(marks: Bytes, width: int) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from core.data.reading import values
-from core.data.reading.bulk import Block, Unclear, blocks
+from core.data.reading.bulk import Block, Unclear, blocks, breaks_are_spaces
 from core.data.reading.lines import place_of, records, trimmed, utf8
 from core.data.reading.pieces import Columns, joined
 from core.data.tables import Column, InteractionsTable
@@ -20,6 +20,8 @@ _SPACES = b" \t\r\n"  # of JSON
 _SPACE = 64  # bytes between two objects of a list at most
 _BETWEEN = re.compile(rb"\}[ \t\r\n]*,[ \t\r\n]*\{")
 """Two objects of a list; what looks like it within a text or an object leads to a closer look."""
+
+_ON_ONE_LINE = bytes.maketrans(b"\r\n", b"  ")
 
 
 def fast_text(content: bytes, table: InteractionsTable) -> Columns | None:
@@ -59,7 +61,7 @@ def _parts(content: bytes, table: InteractionsTable) -> Iterator[Columns]:
 
 def _header(block: Block, table: InteractionsTable) -> list[str]:
     first = block.content[: int(block.ends[0]) + 1]
-    return next(records(first, table, "\t" if table.separator == "::" else table.separator))[1]
+    return next(records(first, table, block.separator))[1]
 
 
 def _piece(
@@ -85,7 +87,7 @@ def _cut(block: Block, table: InteractionsTable, places: dict[str, int], skipped
             pa.BufferReader(body),
             csv.ReadOptions(column_names=names, block_size=len(block.content) + 1, use_threads=False),
             csv.ParseOptions(
-                delimiter="\t" if table.separator == "::" else table.separator,
+                delimiter=block.separator,
                 quote_char='"' if table.quoted else False,
                 escape_char="\\" if table.quoted and table.escaped else False,
                 newlines_in_values=block.spans,
@@ -128,8 +130,8 @@ def _columns(table: InteractionsTable, found: dict[str, Any], rows: int, lines: 
 def fast_json(content: bytes, table: InteractionsTable) -> Columns | None:
     """What the careful reader would return for JSON, or None where that takes a closer look.
 
-    That is where a line is no object of its own, an object of a list has several lines, or a value is missing
-    or of another kind than those of the first object.
+    That is where a line is no object of its own, or a value is missing or of another kind than those of the
+    first object.
     """
     names = {what: str(column) for what, column in _named(table).items()}
     if len(set(names.values())) < len(names):
@@ -170,8 +172,18 @@ def _listed(content: bytes) -> Iterator[bytes]:
     while start < stop:
         end = _last_object(content, start, start + _BLOCK) if start + _BLOCK < stop else stop
         block = content[start:end].strip(_SPACES)
-        yield _BETWEEN.sub(b"}\n{", block.removesuffix(b",").rstrip(_SPACES) if end < stop else block)
+        yield _apart(block.removesuffix(b",").rstrip(_SPACES) if end < stop else block)
         start = end
+
+
+def _apart(block: bytes) -> bytes:
+    """Objects with commas between them as lines; an object of several lines becomes one."""
+    lines = _BETWEEN.sub(b"}\n{", block)
+    if lines.count(b"\n") == lines.count(b"}\n{"):
+        return lines
+    if not breaks_are_spaces(block):
+        raise Unclear("a text of several lines")
+    return _BETWEEN.sub(b"}\n{", block.translate(_ON_ONE_LINE))
 
 
 def _last_object(content: bytes, start: int, stop: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import json
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +97,10 @@ def same_or_left_alone(content: bytes, table: InteractionsTable) -> None:
         (b'"a \\"b\\", c",1,3,5\n"d\\\\",2,"3",6\nx\\y,2,3,7\n', ESCAPED),
         (b"1\t2\t3\t2014-07-01 10:00:00.125\n1\t3\t3\t2014-07-01T12:00:00+00:00\n", DATED),
         (b"1\t2\t3\t2014-07-01 10:00:00 +02:00\n1\t3\t3\t2014-07-01\n", DATED),
+        (b'"a, b",1,3,5\n12" mix,2,3,6\n"c",3,3,7\n', COMMAS),
+        (b'5\'10" tall,1,3,5\n"d ""e""",a"b"c,3,6\n', COMMAS),
+        (b"1::2::3::5::a\tb\n2::2::3::6::c\n", dataclasses.replace(TABLE, separator="::")),
+        (b"1::2::3::5::a\tb\x1f\n2:::2::3::6::c\x1e\n", dataclasses.replace(TABLE, separator="::")),
         (b"1\t2\t3\t01/07/2014 01:30 PM\n", dataclasses.replace(TABLE, time_format="%d/%m/%Y %I:%M %p")),
     ],
 )
@@ -112,7 +117,7 @@ def test_ordinary_files_are_read_at_once(content: bytes, table: InteractionsTabl
 @pytest.mark.parametrize(
     "content",
     [
-        b'"a"b,1,3,5\n', b'"a,1,3,5\n', b'a"b,1,3,5\n', b' "a",1,3,5\n', b'"a",1,3\n', b'"a\rb",1,3,5\n',
+        b'"a"b,1,3,5\n', b'"a,1,3,5\n', b'a"b",1,3,5\n', b' "a",1,3,5\n', b'"a",1,3\n', b'"a\rb",1,3,5\n',
         b'"a" ,1,3,5\n', b'a,1,3,5\n\nb,1,3,5\n', b'"a""",""1,3,5\n', b'"a\n,1,3,5\n"b",1,3,5\n',
     ],
 )  # fmt: skip
@@ -241,6 +246,45 @@ def test_a_list_is_read_block_by_block(block: int, between: bytes, monkeypatch: 
     content = b" [\n" + between.join(JSON_LINES.splitlines()) + b"\n]\n "
     assert json_same_or_left_alone(content, JSON_TABLE)
     assert rows(read_columns(content, JSON_TABLE)) == rows(read_columns(JSON_LINES, JSON_TABLE))
+
+
+@pytest.mark.parametrize("block", [1 << 24, 500])
+@pytest.mark.parametrize("indent", ["", " ", "    ", "\t"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_list_of_objects_of_several_lines_is_read_at_once(
+    block: int, indent: str, end: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fast, "_BLOCK", block)
+    records = [
+        {**json.loads(line), "x": {"a": [1, {"b": '"\\'}], "c": "\\"}} for line in JSON_LINES.splitlines()
+    ]
+    content = json.dumps(records, indent=indent).replace("\n", end).encode()
+    assert json_same_or_left_alone(content, JSON_TABLE)
+    assert rows(read_columns(content, JSON_TABLE)) == rows(read_columns(JSON_LINES, JSON_TABLE))
+
+
+PRETTY = json.dumps([json.loads(line) for line in JSON_LINES.splitlines()[:4]], indent=1).encode()
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@example(PRETTY.index(b"u0"), 0, b"\n")
+@example(PRETTY.index(b"u0"), 0, b"\r")
+@given(st.integers(0, len(PRETTY)), st.integers(0, 60), st.binary(max_size=12))
+def test_any_edited_list_of_several_lines_is_read_the_same_or_left_alone(
+    at: int, cut: int, new: bytes
+) -> None:
+    json_same_or_left_alone(PRETTY[:at] + new + PRETTY[at + cut :], JSON_TABLE)
+
+
+COLONS = b"1::2::3::5::a\tb\n2::3::4::6::c d\n3::3::4::7::e\n"
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.integers(0, len(COLONS)), st.integers(0, 20), st.text("1:\t\n\x1f\x1e a", max_size=8))
+def test_any_edited_file_with_two_colons_is_read_the_same_or_left_alone(at: int, cut: int, new: str) -> None:
+    same_or_left_alone(
+        COLONS[:at] + new.encode() + COLONS[at + cut :], dataclasses.replace(TABLE, separator="::")
+    )
 
 
 @pytest.mark.parametrize(
