@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import ssl
@@ -222,8 +223,12 @@ def _unpack(archive: Path, member: Member, final: Path) -> None:
                 copy_bounded(inside, sink, most)
             if sha256_of_file(temporary) != member.sha256:
                 raise _Unavailable(f"{member.path} in {archive.name} has the wrong checksum")
-    except (zipfile.BadZipFile, KeyError, EOFError, RuntimeError, zlib.error) as error:
+    except (zipfile.BadZipFile, KeyError, EOFError, RuntimeError, ValueError, zlib.error) as error:
         raise _Unavailable(f"{archive.name} cannot be unpacked ({error})") from error
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # what a place before the file's beginning is to the system
+            raise
+        raise _Unavailable(f"{archive.name} cannot be unpacked (it is cut off)") from error
 
 
 def _reporter(asset: str, source: str, total: int, emit: Emit) -> Report:

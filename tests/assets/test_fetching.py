@@ -296,15 +296,32 @@ def bomb(method: int = zipfile.ZIP_DEFLATED) -> bytes:
     return sink.getvalue()
 
 
+RIGHT = Member("words.txt", sha(CONTENT))
+
+
 @pytest.mark.parametrize(
     ("content", "member", "words"),
     [
         (bomb(), Member("words.txt", sha(bytes(3_000_000)), size=1000), "more than 1,000 bytes"),
         (bomb(zipfile.ZIP_LZMA), Member("words.txt", sha(bytes(3_000_000))), "packed in an unusual way"),
         (bomb(zipfile.ZIP_BZIP2), Member("words.txt", sha(bytes(3_000_000))), "packed in an unusual way"),
-        (b"no archive", Member("words.txt", sha(CONTENT)), "cannot be unpacked"),
-        (zipped({"a.txt": b"a"}), Member("words.txt", sha(CONTENT)), "cannot be unpacked"),
-        (zipped({"words.txt": b"a"}), Member("words.txt", sha(CONTENT)), "wrong checksum"),
+        (b"no archive", RIGHT, "cannot be unpacked"),
+        (zipped({"a.txt": b"a"}), RIGHT, "cannot be unpacked"),
+        (zipped({"words.txt": b"a"}), RIGHT, "wrong checksum"),
+        (zipped({"words.txt": CONTENT})[:-9], RIGHT, "cannot be unpacked"),
+        (zipped({"words.txt": CONTENT})[9:], RIGHT, "cannot be unpacked"),
+        (zipped({"../words.txt": CONTENT}), RIGHT, "cannot be unpacked"),
+        (zipped({"/words.txt": CONTENT}), RIGHT, "cannot be unpacked"),
+        (zipped({"words.txt/": b""}), RIGHT, "cannot be unpacked"),
+        (zipped({"words.txt": b""}), RIGHT, "wrong checksum"),
+        (zipped({"words.txt": CONTENT}), Member("words.txt", sha(CONTENT), size=1), "more than 1 bytes"),
+        (
+            zipped({f"{n}.txt": b"a" for n in range(3000)}),
+            RIGHT,
+            "cannot be unpacked",
+        ),
+        (bytes(9999), RIGHT, "cannot be unpacked"),
+        (b"PK\x05\x06" + bytes(18), RIGHT, "cannot be unpacked"),
     ],
 )
 def test_a_bad_archive_leaves_nothing(

@@ -56,12 +56,26 @@ async def test_the_printed_address_opens_it(served: LocalServer) -> None:
     assert await status(served, "/", **known(served)) == 200
 
 
-@pytest.mark.parametrize("host", ["evil.example", "localhost.evil.example", "0.0.0.0", ""])
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.example", "localhost.evil.example", "0.0.0.0", "", "evil.example:80", "localhost@evil.example",
+        "localhost:1", "127.0.0.2", "2130706433", "0x7f.1", "[::ffff:7f00:1]", "localhost.", "LOCALHOST.EVIL",
+        "127.0.0.1.evil.example", "localhost:99999999",
+    ],
+)  # fmt: skip
 async def test_other_names_of_this_machine_are_refused(served: LocalServer, host: str) -> None:
     assert await status(served, "/", **known(served, Host=host)) == 403
 
 
-@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://localhost", "http://localhost:1"])
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "https://evil.example", "null", "http://localhost", "http://localhost:1", "file://", "", "http://",
+        "http://127.0.0.1.evil.example", "http://localhost.evil.example", "http://evil.example/localhost",
+        "http://localhost@evil.example", "chrome-extension://x", "http://0.0.0.0", "x" * 3000,
+    ],
+)  # fmt: skip
 async def test_pages_of_other_origins_are_refused(served: LocalServer, origin: str) -> None:
     assert await status(served, "/", **known(served, Origin=origin)) == 403
     assert await status(served, "/ws", **known(served, Origin=origin)) == 403

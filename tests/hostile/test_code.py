@@ -44,7 +44,14 @@ def test_a_source_archive_is_no_wheel() -> None:
         Source("evil", "wheel", (RemoteFile("evil-1.0.tar.gz", "evil==1.0", SHA, 1),))
 
 
-@pytest.mark.parametrize("address", ["file:/etc/passwd", "ftp://host/x", "/etc/passwd", "-o", "https:///x"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "file:/etc/passwd", "ftp://host/x", "/etc/passwd", "-o", "https:///x", "file:x",
+        "//host/x", "data:text/plain,x", "javascript:x", "", "https:", "host/x", "git+https://host/x",
+        "s3://b/x", "HTTPS", "ssh://host/x", "gopher://host/x", "\0",
+    ],
+)  # fmt: skip
 def test_a_url_is_a_web_address(address: str) -> None:
     with pytest.raises(AssetError, match="no web address"):
         Source("evil", "url", (RemoteFile("words.txt", address, SHA, 1),))
@@ -94,7 +101,27 @@ def rewrite(folder: Path, change: Callable[[dict[str, Any]], Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["./evil.toml", "/tmp/evil.toml", "../movielens", "evil.toml", "", "Ä", "a\n"]
+    "name",
+    [
+        "./evil.toml",
+        "/tmp/evil.toml",
+        "../movielens",
+        "evil.toml",
+        "",
+        "Ä",
+        "a\n",
+        "~/evil",
+        "movielens/",
+        "..",
+        "evil.toml+movielens",
+        "movielens+./evil.toml",
+        "-x",
+        "a b",
+        "x" * 300,
+        "\\\\host\\evil",
+        "+",
+        "a\0b",
+    ],
 )
 def test_a_run_names_a_dataset_plainly(shared: Path, name: str, own_home: Path) -> None:
     (shared / "evil.toml").write_text("name = 'evil'")
