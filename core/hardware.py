@@ -92,9 +92,15 @@ def group_memory(own: Path = Path("/proc/self/cgroup"), root: Path = GROUPS) -> 
         ):
             with contextlib.suppress(OSError, ValueError):  # no such file, or "max": no limit is set here
                 room = int((folder / limit).read_text()) - int((folder / used).read_text())
-                stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
-                found.append(room + int(stat.get(cached, 0)))
+                found.append(room + _dropped(folder / "memory.stat", cached))
     return min(found, default=None)
+
+
+def _dropped(stat: Path, name: str) -> int:
+    """Bytes of cached files in a group that can be dropped; 0 where its figures cannot be read."""
+    with contextlib.suppress(OSError, ValueError):
+        return int(dict(line.split() for line in stat.read_text().splitlines()).get(name, 0))
+    return 0
 
 
 def _groups(own: Path, root: Path) -> Iterator[Path]:

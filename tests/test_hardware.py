@@ -89,6 +89,36 @@ def test_a_container_sees_its_own_group_at_the_top(tmp_path: Path) -> None:
     assert group_memory(tmp_path / "none", tmp_path) == GIB
 
 
+@pytest.mark.parametrize(
+    ("own", "groups", "left"),
+    [
+        ("0::/", {"": (4, 1)}, 3),
+        ("0::/a/b/c", {"a": (8, 1), "a/b": (4, 2), "a/b/c": (6, 1)}, 2),
+        ("0::/a", {"b": (1, 0)}, None),
+        ("0::/a", {"a": (1, 2)}, -1),
+        ("0::/a", {"a": (0, 0)}, 0),
+        ("", {"": (5, 1)}, 4),
+        ("nonsense\n::\n0:\n:::::", {"": (5, 1)}, 4),
+        ("1:name=systemd:/x\n0::/a", {"a": (3, 1), "x": (1, 0)}, 2),
+        ("0::/a\n3:memory:/m", {"a": (9, 1), "memory/m": (4, 3)}, 1),
+        ("5:cpu,memory,io:/m/n", {"memory/m": (7, 1), "memory/m/n": (2**33 - 1, 2)}, 6),
+        ("0::/a b/ä", {"a b/ä": (2, 1)}, 1),
+        ("0::" + "/x" * 3000, {"": (2, 1)}, 1),
+    ],
+)
+@pytest.mark.parametrize("stat", ["whole", "gone", "odd"])
+def test_groups_of_any_shape_are_read(
+    tmp_path: Path, own: str, groups: dict[str, tuple[int, int]], left: int | None, stat: str
+) -> None:
+    """In GiB; also where the system shows no figures of what is cached."""
+    (tmp_path / "own").write_text(own + "\n")
+    for path, (most, used) in groups.items():
+        group(tmp_path / path, str(most * GIB), used * GIB, V1 if path.startswith("memory") else V2)
+        figures = tmp_path / path / "memory.stat"
+        figures.unlink() if stat == "gone" else figures.write_text("a b c\n" if stat == "odd" else "anon 5\n")
+    assert group_memory(tmp_path / "own", tmp_path) == (None if left is None else left * GIB)
+
+
 def test_a_limit_of_address_space_is_heeded() -> None:
     code = (
         "import resource; from core.hardware import address_space; from core.lm.loading import free_memory; "
