@@ -162,6 +162,8 @@ def look_at(path: Path, said: Said, which: str, known: frozenset[str]) -> Look:
         raise
     if said.separator is None and text.lstrip()[:1] in (b"{", b"[") and _is_json(text):
         return Look(path, content, _json_rows(text, path.name), encoding=encoding, format="jsonl")
+    if said.separator is None:
+        sniffing.check_beginning(text, path.name)
     return _text(path, content, text, encoding, said, which, known)
 
 

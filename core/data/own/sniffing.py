@@ -192,11 +192,30 @@ def check_text(content: bytes, file: str) -> None:
     """Refuses what is plainly no text.
 
     Raises:
-        DataError: it holds NUL bytes, and no mark of UTF-16.
+        DataError: it is empty, a pickle, or UTF-32, or holds NUL bytes and no mark of UTF-16.
     """
     if not re.search(rb"[^\s\x00]", content):
         raise DataError(f"{file} is empty", "it was cut off, or is the wrong file")
     if content.startswith(b"\x80") and content.rstrip()[-1:] == b".":
         raise DataError(f"{file} is a pickle", "save the table as CSV or parquet")
+    if content.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")):
+        raise DataError(f"{file} is UTF-32 text", "save it as UTF-8")
     if b"\0" in content[:4096] and not content.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise DataError(f"{file} is no text", "save it as CSV; or say --encoding utf-16")
+
+
+def check_beginning(text: bytes, file: str) -> None:
+    """Refuses text that begins with what is no row, in words that say so.
+
+    Raises:
+        DataError: the first line is blank or a note for a spreadsheet; or all is a JSON list of lists.
+    """
+    first = text[:4096].partition(b"\n")[0].strip()
+    if not first or re.fullmatch(rb"(?i)\"?sep=.\"?", first):
+        kind = "a note for a spreadsheet program" if first else "blank"
+        raise DataError(f"{file}, line 1: {kind}", "remove that line")
+    if re.match(rb"\s*\[\s*\[", text[:4096]) and text.rstrip()[-1:] == b"]":
+        raise DataError(
+            f"{file} is a JSON list of lists, whose values have no names",
+            "write one JSON object a line (pandas: to_json with orient='records' and lines=True)",
+        )

@@ -279,6 +279,13 @@ def test_one_damaged_letter_in_utf8_is_named(tmp_path: Path) -> None:
         (b'{"user_id": ', "line 1: not JSON"),
         (b'{"a": []}\n', "JSON object without"),
         (b"just words\nand more\n", "no tab, comma"),
+        (b"\nitem_id,title\n1,a\n", "line 1: blank"),
+        (b" \r\n\r\nitem_id,title\r\n1,a\r\n", "line 1: blank"),
+        (b"sep=;\r\nitem_id;title\r\n1;a\r\n", "line 1: a note for a spreadsheet program"),
+        (b'"sep=,"\nitem_id,title\n1,a\n', "line 1: a note for a spreadsheet program"),
+        (b"[[1,2,5],\n [2,3,4]]\n", "is a JSON list of lists"),
+        (b'[["1","a"],["2","b"]]', "is a JSON list of lists"),
+        ("\ufeffitem_id,title\n1,a\n".encode("utf-32"), "is UTF-32 text"),
     ],
 )
 def test_what_is_no_table_says_what_it_is(tmp_path: Path, content: bytes, words: str) -> None:
