@@ -134,6 +134,8 @@ def merge(sources: Sequence[Path], target: Path) -> Merged:
     for search in load_searches(sources)[0]:
         source = next(folder for folder in sources if search_path(folder, search).exists())
         _copy(search_path(source, search), search_path(target, search))
+    if gone := [file for result in results if not (file := _file(target, result)).exists()]:
+        raise ResultError(f"{gone[0]} vanished meanwhile", "the same command copies it again")
     return Merged(copied, tuple(problems))
 
 

@@ -15,12 +15,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from core.errors import IloraError
+from core.results.merging import merge
 from core.results.rankings import ranking, ranking_file
+from core.results.store import load_results, save_result
+from core.results.tables import group_tables
 from core.results.trec import exported, write
 from core.runs import exporting_users
 from core.serving import all_users
 from core.serving.all_users import Order, recommend_all
 from core.serving.opening import open_session
+from ilora_app.cli.results import write_reports
 from tests import made_up, tiny
 from tests.runs.gated import gated_run
 
@@ -111,4 +115,22 @@ def test_runs_and_judgements(tmp_path: Path, form: str) -> None:
     count = len({name for part in parts for name in (part.name, f"{part.judged}.qrels")})
     survives(
         lambda: write(parts, folder, form), lambda: len(list(folder.iterdir())) == count, folder / "never"
+    )
+
+
+def test_merged_results_and_their_report(tmp_path: Path) -> None:
+    for method in ("lora", "sasrec"):
+        save_result(made_up.result(method), tmp_path / "from")
+    out = tmp_path / "work" / "out"
+    survives(
+        lambda: merge([tmp_path / "from"], out),
+        lambda: len(list((out / "results").glob("*.json"))) == 2,
+        out / "never",
+    )
+    results, _ = load_results(tmp_path / "from")
+    tables = group_tables(results)
+    survives(
+        lambda: write_reports(tables, [], [out, tmp_path / "from"]),
+        lambda: {"report.html", "report.md"} <= {path.name for path in out.iterdir()},
+        out / "never",
     )
