@@ -132,18 +132,21 @@ def write_reports(tables: list[Table], problems: list[str], folders: list[Path])
     """Writes the report's files into the first folder and returns their paths.
 
     Raises:
-        ResultError: the folder cannot be written, or a file beside the results is damaged.
+        ResultError: the folder cannot be written or was removed, or a file beside the results is damaged.
     """
     from core.errors import ResultError
     from ilora_app.render.report import write_report
 
     cards = {table.dataset: _card(table.dataset) for table in tables}
     try:
-        return write_report(tables, folders, cards, problems, folders[0])
+        paths = write_report(tables, folders, cards, problems, folders[0])
     except OSError as error:
         raise ResultError(
             f"cannot write the report into {folders[0]}: {error.strerror}", "choose another folder with --out"
         ) from error
+    if gone := [path for path in paths if not path.exists()]:
+        raise ResultError(f"{gone[0]} vanished meanwhile", "the same command writes it again")
+    return paths
 
 
 def report_folder(out: Path) -> list[Path]:

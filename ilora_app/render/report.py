@@ -63,7 +63,7 @@ def write_report(
         out: where the files go.
 
     Raises:
-        ResultError: a file beside the results is damaged, or somebody removed files of the report meanwhile.
+        ResultError: a file beside the results is damaged.
         OSError: the folder cannot be written.
     """
     from ilora_app.render.markdown import as_markdown
@@ -79,10 +79,7 @@ def write_report(
         "report.md": as_markdown(content, problems),
         "report.html": as_html(content, problems),
     }
-    paths = [atomic_write(out / name, text) for name, text in texts.items()]
-    if gone := [path for path in paths if not path.exists()]:
-        raise ResultError(f"{gone[0]} vanished meanwhile", "the same command writes it again")
-    return paths
+    return [atomic_write(out / name, text) for name, text in texts.items()]
 
 
 def _line(run: Result) -> str:
