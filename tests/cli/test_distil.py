@@ -128,7 +128,8 @@ def test_a_run_elsewhere_brings_its_results_along(
 
 def test_without_the_plain_sasrecs_result_it_is_trained(out: Path, tmp_path: Path) -> None:
     run = shutil.copytree(
-        next(run.path for run in list_runs(out)[0] if run.method == "ilora"), tmp_path / "alone"
+        next(run.path for run in list_runs(out)[0] if run.method == "ilora"),
+        tmp_path / "far" / "off" / "alone",
     )
     assert ends("distil", run, "--out", tmp_path / "other", *FEW) == 0
     found, _ = load_results(tmp_path / "other")

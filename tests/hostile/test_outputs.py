@@ -12,6 +12,7 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
+from huggingface_hub import constants
 
 from core import safe_text
 from core.errors import ResultError
@@ -229,6 +230,8 @@ def test_a_path_where_nothing_can_lie_is_one_line(
     (here / "file").write_text("mine")
     (here / "circle").symlink_to(here / "circle")
     monkeypatch.chdir(here)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)  # file/below could be a repository's name
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     for path in NOWHERE:
         with pytest.raises(SystemExit) as end:
             main([*arguments, path])
