@@ -113,8 +113,7 @@ def obstacle(model: Any) -> str | None:
     modules = [module for layer in layers for module in layer.modules()]
     own = [(name, p) for layer in layers for name, p in layer.named_parameters()]
     if any(isinstance(module, nn.Conv1d) for module in modules) or any(
-        re.search(r"(^|\.)(A_log|dt_bias|time_decay|time_mix\w*|[fi]gate_preact\.weight)$", name)
-        for name, _ in own
+        re.search(_RECURRENT, name) for name, _ in own
     ):
         return "state-space or linear-attention layers, which no mask can keep from mixing candidates"
     if strange := sorted(kinds - {"full_attention", "sliding_attention", "chunked_attention"}):

@@ -9,7 +9,7 @@ from ilora_app.tui.widgets.rank_curve import RankCurve, Step, mean_rank
 
 REPLAY_SECONDS = 0.8
 """Shortest time that a step of a replay stays on screen."""
-SHORT_LIFE = 30
+SHORT_SEQUENCE = 30
 """Steps of a replay that the curve has room for from the start, however long the sequence."""
 
 
@@ -84,7 +84,7 @@ class ReplayKeys(ExploreBase):
         first = self.app_state.run_data.min_history
         steps = [life_step(ranked) for ranked in self.explored.trail]
         ranks = [rank for step in steps for rank in (step.rank, step.encoder) if rank is not None]
-        soon = max(self.explored.position or 0, first + SHORT_LIFE)
+        soon = max(self.explored.position or 0, first + SHORT_SEQUENCE)
         curve.show(steps, first, min(len(user.items) - 1, soon), max([5, *ranks]))
         own = mean_rank([step.rank for step in curve.steps])
         encoder = mean_rank([step.encoder for step in curve.steps])
