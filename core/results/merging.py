@@ -23,7 +23,7 @@ from core.results.format import Result
 from core.results.item_facts import item_facts_path
 from core.results.naming import RunKey
 from core.results.rankings import rankings_path
-from core.results.store import load_results, result_path
+from core.results.store import check_there, load_results, result_path
 from core.results.tables import Table
 from core.results.trials import load_searches, search_path
 
@@ -134,8 +134,7 @@ def merge(sources: Sequence[Path], target: Path) -> Merged:
     for search in load_searches(sources)[0]:
         source = next(folder for folder in sources if search_path(folder, search).exists())
         _copy(search_path(source, search), search_path(target, search))
-    if gone := [file for result in results if not (file := _file(target, result)).exists()]:
-        raise ResultError(f"{gone[0]} vanished meanwhile", "the same command copies it again")
+    check_there((_file(target, result) for result in results), "the same command copies it again")
     return Merged(copied, tuple(problems))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from core.errors import DataError, ResultError
@@ -76,3 +77,13 @@ def load_results(out: Path) -> tuple[list[Result], list[str]]:
             continue
         results[result.key] = result
     return list(results.values()), problems
+
+
+def check_there(paths: Iterable[Path], hint: str) -> None:
+    """Refuses to call written what somebody removed meanwhile.
+
+    Raises:
+        ResultError: one of the files is not there; `hint` says what to do.
+    """
+    if gone := [path for path in paths if not path.exists()]:
+        raise ResultError(f"{gone[0]} vanished meanwhile", hint)

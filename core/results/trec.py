@@ -17,6 +17,7 @@ from core.errors import ResultError
 from core.files import atomic_path, atomic_write
 from core.results.format import Result
 from core.results.rankings import RankingFile
+from core.results.store import check_there
 
 FORMATS = ("trec", "parquet", "csv")
 
@@ -92,8 +93,7 @@ def write(parts: Sequence[Exported], folder: Path, form: str) -> list[Path]:
             paths |= {run: None, qrels: None}
     except OSError as error:
         raise ResultError(f"cannot write into {folder}: {error.strerror}", "choose another folder") from error
-    if gone := [path for path in paths if not path.exists()]:
-        raise ResultError(f"{gone[0]} vanished meanwhile", "the same command writes it again")
+    check_there(paths, "the same command writes it again")
     return list(paths)
 
 

@@ -135,6 +135,7 @@ def write_reports(tables: list[Table], problems: list[str], folders: list[Path])
         ResultError: the folder cannot be written or was removed, or a file beside the results is damaged.
     """
     from core.errors import ResultError
+    from core.results.store import check_there
     from ilora_app.render.report import write_report
 
     cards = {table.dataset: _card(table.dataset) for table in tables}
@@ -144,8 +145,7 @@ def write_reports(tables: list[Table], problems: list[str], folders: list[Path])
         raise ResultError(
             f"cannot write the report into {folders[0]}: {error.strerror}", "choose another folder with --out"
         ) from error
-    if gone := [path for path in paths if not path.exists()]:
-        raise ResultError(f"{gone[0]} vanished meanwhile", "the same command writes it again")
+    check_there(paths, "the same command writes it again")
     return paths
 
 
