@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.benchmark import estimates
+from core.benchmark.costs import total, untrained
 from core.benchmark.out_folder import prepare_out
+from core.benchmark.reused import twenty_of
 from core.config.checks import sha256_of
 from core.config.settings import DataConfig, RunConfig
 from core.data.loading import load_task_data
@@ -78,7 +80,14 @@ def choose(
 
 
 def _minutes(configs: Sequence[RunConfig], runs: Sequence[MethodSeed], emit: Emit, load: Load) -> float:
-    return sum(estimates.minutes(config, runs, *load(config.data, emit)) for config in configs)
+    """What all of them take; whatever is trained for twenty candidates ranks the whole catalogue as it is."""
+    twenty = [config for config in configs if not config.data.whole]
+    seconds = 0.0
+    for config in configs:
+        found = estimates.stages(config, runs, *load(config.data, emit))
+        trained = config.data.whole and twenty_of(config) in twenty
+        seconds += total(untrained(found) if trained else found)
+    return seconds / 60
 
 
 def _about(minutes: float) -> str:

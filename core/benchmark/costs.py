@@ -213,3 +213,8 @@ def plan_stages(
 def total(stages: Iterable[Iterable[Stage]]) -> float:
     """Seconds of all stages."""
     return sum(stage.seconds for of_run in stages for stage in of_run)
+
+
+def untrained(stages: Iterable[Iterable[Stage]]) -> list[list[Stage]]:
+    """The stages of runs whose models are there already."""
+    return [[stage for stage in of_run if stage.name not in ("train", "validate")] for of_run in stages]

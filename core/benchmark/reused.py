@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from core.benchmark.costs import Stage, untrained
 from core.config.settings import DataConfig, RunConfig
 from core.errors import IloraError
 from core.events import Notice
@@ -48,6 +50,16 @@ def trained_before(method: str, task: Task, folder: Path) -> tuple[Recommender, 
     text = f"{method}, seed {task.seed}: taken as it was trained for twenty candidates"
     task.emit(Notice(text))
     return opened.recommender, _report(stated)
+
+
+def without_trained_before(
+    stages: Sequence[Sequence[Stage]], folders: Sequence[Path | None]
+) -> list[list[Stage]]:
+    """What is left of runs, given where those of twenty candidates would lie: they are not trained again."""
+    return [
+        untrained([of_run])[0] if folder is not None and folder.is_dir() else [*of_run]
+        for of_run, folder in zip(stages, folders, strict=True)
+    ]
 
 
 def _report(stated: Result) -> FitReport:

@@ -26,13 +26,14 @@ from core.benchmark.out_folder import (
     take_turn,
 )
 from core.benchmark.ranking_files import whole
-from core.benchmark.reused import trained_before, twenty_of
+from core.benchmark.reused import trained_before, twenty_of, without_trained_before
 from core.benchmark.statements import (
     lateness,
     model_of,
     model_version,
     note_on_users,
     notes_on,
+    plan_event,
     withheld,
 )
 from core.benchmark.testing import Tested, ask_all
@@ -52,7 +53,6 @@ from core.events import (
     Finished,
     MethodFinished,
     Notice,
-    PlanMade,
     Saved,
     ShouldStop,
     never,
@@ -173,7 +173,7 @@ def run_benchmark(plan: Plan, emit: Emit = silent, should_stop: ShouldStop = nev
         dataset, samples = load_task_data(plan.config.data, emit)
     if plan.trials:
         task = Task(dataset, samples, plan.config, plan.seeds[0], plan.out / WORK, emit, should_stop)
-        told = partial(_plan_event, plan, samples)
+        told = partial(plan_event, plan, samples)
         plan = replace(plan, tuned=tune(runs, task, plan.trials, plan.out, lambda took: emit(told(took))))
     keys = {run: _key(plan, samples, *run) for run in runs}
     trained = Trained(plan.out, keys, dataset, samples, emit, should_stop, plan.teacher)
@@ -189,7 +189,8 @@ def run_benchmark(plan: Plan, emit: Emit = silent, should_stop: ShouldStop = nev
     stages = parallel.from_main(lambda: estimates.stages(plan.config, left, dataset, samples))
     if plan.trials:
         stages = without_trained(stages, left, plan.seeds[0])
-    emit(_plan_event(plan, samples, total(stages) / 60))
+    stages = without_trained_before(stages, [_of_twenty(plan, samples, *run) for run in left])
+    emit(plan_event(plan, samples, total(stages) / 60))
     clock = Clock(dict(zip(left, stages, strict=True)), emit)
     emit = clock
     for note in note_on_users(samples):
@@ -266,21 +267,6 @@ def _in_turn(
     return known
 
 
-def _plan_event(plan: Plan, samples: Samples, minutes: float) -> PlanMade:
-    return PlanMade(
-        dataset=samples.dataset,
-        split=samples.split,
-        preset=plan.preset or "custom",
-        methods=plan.ordered,
-        seeds=list(plan.seeds),
-        config=plan.config.to_dict(),
-        minutes=minutes,
-        samples_sha256=samples.sha256,
-        cases={name: len(cases) for name, cases in samples.test.items()},
-        tuned={method: found.config.to_dict() for method, found in plan.tuned.items()},
-    )
-
-
 def _run(plan: Plan, task: Task, method: str, clock: Clock) -> Result:
     """Fits, tests and writes one (method, seed)."""
     hardware.release_memory()  # what the method before it left
@@ -308,13 +294,20 @@ def _run(plan: Plan, task: Task, method: str, clock: Clock) -> Result:
 
 def _fitted(plan: Plan, task: Task, method: str) -> tuple[Recommender, FitReport]:
     """The trained method, taken from a run of twenty candidates where there is one."""
-    if task.config.data.whole:
-        twenty = replace(plan, config=twenty_of(plan.of(method).config), tuned={})
-        folder = run_folder(plan.out, *_key(twenty, task.samples, method, task.seed))
-        if found := trained_before(method, task, folder):
-            return found
+    folder = _of_twenty(plan, task.samples, method, task.seed)
+    if folder is not None and (found := trained_before(method, task, folder)):
+        return found
     recommender = method_class(method)()
     return recommender, recommender.fit(task)
+
+
+def _of_twenty(plan: Plan, samples: Samples, method: str, seed: int) -> Path | None:
+    """Where the same run for twenty candidates would lie; None where it is not the whole catalogue's."""
+    config = plan.of(method).config
+    if not config.data.whole:
+        return None
+    twenty = replace(plan, config=twenty_of(config), tuned={})
+    return run_folder(plan.out, *_key(twenty, samples, method, seed))
 
 
 def _keep(plan: Plan, task: Task, recommender: Recommender, result: Result) -> None:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from core.config.moments import said
 from core.config.settings import RunConfig
 from core.data.samples import last_positions, later_than_test
 from core.data.types import Dataset, Samples
+from core.events import PlanMade
 from core.method import COUNTING
 from core.methods import METHODS
 from core.recommenders.popularity import item_counts
 from core.results.format import Lateness
 from core.results.withheld import Withheld
 from core.training import parallel
+
+if TYPE_CHECKING:
+    from core.benchmark.run import Plan
 
 
 def lateness(dataset: Dataset, samples: Samples) -> Lateness | None:
@@ -96,3 +102,19 @@ def model_version(config: RunConfig, method: str) -> dict[str, str]:
 
     commit = resolved_commit(config.model)
     return {"model": commit} if commit else {}
+
+
+def plan_event(plan: Plan, samples: Samples, minutes: float) -> PlanMade:
+    """What a benchmark says before it starts; `minutes` is what all of it will take here."""
+    return PlanMade(
+        dataset=samples.dataset,
+        split=samples.split,
+        preset=plan.preset or "custom",
+        methods=plan.ordered,
+        seeds=list(plan.seeds),
+        config=plan.config.to_dict(),
+        minutes=minutes,
+        samples_sha256=samples.sha256,
+        cases={name: len(cases) for name, cases in samples.test.items()},
+        tuned={method: found.config.to_dict() for method, found in plan.tuned.items()},
+    )

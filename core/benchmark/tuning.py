@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from core.benchmark import estimates
 from core.benchmark.clock import Clock
-from core.benchmark.costs import Stage, encoder_epoch, total
+from core.benchmark.costs import Stage, encoder_epoch, total, untrained
 from core.benchmark.spaces import Range, space_of, with_values
 from core.benchmark.studies import PROBLEM, SECONDS, asked_of, finished_of, given_up, kept_of, open_study
 from core.config.checks import check, sha256_of
@@ -113,7 +113,7 @@ def without_trained(
 ) -> list[list[Stage]]:
     """What is left of runs whose best trial was trained with this seed: it is not trained again."""
     return [
-        [stage for stage in of_run if own != seed or stage.name not in ("train", "validate")]
+        untrained([of_run])[0] if own == seed else [*of_run]
         for (_, own), of_run in zip(runs, stages, strict=True)
     ]
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from core.config.bounds import MINUTES, SEEDS, TRIALS
+from core.config.choices import POOLS
 from core.methods import CONTROLS, any_remote, control_methods, local_methods, method_names
-from ilora_app.cli.choosing import DEFAULT_OUT, choose_preset
+from ilora_app.cli.choosing import DEFAULT_OUT, choose_preset, refuse_early
 from ilora_app.cli.options import chat_settings, run_config, sweep_settings, with_run_options
 from ilora_app.cli.running import kept_command, run_plans
 from ilora_app.cli.saying import say
@@ -72,8 +73,7 @@ def bench(
     **given: Any,
 ) -> None:
     """Benchmark recommenders on one dataset or all; a stopped benchmark goes on where it was."""
-    from core.benchmark.run import Plan
-    from core.errors import InputError
+    from core.errors import InputError, ResultError
     from core.methods import check_method
 
     SEEDS.check(seeds)
@@ -87,7 +87,12 @@ def bench(
     if trials is not None:
         tune = given["tune"] is not None
         check_trials(trials, {"--sweep": bool(sweep), "--budget": budget is not None, "--tune alone": tune})
-    datasets = _datasets(given["dataset"])
+    datasets, pools = _datasets(given["dataset"]), _pools(given["candidates"])
+    if len(pools) > 1 and budget is not None:
+        raise InputError(
+            "--budget would cut the training of the two tables differently",
+            "give it the same training with --samples",
+        )
     asked = _methods(methods, chat_url)
     for method in asked:
         check_method(method)
@@ -95,13 +100,17 @@ def bench(
 
     def configs(name: str) -> list[RunConfig]:
         return [
-            run_config(name, {**given, "dataset": dataset}, cell, chat)
+            run_config(name, {**given, "dataset": dataset, "candidates": pool}, cell, chat)
             for dataset in datasets
+            for pool in pools
             for cell in sweep_settings(sweep or [])
         ]
 
     runs = [(method, seed) for seed in range(seeds) for method in asked]
+    refuse_early(preset, configs)
     chosen, notice = choose_preset(preset, configs, runs, out)
+    from core.benchmark.run import Plan
+
     plans = [
         Plan(
             config=config,
@@ -115,7 +124,7 @@ def bench(
         )
         for config in configs(chosen)
     ]
-    word = "setting" if sweep else "dataset"
+    word = "setting" if sweep else "table" if len(pools) > 1 else "dataset"
     places = [f"{word} {place} of {len(plans)}" for place in range(1, len(plans) + 1) if len(plans) > 1]
     notices = ["; ".join(filter(None, parts)) for parts in itertools.zip_longest([notice], places)]
     found = run_plans(plans, notices, as_json, tensorboard)
@@ -123,11 +132,18 @@ def bench(
     if not as_json:
         from core.data.card_files import load_card
         from core.results.tables import group_tables
+        from ilora_app.cli.beyond import print_beyond
         from ilora_app.cli.results import report_folder
         from ilora_app.render.leaderboard import print_leaderboards
 
         cards = {card.name: card for card in (load_card(plan.config.data.dataset) for plan in plans)}
-        print_leaderboards(group_tables(results), cards)
+        tables = group_tables(results)
+        print_leaderboards(tables, cards)
+        if whole := [table for table in tables if table.whole]:
+            try:
+                print_beyond(whole, [out], None, as_json=False, as_csv=False)
+            except ResultError as error:  # the table stands without it
+                say(f"left out, what methods recommend beside hits: {error.title}", err=True)
         page = next(path for path in report_folder(out) if path.suffix == ".html")
         say(f"report: {page}", err=True)
 
@@ -137,6 +153,12 @@ def _datasets(name: str | None) -> list[str | None]:
     from core.data.card_files import shipped_cards
 
     return [*shipped_cards()] if name == "all" else [name]
+
+
+def _pools(candidates: str | None) -> list[str | None]:
+    """What targets are ranked against; of both the catalogue last, which takes the models that are there."""
+    named = [name.strip() for name in (candidates or "").split(",")]
+    return [*POOLS] if len(named) > 1 and {*named} == {*POOLS} else [candidates]
 
 
 def _methods(names: str, chat_url: str | None) -> tuple[str, ...]:

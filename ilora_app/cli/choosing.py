@@ -80,6 +80,15 @@ def readable_runs(out: Path) -> list[RunInfo]:
     return runs
 
 
+def refuse_early(preset: str, configs: Callable[[str], Sequence[RunConfig]]) -> None:
+    """Raises `InputError` where the settings cannot be used, before anything that takes seconds to import."""
+    from core.config.checks import check_choice
+    from core.config.presets import PRESETS
+
+    check_choice(preset, PRESETS, "preset")
+    configs("quick" if preset == "auto" else preset)
+
+
 def choose_preset(
     name: str, configs: Callable[[str], Sequence[RunConfig]], runs: Sequence[MethodSeed], out: Path
 ) -> tuple[str, str]:

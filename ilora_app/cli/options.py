@@ -92,7 +92,8 @@ RUN_OPTIONS = (
         "candidates",
         "data.candidates",
         str,
-        "What the target is ranked against: 20 (drawn, as in the paper) or catalogue (all new to the user).",
+        "What the target is ranked against: 20 (drawn, as in the paper), catalogue (all new to the user), or "
+        "for bench 20,catalogue: both, trained once.",
     ),
     RunOption(
         "retrieve",

@@ -10,8 +10,10 @@ from unittest.mock import MagicMock
 import numpy as np
 import pytest
 
-from core.benchmark import catalogue
+from core.benchmark import catalogue, estimates
 from core.benchmark.catalogue import Pool, reranks
+from core.benchmark.choosing import choose
+from core.benchmark.costs import Stage
 from core.benchmark.evaluate import evaluate_run
 from core.benchmark.run import Plan, run_benchmark
 from core.benchmark.testing import ask_all
@@ -25,7 +27,7 @@ from core.recommenders.base import FitReport, Recommender, Task
 from core.recommenders.registry import method_class
 from core.results.format import Result, disagreement
 from core.results.rankings import load_rankings
-from core.results.store import load_result, result_path
+from core.results.store import load_result, load_results, result_path
 from core.results.tables import group_tables
 from core.runs.store import run_folder
 from ilora_app.cli import main
@@ -193,6 +195,38 @@ def test_a_model_that_was_trained_for_twenty_candidates_is_not_trained_again(
     trained.assert_called_once()
 
 
+def test_one_command_gives_both_tables_with_what_is_beyond_hits_and_trains_once(
+    tmp_path: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained = MagicMock(wraps=adapter_module.train)
+    monkeypatch.setattr(adapter_module, "train", trained)
+    fixed = "bench --dataset tiny --preset quick --methods popularity,sasrec,ilora,mean-gate --quantize none"
+    asked = "--candidates 20,catalogue --retrieve 12 --samples 16 --layers 2"
+    with pytest.raises(SystemExit) as ended:
+        main([*fixed.split(), *asked.split(), "--model", str(tiny_model), "--out", str(tmp_path)])
+    said = capsys.readouterr()
+    assert not ended.value.code, said.err
+    trained.assert_called_once()
+    results, problems = load_results(tmp_path)
+    assert not problems
+    assert sorted(result.whole for result in results) == [False] * 4 + [True] * 4
+    for words in ("Coverage", "Agreement", "whole catalogue", "spread"):
+        assert words in said.out
+
+
+def test_a_model_trained_for_twenty_is_not_counted_in_the_time_of_both(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, twenty = settings(tiny_model), dataclasses.replace(settings(tiny_model), data=tiny.config().data)
+    whole = dataclasses.replace(whole, data=dataclasses.replace(twenty.data, candidates="catalogue"))
+    of_run = [Stage("train", "lora", 600), Stage("test", "lora", 60)]
+    monkeypatch.setattr(estimates, "stages", lambda *_: [of_run])
+    load = lambda *_: (None, None)  # noqa: E731
+    for configs, minutes in (([twenty, whole], 12), ([whole], 11), ([twenty, twenty], 22)):
+        found = choose(lambda _, asked=configs: asked, [("lora", 0)], load=load)  # type: ignore[misc]
+        assert f"about {minutes} min" in found.why
+
+
 def test_a_saved_run_gives_its_figures_again(tmp_path: Path, tiny_model: Path) -> None:
     (lora,) = bench(tmp_path, settings(tiny_model), "lora")
     found = evaluate_run(run_folder(tmp_path, *lora.key))
@@ -206,6 +240,8 @@ def test_a_saved_run_gives_its_figures_again(tmp_path: Path, tiny_model: Path) -
         (("--retrieve", "many"), "--retrieve must be a whole number"),
         (("--retrieve", "-1"), "--retrieve is -1"),
         (("--candidates", "30"), "30"),
+        (("--candidates", "20,30"), "20,30"),
+        (("--candidates", "20,catalogue", "--budget", "5"), "two tables"),
         (("--objective", "language-model", "--protocol", "generate"), "no ranking of a catalogue"),
         (("--objective", "language-model", "--retrieve", "all"), "lists its candidates"),
     ],

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -41,14 +40,6 @@ CONFIG = RunConfig(
         samples=16, batch_size=8, micro_batch_size=4, validations=1, validation_cases=8, candidates=20
     ),
 )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _all_cores() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ import json
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -143,17 +142,9 @@ def test_the_screen_is_offered_it_for_its_own_dataset_only(elsewhere: Path, home
     assert not surveyed(DEFAULT_OUT, "lastfm").runs
 
 
-@pytest.fixture
-def _all_cores() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.mark.network
 @pytest.mark.slow
-@pytest.mark.usefixtures("home", "_all_cores")
+@pytest.mark.usefixtures("home")
 @pytest.mark.parametrize("method", ["ilora", "lora"])
 def test_its_stated_figures_come_out(method: str) -> None:
     found = evaluate_run(demo_runs()[method])
