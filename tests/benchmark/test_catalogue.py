@@ -210,7 +210,7 @@ def test_one_command_gives_both_tables_with_what_is_beyond_hits_and_trains_once(
     results, problems = load_results(tmp_path)
     assert not problems
     assert sorted(result.whole for result in results) == [False] * 4 + [True] * 4
-    for words in ("Coverage", "Agreement", "whole catalogue", "spread"):
+    for words in ("Coverage", "rank_biased_overlap", "whole catalogue", "spread"):
         assert words in said.out
 
 
