@@ -86,7 +86,7 @@ def _minutes(configs: Sequence[RunConfig], runs: Sequence[MethodSeed], emit: Emi
     for config in configs:
         found = estimates.stages(config, runs, *load(config.data, emit))
         trained = config.data.whole and twenty_of(config) in twenty
-        seconds += total(untrained(found) if trained else found)
+        seconds += total(map(untrained, found) if trained else found)
     return seconds / 60
 
 

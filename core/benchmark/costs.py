@@ -215,6 +215,6 @@ def total(stages: Iterable[Iterable[Stage]]) -> float:
     return sum(stage.seconds for of_run in stages for stage in of_run)
 
 
-def untrained(stages: Iterable[Iterable[Stage]]) -> list[list[Stage]]:
-    """The stages of runs whose models are there already."""
-    return [[stage for stage in of_run if stage.name not in ("train", "validate")] for of_run in stages]
+def untrained(of_run: Iterable[Stage]) -> list[Stage]:
+    """The stages of a run whose model is there already."""
+    return [stage for stage in of_run if stage.name not in ("train", "validate")]

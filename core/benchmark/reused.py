@@ -10,11 +10,9 @@ from core.benchmark.costs import Stage, untrained
 from core.config.settings import DataConfig, RunConfig
 from core.errors import IloraError
 from core.events import Notice
-from core.methods import METHODS
 from core.recommenders.base import FitReport, Recommender, Task
 from core.results.format import Result
 from core.runs.store import open_run, read_run, result_of
-from core.training import parallel
 
 
 def twenty_of(config: RunConfig) -> RunConfig:
@@ -25,20 +23,18 @@ def twenty_of(config: RunConfig) -> RunConfig:
 
 
 def trained_before(method: str, task: Task, folder: Path) -> tuple[Recommender, FitReport] | None:
-    """A trained method and how its training went, from the run folder of twenty candidates; None without one.
+    """A trained method and how its training went, from its run of twenty candidates; None if it is unusable.
 
     What the target is ranked against at test changes nothing in how a method is trained.
 
     Args:
         method: its name.
         task: the whole catalogue's.
-        folder: where the run of twenty candidates would lie.
+        folder: the run folder of twenty candidates.
 
     Raises:
         Interrupted: the task asked to stop.
     """
-    if parallel.size() > 1 or not (METHODS[method].keeps_model and folder.is_dir()):
-        return None
     try:
         info, stated = read_run(folder), result_of(folder)
         if twenty_of(info.config).data != twenty_of(task.config).data:
@@ -55,9 +51,9 @@ def trained_before(method: str, task: Task, folder: Path) -> tuple[Recommender, 
 def without_trained_before(
     stages: Sequence[Sequence[Stage]], folders: Sequence[Path | None]
 ) -> list[list[Stage]]:
-    """What is left of runs, given where those of twenty candidates would lie: they are not trained again."""
+    """What is left of runs, given where those of twenty candidates lie: they are not trained again."""
     return [
-        untrained([of_run])[0] if folder is not None and folder.is_dir() else [*of_run]
+        [*of_run] if folder is None else untrained(of_run)
         for of_run, folder in zip(stages, folders, strict=True)
     ]
 

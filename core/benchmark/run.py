@@ -302,12 +302,13 @@ def _fitted(plan: Plan, task: Task, method: str) -> tuple[Recommender, FitReport
 
 
 def _of_twenty(plan: Plan, samples: Samples, method: str, seed: int) -> Path | None:
-    """Where the same run for twenty candidates would lie; None where it is not the whole catalogue's."""
+    """The run of twenty candidates whose model a lone process takes where it asks the whole catalogue."""
     config = plan.of(method).config
-    if not config.data.whole:
+    if parallel.size() > 1 or not (config.data.whole and METHODS[method].keeps_model):
         return None
     twenty = replace(plan, config=twenty_of(config), tuned={})
-    return run_folder(plan.out, *_key(twenty, samples, method, seed))
+    folder = run_folder(plan.out, *_key(twenty, samples, method, seed))
+    return folder if folder.is_dir() else None
 
 
 def _keep(plan: Plan, task: Task, recommender: Recommender, result: Result) -> None:

@@ -113,8 +113,7 @@ def without_trained(
 ) -> list[list[Stage]]:
     """What is left of runs whose best trial was trained with this seed: it is not trained again."""
     return [
-        untrained([of_run])[0] if own == seed else [*of_run]
-        for (_, own), of_run in zip(runs, stages, strict=True)
+        untrained(of_run) if own == seed else [*of_run] for (_, own), of_run in zip(runs, stages, strict=True)
     ]
 
 

@@ -12,7 +12,7 @@ import typer
 from core.config.bounds import MINUTES, SEEDS, TRIALS
 from core.config.choices import POOLS
 from core.methods import CONTROLS, any_remote, control_methods, local_methods, method_names
-from ilora_app.cli.choosing import DEFAULT_OUT, choose_preset, refuse_early
+from ilora_app.cli.choosing import DEFAULT_OUT, choose_preset
 from ilora_app.cli.options import chat_settings, run_config, sweep_settings, with_run_options
 from ilora_app.cli.running import kept_command, run_plans
 from ilora_app.cli.saying import say
@@ -107,7 +107,6 @@ def bench(
         ]
 
     runs = [(method, seed) for seed in range(seeds) for method in asked]
-    refuse_early(preset, configs)
     chosen, notice = choose_preset(preset, configs, runs, out)
     from core.benchmark.run import Plan
 

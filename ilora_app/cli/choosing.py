@@ -80,15 +80,6 @@ def readable_runs(out: Path) -> list[RunInfo]:
     return runs
 
 
-def refuse_early(preset: str, configs: Callable[[str], Sequence[RunConfig]]) -> None:
-    """Raises `InputError` where the settings cannot be used, before anything that takes seconds to import."""
-    from core.config.checks import check_choice
-    from core.config.presets import PRESETS
-
-    check_choice(preset, PRESETS, "preset")
-    configs("quick" if preset == "auto" else preset)
-
-
 def choose_preset(
     name: str, configs: Callable[[str], Sequence[RunConfig]], runs: Sequence[MethodSeed], out: Path
 ) -> tuple[str, str]:
@@ -107,6 +98,7 @@ def choose_preset(
     from core.config.presets import PRESETS
 
     check_choice(name, PRESETS, "preset")
+    configs("quick" if name == "auto" else name)  # refused before anything that takes seconds to import
     if name != "auto":
         return name, ""
     from core.benchmark.choosing import choose

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from core.config.bounds import SEED
-from ilora_app.cli.choosing import DEFAULT_OUT, choose_preset, refuse_early
+from ilora_app.cli.choosing import DEFAULT_OUT, choose_preset
 from ilora_app.cli.options import given_settings, with_run_options
 from ilora_app.cli.running import kept_command, run_plan
 from ilora_app.cli.saying import say, write_json
@@ -110,9 +110,7 @@ def _plan(
     def configs(name: str) -> list[RunConfig]:
         return [resolve(name, file.settings, given_settings(given))]
 
-    asked = preset or file.preset or "auto"
-    refuse_early(asked, configs)
-    chosen, notice = choose_preset(asked, configs, [(method, seed)], out)
+    chosen, notice = choose_preset(preset or file.preset or "auto", configs, [(method, seed)], out)
     from core.benchmark.run import Plan
 
     (config,) = configs(chosen)
