@@ -5,14 +5,16 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
+import importlib
 import os
 import platform
+import sys
 import threading
 from collections.abc import Iterator
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from types import TracebackType
+from types import ModuleType, TracebackType
 
 import psutil
 
@@ -40,8 +42,7 @@ def cores() -> int:
 
 def describe() -> str:
     """The hardware in a few words."""
-    import torch
-
+    torch = load_torch()
     memory = psutil.virtual_memory().total / 2**30
     if torch.cuda.is_available():
         gpu = torch.cuda.get_device_properties(0)
@@ -130,6 +131,25 @@ def address_space() -> int | None:
     return None if limit == resource.RLIM_INFINITY else limit - psutil.Process().memory_info().vms
 
 
+TORCH_SPACE = 640 << 20
+"""Bytes of address space that PyTorch's CPU libraries take when they load."""
+
+
+def load_torch() -> ModuleType:
+    """PyTorch, in the way that it can be loaded first of all libraries.
+
+    Its own C code loads NumPy and loses a stop or a lack of memory that comes meanwhile; so NumPy goes first.
+    And it ends the whole process where the address space is too small for it; so that is asked before.
+
+    Raises:
+        MemoryError: the address space left is too small.
+    """
+    if "torch" not in sys.modules and (left := address_space()) is not None and left < TORCH_SPACE:
+        raise MemoryError
+    importlib.import_module("numpy")
+    return importlib.import_module("torch")
+
+
 OUT_OF_MEMORY = ("the memory ran out", "close other programs, or use a smaller --model")
 """What is said, and the hint, where no setting of the work at hand is known to help."""
 
@@ -167,7 +187,7 @@ class PeakMemory:
         self._thread = threading.Thread(target=self._watch, name="peak-memory", daemon=True)
 
     def __enter__(self) -> PeakMemory:
-        import torch
+        torch = load_torch()
 
         if torch.cuda.is_available():
             torch.cuda.reset_peak_memory_stats()
@@ -178,7 +198,7 @@ class PeakMemory:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        import torch
+        torch = load_torch()
 
         self._done.set()
         self._thread.join()

@@ -14,6 +14,7 @@ from core.config.settings import (
     RunConfig,
     TrainingConfig,
 )
+from core.hardware import load_torch
 
 PRESETS = ("quick", "standard", "paper", "auto")
 
@@ -72,9 +73,8 @@ def samples_at_once() -> int:
     On a GPU it is the whole batch, for a small model's time is that of launching kernels; training halves it
     where memory runs out. On a CPU larger ones are no faster.
     """
-    import torch
-
-    return TrainingConfig.batch_size if torch.cuda.is_available() else TrainingConfig.micro_batch_size
+    cuda = load_torch().cuda
+    return TrainingConfig.batch_size if cuda.is_available() else TrainingConfig.micro_batch_size
 
 
 def with_overrides(config: RunConfig, **parts: dict[str, object]) -> RunConfig:

@@ -9,6 +9,7 @@ import pytest
 
 from core.benchmark import choosing, estimates
 from core.benchmark.choosing import SOON, choose
+from core.benchmark.costs import Stage
 from core.config.presets import preset_config, with_overrides
 from core.config.settings import RunConfig
 
@@ -24,10 +25,11 @@ def configs(name: str) -> list[RunConfig]:
 def takes(monkeypatch: pytest.MonkeyPatch, standard: float, quick: float = 3.0) -> None:
     """Sets what each preset is thought to take."""
 
-    def minutes(config: RunConfig, *_: Any) -> float:
-        return standard if config == configs("standard")[0] else quick
+    def stages(config: RunConfig, *_: Any) -> list[list[Stage]]:
+        minutes = standard if config == configs("standard")[0] else quick
+        return [[Stage("train", "ilora", 60 * minutes)]]
 
-    monkeypatch.setattr(estimates, "minutes", minutes)
+    monkeypatch.setattr(estimates, "stages", stages)
 
 
 def test_the_larger_one_where_it_is_through_soon(monkeypatch: pytest.MonkeyPatch) -> None:
