@@ -21,7 +21,7 @@ from core.config.settings import EMBEDDED, ModelConfig
 from core.errors import ModelError
 from core.events import Emit, Notice, never, silent
 from core.files import atomic_path, remove_whole
-from core.hardware import address_space, group_memory, keep_freed_memory
+from core.hardware import address_space, giving_back, group_memory, keep_freed_memory
 from core.lm.converted import convert, is_whole, note_files
 from core.lm.decoder import stop_between_layers
 from core.lm.folder import (
@@ -45,10 +45,10 @@ if TYPE_CHECKING:
 
 BYTES_PER_WEIGHT = {"nf4": 0.55, "int8": 1.05}
 """Memory of a quantized linear weight with its statistics; all others take the precision's bytes."""
-LOADING = 2**30
+LOADING = 2**29
 """Bytes that loading on a CPU takes beside the weights: libraries, and weights on their way.
 
-Measured: up to 0.5 GiB with AVX-512, up to 0.8 GiB without, more on a busy machine than on a quiet one.
+Measured: 0.15 GiB, and what libraries not loaded before take (`tests/lm/test_loading_memory.py` prints it).
 """
 
 
@@ -242,7 +242,7 @@ def _load(folder: Path, config: ModelConfig, device: torch.device, dtype: torch.
     if config.quantize != "none" and own_quantization(folder) is None:
         options["quantization_config"] = _quantization(config, device, dtype)
     hint = "give --model a hub name that can be reached, a local folder, a GGUF file, or leave it out"
-    with in_own_words(f"cannot load the model {config.name}", hint), quiet():
+    with in_own_words(f"cannot load the model {config.name}", hint), quiet(), giving_back():
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         model = AutoModelForCausalLM.from_pretrained(folder, **options)
     for module in model.modules() if own_quantization(folder) == "nf4" else ():
