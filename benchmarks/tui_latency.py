@@ -267,7 +267,7 @@ class Watched:
             os.write(self.controller, key.encode())
             self.wait(0.4)
 
-    def quit(self, *keys: str) -> dict[str, float]:
+    def quit(self, *keys: str) -> dict[str, Any]:
         """Presses the keys that quit; what it took, and what was left behind besides trainings."""
         children = psutil.Process(self.process.pid).children(recursive=True)
         training = [child for child in children if "bench" in child.cmdline()]
@@ -279,8 +279,10 @@ class Watched:
                 before = time.perf_counter()
         while self.process.poll() is None and time.perf_counter() < before + 20:
             self.read()
-        self.process.wait(20)
         took = time.perf_counter() - before
+        if self.process.poll() is None:
+            self.process.kill()
+            return {"back in, s": "not within 20"}
         left = [child for child in children if child.is_running() and child not in training]
         return {"back in, s": took, "processes left": len(left)}
 
@@ -365,18 +367,22 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--blame", action="store_true")
     chosen = parser.parse_args()
-    found: dict[str, Any] = {"machine": machine()}
+    say("machine", machine())
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "runs"
         if chosen.out:
             shutil.copytree(chosen.out, out, ignore=shutil.ignore_patterns("training"))
-        found["starting"] = [starting(out) for _ in range(3)]
-        found["leaving"] = leaving(out, 3.0)
-        found["screen"] = asyncio.run(inside(out, chosen.users, chosen.blame, not chosen.quick))
+        say("starting", [starting(out) for _ in range(3)])
+        say("leaving", leaving(out, 3.0))
+        say("screen", asyncio.run(inside(out, chosen.users, chosen.blame, not chosen.quick)))
         if not chosen.quick:
-            found["quitting while training"] = quitting_while_training(out)
-    found["load average at the end"] = os.getloadavg()
-    print(json.dumps(found, indent=1, ensure_ascii=False))
+            say("quitting while training", quitting_while_training(out))
+    say("load average at the end", os.getloadavg())
+
+
+def say(what: str, found: Any) -> None:
+    """Prints a part as soon as it is measured."""
+    print(json.dumps({what: found}, indent=1, ensure_ascii=False), flush=True)
 
 
 if __name__ == "__main__":

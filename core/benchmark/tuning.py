@@ -99,11 +99,10 @@ def tune(
     if any(METHODS[method].needs_llm and left[method] for method in searched):
         try_model(task.config.model, task.watch(""))  # before anything is trained
     times = _Times(searched, runs, task, left, trials, announce)
-    found: dict[str, Tuned] = {}
-    for method in searched:
-        found[method] = _Searching(method, task, trials, out).run(times)
-        if method == kind:  # which adapters read
-            task = replace(task, config=replace(task.config, encoder=found[kind].config.encoder))
+    found = {method: _Searching(method, task, trials, out).run(times) for method in encoders}
+    if kind in found:
+        task = _reading(task, found[kind].config)
+    found |= {method: _Searching(method, task, trials, out).run(times) for method in adapters}
     plain = Tuned(task.config, ("not tuned: nothing in it is trained",))
     return {method: found.get(method, plain) for method in methods}
 
@@ -361,13 +360,18 @@ def _stages(runs: Sequence[MethodSeed], task: Task) -> list[list[Stage]]:
 
 def _left(methods: Sequence[str], task: Task, trials: int, out: Path) -> dict[str, int]:
     """How many trials of each method are lacking; an adapter's depend on the encoder that is chosen."""
-    left = {}
+    left, of_adapters = {}, task
     for method in methods:
-        known = _Searching(method, task, trials, out).known()
+        own = task if _is_encoder(method) else of_adapters
+        known = _Searching(method, own, trials, out).known()
         left[method] = max(0, trials - (len(known.trials) if known else 0))
         if known and not left[method] and method == task.config.encoder.kind:
             best = replace(known, trials=known.trials[:trials]).best
             if best is not None:
-                chosen = with_values(task.config, known.trials[best].settings)
-                task = replace(task, config=replace(task.config, encoder=chosen.encoder))
+                of_adapters = _reading(task, with_values(task.config, known.trials[best].settings))
     return left
+
+
+def _reading(task: Task, chosen: RunConfig) -> Task:
+    """The same task for adapters, which read the encoder that its search chose."""
+    return replace(task, config=replace(task.config, encoder=chosen.encoder))

@@ -16,7 +16,7 @@ from ilora_app.tui.drawing.themes import THEMES
 from ilora_app.tui.engine.client import Engine, engine_in
 from ilora_app.tui.engine.messages import EngineComplained, EngineDied, EngineMumbled, EngineSaid
 from ilora_app.tui.everywhere import Everywhere
-from ilora_app.tui.leaving import end_when_told
+from ilora_app.tui.leaving import end_when_told, end_without_terminal
 from ilora_app.tui.screens.main_screen import TabScreen, lazily, load
 from ilora_app.tui.state.app_state import MAIN, SPEAKERS, AppState, Post, Stage
 from ilora_app.tui.state.views import View
@@ -71,6 +71,7 @@ class IloraTui(Everywhere):
     def on_mount(self) -> None:
         """The engine starts once the first screen is painted."""
         end_when_told(self)
+        end_without_terminal()
         gc.set_threshold(700, 10, 10_000)  # collecting everything would hold the screen for 100 ms
         self.call_after_refresh(self.run_worker, self.app_state.start, exit_on_error=True, group="engine")
 

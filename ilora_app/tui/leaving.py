@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import select
 import signal
+import sys
+import threading
+import time
 from typing import TYPE_CHECKING
 
 from ilora_app.tui.engine.trainings import running_training
@@ -15,6 +20,8 @@ if TYPE_CHECKING:
 
 RUNNING = (("l", "leave it running"), ("s", "save and stop"), ("b", "back"))
 PAUSED = (("g", "let it go on"), ("p", "leave it paused"), ("s", "save and stop"), ("b", "back"))
+LOOK, GRACE = 2, 5
+"""Seconds between two looks whether the terminal is there, and until its loss ends everything."""
 TEXT = "A training is running. It can go on without this screen; Train finds it again."
 HELD = (
     "A training is paused. Left so, it keeps its memory and does nothing until Train lets it go on; "
@@ -46,6 +53,27 @@ def end_when_told(app: IloraTui) -> None:
     with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):  # not in a thread, not there
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, lambda: app.run_worker(app.end(), group="end"))
+
+
+def end_without_terminal() -> None:
+    """Ends this process where its terminal is gone and no signal said so, as it is in some containers.
+
+    Nothing can be drawn or asked then, and the screen's own loop may hang in writing. What was started by the
+    screen ends when this process is gone; a training goes on.
+    """
+    if not hasattr(select, "poll") or not sys.__stdin__ or not sys.__stdin__.isatty():
+        return
+    watched = select.poll()
+    watched.register(sys.__stdin__.fileno(), 0)  # a hang-up is told unasked
+
+    def watch() -> None:
+        while not watched.poll(1000 * LOOK):
+            continue
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(GRACE)
+        os._exit(128 + signal.SIGTERM)
+
+    threading.Thread(target=watch, name="terminal", daemon=True).start()
 
 
 def say_how(app: IloraTui) -> None:

@@ -66,8 +66,11 @@ def trained(seen: list[Event], method: str) -> int:
     return sum(isinstance(event, StepLogged) and event.method == method for event in seen)
 
 
-def test_every_method_that_trains_gets_as_many_trials_and_validation_chooses(tmp_path: Path) -> None:
-    results, seen = bench(tmp_path, 3, "popularity", "caser", "sasrec")
+@pytest.mark.parametrize("encoders", [("caser", "sasrec"), ("sasrec", "caser")], ids="-".join)
+def test_every_method_that_trains_gets_as_many_trials_and_validation_chooses(
+    tmp_path: Path, encoders: tuple[str, str]
+) -> None:
+    results, seen = bench(tmp_path, 3, "popularity", *encoders)
     found = searches(tmp_path)
     assert {name: len(search.trials) for name, search in found.items()} == {"caser": 3, "sasrec": 3}
     for result in results:

@@ -23,6 +23,7 @@ import pytest
 
 from core.recommenders.registry import method_class
 from core.runs.store import run_folder, save_run
+from ilora_app.tui.engine.trainings import start_training
 from tests import made_up, tiny
 
 pytestmark = pytest.mark.slow
@@ -180,6 +181,26 @@ def test_a_run_deleted_while_open_still_answers_and_a_killed_screen_takes_its_en
     assert not [child for child in family if child.is_running()]
 
 
+def test_quitting_beside_a_training_saves_and_stops_it(
+    terminal: Terminal, runs: Path, tiny_model: Path
+) -> None:
+    training = start_training(
+        runs,
+        ["--dataset", "tiny", "--model", str(tiny_model), "--methods", "ilora", "--preset", "standard"],
+    )
+    terminal.expect(r"◎ iLoRA \d+")
+    terminal.send("3")
+    terminal.expect("▶ running")
+    terminal.send("q")
+    terminal.expect("save and stop")
+    terminal.send("s")
+    end = time.monotonic() + 30
+    while (terminal.process.poll() is None or training.running) and time.monotonic() < end:
+        terminal.read()
+    assert terminal.process.poll() == 0, terminal.text[-3000:]
+    assert not training.running
+
+
 def test_told_to_end_it_leaves_the_terminal_as_it_was(terminal: Terminal) -> None:
     terminal.expect("Explore")
     terminal.process.send_signal(signal.SIGTERM)
@@ -190,6 +211,16 @@ def test_told_to_end_it_leaves_the_terminal_as_it_was(terminal: Terminal) -> Non
     terminal.read(0.2)
     assert b"\x1b[?1049l" in terminal.raw  # back from the other screen
     assert b"\x1b[?25h" in terminal.raw  # the cursor shows
+
+
+def test_a_terminal_that_vanishes_without_a_word_ends_all(runs: Path) -> None:
+    left = Terminal(["tui", "--out", str(runs), "--dataset", "tiny"])
+    left.expect(r"◎ iLoRA \d+")
+    family = left.family()
+    os.close(left.master)  # it controls no process here, so that no signal is sent
+    left.process.wait(20)
+    psutil.wait_procs(family, 10)
+    assert not [child for child in family if child.is_running()]
 
 
 def test_without_a_terminal_it_says_so_and_ends() -> None:
