@@ -17,7 +17,7 @@ from optuna.trial import TrialState
 
 from core.benchmark.run import Plan, run_benchmark
 from core.benchmark.spaces import space_of, value_at, with_values
-from core.benchmark.studies import asked_of, open_study
+from core.benchmark.studies import asked_of, finished_of, kept_of, open_study
 from core.benchmark.tuning import _Follower
 from core.config.settings import RunConfig
 from core.errors import InputError, Interrupted, ResultError, TrainingError
@@ -170,6 +170,17 @@ def test_what_does_worse_than_half_of_the_others_is_stopped_and_leaves_nothing(t
     with pytest.raises(Pruned):
         follower(Evaluated("sasrec", 0, "validation", 5, {"MRR": 0.1}, 10))
     assert len(seen) == 3
+
+
+def test_a_trial_that_was_stopped_early_is_told_as_such_and_never_wins(tmp_path: Path) -> None:
+    study = open_study(tmp_path / "one.db", "key", 0)
+    for value, state in ((0.4, TrialState.COMPLETE), (0.6, TrialState.PRUNED)):
+        asked = asked_of(study, len(study.trials), settings(), 0, space_of("sasrec", settings()))
+        asked.report(value, 10)
+        study.tell(asked, value if state == TrialState.COMPLETE else None, state=state)
+    kept = [kept_of(trial) for trial in finished_of(study)]
+    assert [(trial.state, trial.mrr) for trial in kept] == [(ENDED, 0.4), (PRUNED, 0.6)]
+    assert Search("tiny", "paper", "sasrec", 0, 6, "ab" * 32, tuple(kept)).best == 0
 
 
 def test_a_proposal_follows_from_the_finished_trials_alone(tmp_path: Path) -> None:
