@@ -13,7 +13,8 @@ differs then is how each rounds on its way, and candidates may change places onl
 TOLERANCE. `--weights file` gives the server the GGUF file as it is: the program has rounded its weights to
 bfloat16, and the server rounds what goes into a product to 8 bits, with a scale for every 32 numbers. The
 program computes in 32 bit on unquantized weights in both, whatever it trained over. Training over NF4
-(the default) means adapters that meet other weights on the server than in training.
+(the default) means adapters that meet other weights on the server than in training. A run with item tokens
+brings a base model of its own, and one request gives all of a case's scores.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ from core.events import silent
 from core.hardware import describe
 from core.runs import llama_client
 from core.runs.exporting_experts import FACTS, GATE, export_experts
+from core.runs.exporting_tokens import BASE
 from core.runs.prompt_files import CLIENT, PROMPT
 from core.runs.store import OpenRun, load_run, read_run
 
@@ -217,7 +219,10 @@ def compare(run: OpenRun, client: Client, url: str, cases: Sequence[Sample]) -> 
         )
         seconds[1] += time.perf_counter() - started
     targets = np.array([case.candidates.index(case.target) for case in cases])
-    found = Compared(np.array(ours, dtype=np.float64), np.array(theirs), targets)
+    scores = np.array([ours, theirs], dtype=np.float64)
+    if run.info.config.training.item_tokens:  # the program leaves out what all candidates of a case share
+        scores -= scores.mean(2, keepdims=True)
+    found = Compared(scores[0], scores[1], targets)
     return found, seconds[0] / len(cases), seconds[1] / len(cases)
 
 
@@ -240,7 +245,9 @@ def main() -> None:
     cases = users_in_turn(max(run.samples.test.values(), key=len), given.cases)
     with tempfile.TemporaryDirectory() as place:
         export_experts(run, Path(place) / "experts", "gguf")
-        client, base = Client(Path(place) / "experts"), embedded_model_file(silent)
+        client, base = Client(Path(place) / "experts"), Path(place) / "experts" / f"{BASE}.gguf"
+        if not base.is_file():  # without tokens of its own the model is the one that everybody has
+            base = embedded_model_file(silent)
         exact = given.weights == "float32"
         if exact:
             write_float32(base, Path(place) / "float32.gguf")
