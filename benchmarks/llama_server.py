@@ -14,7 +14,8 @@ TOLERANCE. `--weights file` gives the server the GGUF file as it is: the program
 bfloat16, and the server rounds what goes into a product to 8 bits, with a scale for every 32 numbers. The
 program computes in 32 bit on unquantized weights in both, whatever it trained over. Training over NF4
 (the default) means adapters that meet other weights on the server than in training. A run with item tokens
-brings a base model of its own, and one request gives all of a case's scores.
+brings a base model of its own, in 16 bit (`--weights file`; float32 would round it once more), and one
+request gives all of a case's scores.
 """
 
 from __future__ import annotations
@@ -244,8 +245,9 @@ def main() -> None:
     run = open_unquantized(given.run)
     cases = users_in_turn(max(run.samples.test.values(), key=len), given.cases)
     with tempfile.TemporaryDirectory() as place:
-        export_experts(run, Path(place) / "experts", "gguf")
-        client, base = Client(Path(place) / "experts"), Path(place) / "experts" / f"{BASE}.gguf"
+        folder = Path(place) / "experts"
+        export_experts(run, folder, "gguf")
+        client, base = Client(folder), folder / f"{BASE}.gguf"
         if not base.is_file():  # without tokens of its own the model is the one that everybody has
             base = embedded_model_file(silent)
         exact = given.weights == "float32"

@@ -10,8 +10,7 @@ import os
 import platform
 import sys
 import threading
-from collections.abc import Iterator
-from functools import cache
+from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType, TracebackType
@@ -52,11 +51,10 @@ def describe() -> str:
 
 KEPT = {-1: 2**31 - 1, -2: 64 * 2**20, -3: 256 * 2**20}
 """glibc's M_TRIM_THRESHOLD, M_TOP_PAD and M_MMAP_THRESHOLD, in bytes."""
-GIVEN_BACK = 2**20
+GIVEN_BACK = {-3: 2**20}
 """M_MMAP_THRESHOLD where a buffer is needed once: larger ones go back to the system when they are freed."""
 
 
-@cache
 def keep_freed_memory() -> None:
     """Lets the next tensor take the memory of the last one, where the C library can (glibc).
 
@@ -64,10 +62,7 @@ def keep_freed_memory() -> None:
     product of two 30 MB tensors then takes three times as long.
     `release_memory` gives back what is kept.
     """
-    with contextlib.suppress(OSError, AttributeError, TypeError):
-        library = ctypes.CDLL(None)
-        for parameter, value in KEPT.items():
-            library.mallopt(parameter, value)
+    _allocate(KEPT)
 
 
 @contextlib.contextmanager
@@ -77,13 +72,19 @@ def giving_back() -> Iterator[None]:
     Among kept ones small, lasting buffers come to lie, and the next large one then fits nowhere: a model
     that is quantized as it loads took up to eight times its size.
     """
-    with contextlib.suppress(OSError, AttributeError, TypeError):
-        ctypes.CDLL(None).mallopt(-3, GIVEN_BACK)
+    _allocate(GIVEN_BACK)
     try:
         yield
     finally:
-        keep_freed_memory.cache_clear()
         keep_freed_memory()
+
+
+def _allocate(parameters: Mapping[int, int]) -> None:
+    """Gives glibc's allocator these parameters; another C library goes on as it is."""
+    with contextlib.suppress(OSError, AttributeError, TypeError):
+        library = ctypes.CDLL(None)
+        for parameter, value in parameters.items():
+            library.mallopt(parameter, value)
 
 
 def release_memory() -> None:
@@ -206,7 +207,6 @@ class PeakMemory:
 
     def __enter__(self) -> PeakMemory:
         torch = load_torch()
-
         if torch.cuda.is_available():
             torch.cuda.reset_peak_memory_stats()
         self._look()
@@ -217,7 +217,6 @@ class PeakMemory:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         torch = load_torch()
-
         self._done.set()
         self._thread.join()
         self._look()

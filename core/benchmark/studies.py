@@ -86,8 +86,10 @@ def asked_of(study: Study, number: int, config: RunConfig, seed: int, space: Seq
 
 def kept_of(trial: FrozenTrial) -> Trial:
     """What is kept of a finished trial."""
+    from optuna.trial import TrialState
+
     reported = list(trial.intermediate_values.values())
-    ended = trial.state.name == "COMPLETE"  # a pruned one has a value, too: the last that it reported
+    ended = trial.state == TrialState.COMPLETE  # a pruned one has a value, too: the last that it reported
     state = FAILED if PROBLEM in trial.user_attrs else ENDED if ended else PRUNED
     mrr = float(trial.values[0]) if ended and trial.values else max(reported, default=None)
     return Trial(dict(trial.params), state, mrr, float(trial.user_attrs.get(SECONDS, 0.0)))

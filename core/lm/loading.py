@@ -21,7 +21,7 @@ from core.config.settings import EMBEDDED, ModelConfig
 from core.errors import ModelError
 from core.events import Emit, Notice, never, silent
 from core.files import atomic_path, remove_whole
-from core.hardware import address_space, giving_back, group_memory, keep_freed_memory
+from core.hardware import address_space, giving_back, group_memory
 from core.lm.converted import convert, is_whole, note_files
 from core.lm.decoder import stop_between_layers
 from core.lm.folder import (
@@ -142,7 +142,6 @@ def load_llm(config: ModelConfig, watch: Watch = UNWATCHED) -> LanguageModel:
     model.eval()
     if config.quantize != "none":
         leave_the_file(model)
-    keep_freed_memory()
     name = EMBEDDED if config.is_embedded else config.name
     return LanguageModel(model, tokenizer, name, config.quantize, device, dtype)
 
