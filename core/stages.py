@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Generic, TypeVar
 
 from core.errors import Interrupted
 from core.events import Emit, Notice, ShouldStop, StageStarted, StepLogged, never, silent
+from core.run_time import run_seconds
 
 T = TypeVar("T")
 
@@ -58,12 +58,12 @@ class Watch:
             return work()
         self.emit(StageStarted(self.method, self.seed, name, round(seconds)))
         running = _Running(work)
-        started = told = time.monotonic()
+        started = told = run_seconds()
         while not running.ended.wait(LOOK_SECONDS):
             if self.should_stop():
                 running.interrupt()
                 raise Interrupted
-            now = time.monotonic()
+            now = run_seconds()
             if now - told >= TELL_SECONDS:
                 told, elapsed = now, now - started
                 left = max(0.0, seconds - elapsed) if seconds else None
@@ -122,7 +122,7 @@ class Stage:
     def __init__(self, watch: Watch, name: str, total: int, ago: float = 0.0) -> None:
         self.watch, self.name, self.total = watch, name, total
         self.done = 0
-        self._started = time.monotonic() - ago
+        self._started = run_seconds() - ago
         self._told = self._started - COUNT_SECONDS
 
     def advance(self, by: int = 1) -> None:
@@ -130,7 +130,7 @@ class Stage:
         if not by:
             return
         self.done += by
-        now = time.monotonic()
+        now = run_seconds()
         if now - self._told < COUNT_SECONDS and self.done < self.total:
             return
         self._told = now

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -18,6 +17,7 @@ from core.events import (
     TimeLeft,
 )
 from core.methods import MethodSeed
+from core.run_time import run_seconds
 
 TELL_SECONDS = 1.0
 """At least this long between two events of the time left."""
@@ -56,7 +56,7 @@ class Clock:
         self,
         stages: Mapping[MethodSeed, Sequence[Stage]],
         emit: Emit,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = run_seconds,
     ) -> None:
         self._emit, self._clock = emit, clock
         self._left = {run: [Going(stage) for stage in of_run] for run, of_run in stages.items()}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -67,6 +66,7 @@ from core.results.format import Parameters, Result, intervals, means, measure
 from core.results.naming import RunKey
 from core.results.rankings import ranking_file, save_rankings
 from core.results.store import result_path, save_result
+from core.run_time import run_seconds
 from core.runs.store import run_folder, save_run
 from core.stages import Watch
 from core.training import parallel
@@ -155,7 +155,7 @@ def run_benchmark(plan: Plan, emit: Emit = silent, should_stop: ShouldStop = nev
         Interrupted: `should_stop` said so; the same plan goes on from there.
         IloraError: data, model or a setting cannot be used here.
     """
-    started = time.monotonic()
+    started = run_seconds()
     prepare_out(plan.out)
     from core.lm.loading import settle_precision
 
@@ -221,7 +221,7 @@ def run_benchmark(plan: Plan, emit: Emit = silent, should_stop: ShouldStop = nev
         emit(MethodFinished(method, seed, str(path), reused, means(result), intervals(result)))
         results.append(result)
     parallel.from_main(lambda: check_written(plan.out, results, plan.models, emit))
-    emit(Finished(time.monotonic() - started, [str(result_path(plan.out, *keys[run])) for run in runs]))
+    emit(Finished(run_seconds() - started, [str(result_path(plan.out, *keys[run])) for run in runs]))
     return results
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -17,6 +16,7 @@ from core.events import Stopped
 from core.recommenders.base import Recommender, Task
 from core.results.format import Case, CaseAnswer
 from core.results.rankings import Ranking, ranking
+from core.run_time import run_seconds
 from core.training import parallel
 
 CHUNK = 16
@@ -51,11 +51,11 @@ def ask_all(recommender: Recommender, task: Task) -> Tested:
         Interrupted: the task asked to stop.
     """
     samples = task.samples.questions
-    started = time.monotonic()
+    started = run_seconds()
     asked = parallel.share_out(samples, lambda own: _asked(recommender, task, own))
     pools = [sample.pool for sample in samples]
     found = {(case.place, pool): case for (case, _), pool in zip(asked, pools, strict=True)}
-    seconds = time.monotonic() - started
+    seconds = run_seconds() - started
     cases = [
         replace(found[case.place, case.pool], set=name)
         for name, members in task.samples.test.items()

@@ -8,7 +8,6 @@ stopped goes on as if it had not been. Adapters read the encoder that its own se
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -39,6 +38,7 @@ from core.results.trials import (
     save_search,
     search_path,
 )
+from core.run_time import run_seconds
 from core.training import parallel
 from core.training.job import Pruned
 
@@ -177,7 +177,7 @@ class _Searching:
         asked = asked_of(study, number, self.task.config, self.task.seed, self.space)
         self.task.emit(SettingTried(self.method, self.task.seed, _said(self.space, asked.params)))
         before = next((half for half in halves if half.params == asked.params), None)
-        started = time.monotonic() - (before.user_attrs.get(SECONDS, 0.0) if before else 0.0)
+        started = run_seconds() - (before.user_attrs.get(SECONDS, 0.0) if before else 0.0)
         follower = _Follower(asked, self.method, self.task.emit, before)
         try:
             worth = self._train(replace(self._task_of(asked.params), emit=follower), follower)
@@ -189,7 +189,7 @@ class _Searching:
         finally:
             if METHODS[self.method].needs_llm:
                 release_memory()
-            asked.set_user_attr(SECONDS, round(time.monotonic() - started, 1))
+            asked.set_user_attr(SECONDS, round(run_seconds() - started, 1))
         study.tell(asked, worth, state=TrialState.PRUNED if worth is None else TrialState.COMPLETE)
 
     def _train(self, task: Task, follower: _Follower) -> float:

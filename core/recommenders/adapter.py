@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -39,6 +38,7 @@ from core.recommenders.batching import (
 )
 from core.recommenders.encoders import fit_encoder, load_encoder, save_encoder
 from core.recommenders.hard_negatives import HardNegatives
+from core.run_time import run_seconds
 from core.stages import Watch
 from core.training import parallel
 from core.training.checkpoints import clear_checkpoints
@@ -179,12 +179,12 @@ class AdapterRecommender(Recommender):
         task = replace(task, config=settle(task.config, self.name))
         with parallel.main_first():
             encoder, _ = fit_encoder(task)
-        started = time.monotonic()
+        started = run_seconds()
         self.protocol = task.config.answering.protocol
         with parallel.main_first_if_whole():
             self.model = self.build(task, encoder)
         release_memory()  # loading takes several times what it leaves
-        loading = time.monotonic() - started
+        loading = run_seconds() - started
         settings = task.config.training
         steps = -(-settings.samples // settings.batch_size)
         schedule = Schedule(

@@ -7,7 +7,6 @@ weights and its embeddings. The teacher's scores are all that is learnt, and all
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -39,6 +38,7 @@ from core.recommenders.encoders import (
     take_weights,
 )
 from core.recommenders.lessons import lessons
+from core.run_time import run_seconds
 from core.training import parallel
 from core.training.checkpoints import clear_checkpoints
 from core.training.loop import train
@@ -174,7 +174,7 @@ def compared(teacher: Recommender, student: Recommender, task: Task) -> Alike:
     sides: list[Scores] = []
     spent: list[float] = []
     for side in (student, teacher):
-        parts, started = [], time.perf_counter()
+        parts, started = [], run_seconds()
         for start in range(0, len(cases), TOGETHER):
             if task.should_stop():
                 raise Interrupted
@@ -182,7 +182,7 @@ def compared(teacher: Recommender, student: Recommender, task: Task) -> Alike:
             parts.append(side.score([case.history for case in some], [case.candidates for case in some]))
             stage.advance(len(some) if side is teacher else 0)
         sides.append(np.concatenate(parts))
-        spent.append(1000 * (time.perf_counter() - started) / len(cases))
+        spent.append(1000 * (run_seconds() - started) / len(cases))
     own, taught = sides
     return Alike(*agreement(own, taught, cases), own_ms=spent[0], teacher_ms=spent[1])
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -34,6 +33,7 @@ from core.files import atomic_path
 from core.recommenders.base import FitReport, Recommender, Task, lock_of
 from core.recommenders.popularity import training_sequences
 from core.records import build, json_of
+from core.run_time import run_seconds
 from core.training import parallel
 from core.training.checkpoints import clear_checkpoints
 from core.training.job import Schedule, TrainingReport
@@ -302,9 +302,9 @@ class EncoderRecommender(Recommender):
     def fit(self, task: Task) -> FitReport:
         """Trains the encoder, or takes the one that another method of this run trained."""
         with parallel.main_first():
-            started = time.monotonic()
+            started = run_seconds()
             recipes = [self.recipe(one) for one in task.each]
-            loading = time.monotonic() - started
+            loading = run_seconds() - started
             self.model, report, notes = encoder_of(task, recipes)
         parameters = sum(p.numel() for p in self.model.parameters())
         return FitReport(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 
 import torch
@@ -24,6 +23,7 @@ from core.recommenders.batching import (
     shared_ranks,
     validation_cases,
 )
+from core.run_time import run_seconds
 
 
 class ZeroShot(Recommender):
@@ -39,7 +39,7 @@ class ZeroShot(Recommender):
 
     def fit(self, task: Task) -> FitReport:
         """Loads the model and chooses how title lengths count."""
-        started = time.monotonic()
+        started = run_seconds()
         self.llm = load_checked(task.config.model, task.watch(self.name))
         prompt = AnswerPrompt(
             self.llm.tokenizer,
@@ -50,7 +50,7 @@ class ZeroShot(Recommender):
         packed = self.llm.reading.packed
         upper = decoder_view(self.llm.decoder, 0, self.llm.depth, norm=True, packed=packed)
         self.ranker = AnswerRanker(self.llm, prompt, None, upper, None)
-        loading = time.monotonic() - started
+        loading = run_seconds() - started
         self.protocol = task.config.answering.protocol
         if self.protocol != "rank":
             return self._report(loading, notes_on_answers(task)[:1])

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
@@ -19,6 +18,7 @@ from torch import Tensor
 from core.errors import Interrupted, TrainingError
 from core.events import Emit, Evaluated, Notice, Saved, ShouldStop, StageStarted, StepLogged, Stopped
 from core.hardware import keep_freed_memory
+from core.run_time import run_seconds
 from core.training import parallel
 from core.training.checkpoints import Checkpoint, clear_checkpoints, load_latest, save_checkpoint
 from core.training.job import Job, Progress, Pruned, Schedule, TrainingReport
@@ -70,22 +70,22 @@ class Loop:
             self._validate()
             self._save()
         self.emit(StageStarted(self.method, self.seed, "train", schedule.steps))
-        saved_at = time.monotonic()
+        saved_at = run_seconds()
         while progress.step < schedule.steps and not self._exhausted():
             if parallel.anyone(self.should_stop()):
                 self._stop("train")
-            started = time.monotonic()
+            started = run_seconds()
             self._whole_step()
             progress.step += 1
-            progress.seconds += time.monotonic() - started
+            progress.seconds += run_seconds() - started
             self._log()
             if self._validation_due():
                 self._validate()
                 self._save()
-                saved_at = time.monotonic()
-            elif time.monotonic() - saved_at > schedule.checkpoint_seconds:
+                saved_at = run_seconds()
+            elif run_seconds() - saved_at > schedule.checkpoint_seconds:
                 self._save()
-                saved_at = time.monotonic()
+                saved_at = run_seconds()
         if self.best_state is not None:
             self.job.load_state(self.best_state)
         seen = progress.step * schedule.batch_size
@@ -267,7 +267,7 @@ class Loop:
         return mean
 
     def _log(self) -> None:
-        now, progress = time.monotonic(), self.progress
+        now, progress = run_seconds(), self.progress
         if now - self._logged < LOG_SECONDS and progress.step != self.schedule.steps:
             return
         self._logged = now

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from core.run_time import run_seconds
 from ilora_app.cli.saying import say, say_json
 
 if TYPE_CHECKING:
@@ -57,16 +57,16 @@ def recommend_all_users(
             from core.serving.opening import open_session
 
             session = open_session(info.path, view, precision, should_stop)
-            started = time.monotonic()
+            started = run_seconds()
             tally = recommend_all(session, order)
         else:
             from core.serving.on_ray import recommend_on_ray
             from core.stages import Watch
 
-            started = time.monotonic()
+            started = run_seconds()
             watch = Watch(view, should_stop, info.method, info.seed)
             tally = recommend_on_ray(info, order, precision, cluster, watch)
-        seconds = time.monotonic() - started
+        seconds = run_seconds() - started
     if as_json:
         say_json({"run": str(info.path), "file": str(order.out), **asdict(tally), "seconds": seconds})
     else:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
@@ -30,6 +29,7 @@ from core.events import (
     Stopped,
     TimeLeft,
 )
+from core.run_time import run_seconds
 from ilora_app.render import figures
 from ilora_app.render.console import SafeConsole
 
@@ -90,7 +90,7 @@ class ProgressView:
         clock: seconds that only grow.
     """
 
-    def __init__(self, console: Console | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, console: Console | None = None, clock: Callable[[], float] = run_seconds) -> None:
         self.console = console or SafeConsole(file=sys.stderr)
         self._clock = clock
         self._started = clock()

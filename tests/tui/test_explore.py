@@ -627,7 +627,7 @@ async def test_the_encoder_ranks_until_the_model_is_loaded_and_edits_are_kept(dr
         screen = app.screen
         assert isinstance(screen, ExploreScreen)
         shown = text_of(app)
-        assert "SASRec ranks 20 candidates until iLoRA is loaded" in shown
+        assert "SASRec ranks 20 items while iLoRA loads" in shown
         assert "loading the model" in shown
         assert screen.explored.user is not None
         assert screen.explored.ranked is not None

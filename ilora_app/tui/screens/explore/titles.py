@@ -27,15 +27,19 @@ def ranking_title(explored: ExploreState, run_data: RunData) -> str:
     ranked = explored.ranked
     opened, method = run_data.opened.method, ranked.method if ranked else run_data.opened.method
     who = method_name(method)
-    until = "" if method == opened else f" until {method_name(opened)} is loaded"
+    early = method != opened
+    meanwhile = f" while {method_name(opened)} loads" if early else ""
     if explored.source == BENCHMARK:
-        return f"{who} ranks 20 candidates{until}"
+        return f"{who} ranks 20 items{meanwhile}" if early else f"{who} ranks 20 candidates"
     encoder = ranked.encoder if ranked else ""
     if explored.source == RAISED:
+        if early and encoder == method:
+            return f"{who}'s {explored.retrieve} raised most{meanwhile}"
         finder = "it" if encoder == method else method_name(encoder) if encoder else "the encoder"
-        return f"{who} ranks the {explored.retrieve} that {finder} raises most{until}"
+        return f"{who} ranks the {explored.retrieve} that {finder} raises most{meanwhile}"
     if encoder == method:
-        return f"{who}'s best {explored.retrieve} of all {run_data.opened.items:,}{until}"
+        best = f"{who}'s best {explored.retrieve}"
+        return f"{best}{meanwhile}" if early else f"{best} of all {run_data.opened.items:,}"
     return f"{who} reranks {method_name(encoder) if encoder else 'the encoder'}'s best {explored.retrieve}"
 
 
