@@ -376,7 +376,7 @@ def main() -> None:
         say("leaving", leaving(out, 3.0))
         say("screen", asyncio.run(inside(out, chosen.users, chosen.blame, not chosen.quick)))
         if not chosen.quick:
-            say("quitting while training", quitting_while_training(out))
+            say("quitting while training", quitting_while_training(Path(folder) / "fresh"))
     say("load average at the end", os.getloadavg())
 
 
