@@ -307,7 +307,7 @@ async def test_why_shows_what_each_item_does(drive: Drive) -> None:
         assert request.item == explored(app).ranked.items[1]
         shown = text_of(app)
         assert "what each does for" in shown
-        assert app.screen.query_one(HistoryList).border_subtitle == "a full bar: 1 in log-probability"
+        assert app.screen.query_one(HistoryList).border_subtitle == "full bar: 1 in log-prob."
         assert "+.40" in shown
         assert "▒" in shown  # what lowers it is hatched, not only red
 

@@ -77,7 +77,7 @@ def history_titles(explored: ExploreState, replaying: bool, paused: bool, detail
     if replaying:
         return title, "paused: space goes on, . steps" if paused else "replaying: space pauses"
     if explored.why is not None:
-        return title, "a full bar: 1 in log-probability"
+        return title, "full bar: 1 in log-prob."
     if explored.edited:
         return title, "edited: u undo, r reset"
     if explored.position != len(explored.user.items) - 1:
