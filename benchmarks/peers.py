@@ -53,7 +53,7 @@ from core.hardware import describe
 from core.ilora.attaching import attach_adapter
 from core.lm.attention import additive
 from core.lm.decoder import at
-from core.lm.loading import load_llm, pick_device
+from core.lm.loading import LanguageModel, load_llm, pick_device
 from core.lm.precision import name_of, pick_dtype
 from core.lm.prompts import ListwisePrompt, visible
 
@@ -64,8 +64,8 @@ TRAINING_AIM, RANKING_AIM = 1.5, 1.0
 class PlainPeft:
     """LoRA by peft around transformers' model, with a linear head; what `Stepper` trains."""
 
-    def __init__(self, config: RunConfig, prompt: ListwisePrompt) -> None:
-        self.prompt, self.llm = prompt, load_llm(config.model)
+    def __init__(self, config: RunConfig, prompt: ListwisePrompt, llm: LanguageModel | None = None) -> None:
+        self.prompt, self.llm = prompt, llm or load_llm(config.model)
         lower = self.llm.depth - config.adapter.layers if config.adapter.layers else 0
         self.decoder: Any = self.llm.decoder
         self.model = attach_adapter(self.llm, config.adapter, lower)
