@@ -84,7 +84,7 @@ def test_the_engine_names_no_terminal_even_inside_functions() -> None:
 
 
 FLOORS = (
-    ("errors", "files", "hardware", "kinds", "method", "safe_text"),
+    ("errors", "files", "hardware", "kinds", "method", "run_time", "safe_text"),
     ("records",),
     ("events",),
     ("stages",),
