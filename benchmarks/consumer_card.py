@@ -40,7 +40,7 @@ import torch
 from peers import PlainPeft
 from ratios import asking, ranking
 from torch import nn
-from training_step import Batch, Stepper, make_batches, micro_batches, untrained_encoder
+from training_step import Batch, Stepper, make_batches, untrained_encoder
 
 from core.config.presets import preset_config, with_overrides
 from core.config.settings import ModelConfig
@@ -244,8 +244,7 @@ class Bench:
         encoder = untrained_encoder(config, self.dataset)
         prompts = load_card(self.dataset.name).prompts
         model = AdaptedModel(llm, encoder, self.dataset.catalogue.titles, prompts, config, gated, 0)
-        prompt: Any = model.ranker.prompt
-        self._steps(name, llm, Stepper(model), bound, prompt if objective == "listwise" else None, model)
+        self._steps(name, llm, Stepper(model), bound)
         if objective == "listwise":
             asked = asking(self.dataset, self.samples, 4, self.steps + 1, 20)
             rank = ranking(model)
@@ -259,17 +258,15 @@ class Bench:
         prompt = ListwisePrompt(llm.tokenizer, self.dataset.catalogue.titles, card.history, card.ask)
         peer = PlainPeft(config, prompt, llm)
         peer.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-        self._steps("train LoRA, listwise, by peft", llm, Stepper(peer), bound, prompt, peer)
+        self._steps("train LoRA, listwise, by peft", llm, Stepper(peer), bound)
 
-    def _steps(
-        self, name: str, llm: LanguageModel, stepper: Stepper[Any], bound: Bound, prompt: Any, model: Any
-    ) -> None:
+    def _steps(self, name: str, llm: LanguageModel, stepper: Stepper[Any], bound: Bound) -> None:
         """Training steps with the largest micro-batch that fits."""
         size, micro = self.config.training.batch_size, MICRO_BATCH
         batches = make_batches(self.dataset, self.samples, size, self.steps + 1)
         while True:
             try:
-                parts = [self._cut(batch, micro, prompt, model) for batch in batches]
+                parts = [self._cut(batch, micro) for batch in batches]
                 self._timed(name, llm, stepper.step, parts, size, micro, bound, 3.0)
                 return
             except (RuntimeError, MemoryError) as error:
@@ -281,13 +278,14 @@ class Bench:
                     torch.cuda.empty_cache()
                     torch.cuda.reset_peak_memory_stats()
 
-    def _cut(self, batch: Batch, micro: int, prompt: Any, model: Any) -> list[Batch]:
-        """Samples of similar length together, where the prompt tells lengths."""
-        if prompt is not None and isinstance(model, AdaptedModel):
-            return micro_batches(model, batch, micro)
-        places = range(0, len(batch.targets), micro)
+    def _cut(self, batch: Batch, micro: int) -> list[Batch]:
+        """Samples with histories of similar length together, for all alike."""
+        order = sorted(range(len(batch.targets)), key=lambda place: len(batch.histories[place]))
         fields = (batch.histories, batch.candidates, batch.targets)
-        return [Batch(*(field[at : at + micro] for field in fields)) for at in places]  # type: ignore[arg-type]
+        return [
+            Batch(*([field[place] for place in order[at : at + micro]] for field in fields))  # type: ignore[arg-type]
+            for at in range(0, len(order), micro)
+        ]
 
     def _timed(
         self, name: str, llm: LanguageModel, work: Callable[[Any], object], given: list[Any],
