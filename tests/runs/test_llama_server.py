@@ -1,7 +1,8 @@
 """llama.cpp's own server, with exported experts at each user's scales, ranks as the program does.
 
-Skipped unless there is a `llama-server`, on the path or named by ILORA_APP_LLAMA_SERVER. The model is the
-embedded one, written out in 32 bit; the adapters are random, for what they learnt makes no difference here.
+The server is a `llama-server` on the path or named by ILORA_APP_LLAMA_SERVER, else the one in the `xllamacpp`
+wheel, which comes with the test tools. The model is the embedded one; the adapters are random, for what they
+learnt makes no difference here.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from core.ilora.model import AdaptedModel
 from core.lm.loading import load_llm
 from core.recommenders.registry import method_class
 from core.runs.exporting_experts import export_experts
+from core.runs.exporting_tokens import BASE
 from core.runs.store import OpenRun, RunInfo
 from tests import tiny
 
@@ -33,7 +35,10 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(llama_server.find_server() is None, reason="there is no llama-server"),
 ]
-CASES = 3
+TITLED = 3
+"""Cases of titles as text: a request for each candidate."""
+CASES = 100
+"""Cases of items as tokens: one request for all candidates."""
 
 
 class Served(NamedTuple):
@@ -44,20 +49,24 @@ class Served(NamedTuple):
 
 @pytest.fixture(scope="module")
 def served(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """A run of MovieLens that was never trained, exported, and the server with its experts."""
+    """A run of MovieLens that was never trained, exported, and the server; titles as text."""
     place = tmp_path_factory.mktemp("served")
     run = untrained(place)
     export_experts(run, place / "experts", "gguf")
     client = llama_server.Client(place / "experts")
     llama_server.write_float32(embedded_model_file(silent), place / "base.gguf")
-    server = llama_server.find_server()
-    assert server is not None
-    with llama_server.running(server, place / "base.gguf", client.experts, 1, exact=True) as url:
+    with llama_server.running(server(), place / "base.gguf", client.experts, 1, exact=True) as url:
         yield Served(run, client, url)
 
 
-def untrained(place: Path) -> OpenRun:
-    parts = with_serveable({"model": {"quantize": "none", "precision": "float32"}})
+def server() -> list[str]:
+    found = llama_server.find_server()
+    assert found is not None
+    return found
+
+
+def untrained(place: Path, **training: Any) -> OpenRun:
+    parts = with_serveable({"model": {"quantize": "none", "precision": "float32"}, "training": training})
     config = with_overrides(preset_config("quick"), **parts)
     dataset, samples = load_task_data(config.data)
     torch.manual_seed(0)
@@ -79,11 +88,11 @@ def untrained(place: Path) -> OpenRun:
 
 def test_it_ranks_as_the_program_does_but_for_ties(served: Served) -> None:
     served.client.check(served.url)
-    cases = llama_server.users_in_turn(served.run.samples.test["last"], CASES)
-    assert len({case.user for case in cases}) == CASES
+    cases = llama_server.users_in_turn(served.run.samples.test["last"], TITLED)
+    assert len({case.user for case in cases}) == TITLED
     found, *_ = llama_server.compare(served.run, served.client, served.url, cases)
     assert found.apart.max() < llama_server.TOLERANCE
-    assert found.same_order(llama_server.TOLERANCE) == CASES
+    assert found.same_order(llama_server.TOLERANCE) == TITLED
     scales = [
         [adapter["scale"] for adapter in served.client.scales(ids(served, case.history))] for case in cases
     ]
@@ -124,3 +133,16 @@ def test_the_two_are_not_alike_by_chance(served: Served) -> None:
     bare = served.client.code["rank"](served.url, served.client.prompt, zero, history, candidates)
     own = served.client.rank(served.url, history, candidates)
     assert np.abs(np.subtract(bare, own)).max() > 10 * llama_server.TOLERANCE
+
+
+def test_a_hundred_cases_with_items_as_tokens_stand_in_the_programs_order(home: Path, tmp_path: Path) -> None:
+    run = untrained(tmp_path, item_tokens=True)
+    export_experts(run, tmp_path / "experts", "gguf")
+    client = llama_server.Client(tmp_path / "experts")
+    cases = llama_server.users_in_turn(run.samples.test["spread"], CASES)
+    base = tmp_path / "experts" / f"{BASE}.gguf"
+    with llama_server.running(server(), base, client.experts, 1, exact=True) as url:
+        found, *_ = llama_server.compare(run, client, url, cases)
+    assert len({case.user for case in cases}) > 90 and len(cases) == CASES
+    assert found.same_order(llama_server.TOLERANCE) == CASES
+    assert found.ours.std(axis=1).min() > 10 * llama_server.TOLERANCE, "all candidates stand alike"
