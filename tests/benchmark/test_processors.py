@@ -30,9 +30,6 @@ test_users = 12
 [encoder]
 steps = 40
 
-[adapter]
-layers = 3
-
 [training]
 samples = 16
 validations = 1
