@@ -50,6 +50,7 @@ class Clock:
         stages: what each run will do, in the order in which the runs run.
         emit: receives everything.
         clock: seconds that only grow.
+        jobs: processes that share the runs among them.
     """
 
     def __init__(
@@ -57,8 +58,9 @@ class Clock:
         stages: Mapping[MethodSeed, Sequence[Stage]],
         emit: Emit,
         clock: Callable[[], float] = run_seconds,
+        jobs: int = 1,
     ) -> None:
-        self._emit, self._clock = emit, clock
+        self._emit, self._clock, self._jobs = emit, clock, jobs
         self._left = {run: [Going(stage) for stage in of_run] for run, of_run in stages.items()}
         self._paces: dict[str, float] = {}
         self._now: Going | None = None
@@ -88,6 +90,11 @@ class Clock:
         if isinstance(event, StageStarted | StepLogged | MethodFinished):
             self._tell(at_once=isinstance(event, MethodFinished))
 
+    def begin(self, run: MethodSeed) -> None:
+        """A run is at work from now on, whichever was to be the next."""
+        if run in self._left:
+            self._left = {run: self._left.pop(run), **self._left}
+
     def leave(self, run: MethodSeed) -> None:
         """A run is over."""
         self._left.pop(run, None)
@@ -100,8 +107,8 @@ class Clock:
             self(Stopped(method, seed, stage, step))
 
     def seconds(self) -> float:
-        """What is left of all runs."""
-        return sum(self._rest(going) for run in self._left.values() for going in run)
+        """What is left of all runs, shared evenly."""
+        return sum(self._rest(going) for run in self._left.values() for going in run) / self._jobs
 
     def _pass_time(self) -> None:
         now = self._clock()

@@ -26,6 +26,7 @@ from core.benchmark.out_folder import (
 )
 from core.benchmark.ranking_files import whole
 from core.benchmark.reused import trained_before, twenty_of, without_trained_before
+from core.benchmark.sharing import in_turn
 from core.benchmark.statements import (
     lateness,
     model_of,
@@ -94,6 +95,8 @@ class Plan:
     """Method -> what its trials chose."""
     teacher: Path | None = None
     """The run folder that a student learns from."""
+    jobs: int = 1
+    """Processes on this machine that share the runs, this one among them."""
 
     def __post_init__(self) -> None:
         check(bool(self.methods), "no methods", f"choose from: {', '.join(METHODS)}")
@@ -174,7 +177,9 @@ def run_benchmark(plan: Plan, emit: Emit = silent, should_stop: ShouldStop = nev
     if plan.trials:
         task = Task(dataset, samples, plan.config, plan.seeds[0], plan.out / WORK, emit, should_stop)
         told = partial(plan_event, plan, samples)
-        plan = replace(plan, tuned=tune(runs, task, plan.trials, plan.out, lambda took: emit(told(took))))
+        plan = replace(
+            plan, tuned=tune(runs, task, plan.trials, plan.out, lambda took: emit(told(took)), plan.jobs)
+        )
     keys = {run: _key(plan, samples, *run) for run in runs}
     trained = Trained(plan.out, keys, dataset, samples, emit, should_stop, plan.teacher)
 
@@ -190,8 +195,8 @@ def run_benchmark(plan: Plan, emit: Emit = silent, should_stop: ShouldStop = nev
     if plan.trials:
         stages = without_trained(stages, left, plan.seeds[0])
     stages = without_trained_before(stages, [_of_twenty(plan, samples, *run) for run in left])
-    emit(plan_event(plan, samples, total(stages) / 60))
-    clock = Clock(dict(zip(left, stages, strict=True)), emit)
+    emit(plan_event(plan, samples, total(stages) / 60 / plan.jobs))
+    clock = Clock(dict(zip(left, stages, strict=True)), emit, jobs=plan.jobs)
     emit = clock
     for note in note_on_users(samples):
         emit(Notice(note))
@@ -204,8 +209,10 @@ def run_benchmark(plan: Plan, emit: Emit = silent, should_stop: ShouldStop = nev
             try_model(plan.config.model, Watch(emit, should_stop))  # before other methods are trained
     if parallel.is_main():
         keep_facts(dataset, samples, plan.config.data, plan.out)
-    results = []
-    for run in runs:
+    results: dict[MethodSeed, Result] = {}
+    places = {run: result_path(plan.out, *keys[run]) for run in runs}
+    stale = {run for run in left if places[run].is_file()}
+    for run in in_turn(keys, lambda run: run not in stale and places[run].is_file(), plan.out / WORK, clock):
         method, seed = run
         config = settle(plan.of(method).config, method)
         task = Task(dataset, samples, config, seed, plan.out / WORK, emit, should_stop)
@@ -217,12 +224,12 @@ def run_benchmark(plan: Plan, emit: Emit = silent, should_stop: ShouldStop = nev
             if result is None:
                 task = replace(task, trained=trained.asked_by(run, config.model.precision))
                 result = _run(plan, task, method, clock)
-        path = result_path(plan.out, *keys[run])
-        emit(MethodFinished(method, seed, str(path), reused, means(result), intervals(result)))
-        results.append(result)
-    parallel.from_main(lambda: check_written(plan.out, results, plan.models, emit))
-    emit(Finished(run_seconds() - started, [str(result_path(plan.out, *keys[run])) for run in runs]))
-    return results
+        emit(MethodFinished(method, seed, str(places[run]), reused, means(result), intervals(result)))
+        results[run] = result
+    found = [results[run] for run in runs]
+    parallel.from_main(lambda: check_written(plan.out, found, plan.models, emit))
+    emit(Finished(run_seconds() - started, [str(places[run]) for run in runs]))
+    return found
 
 
 def within_budget(

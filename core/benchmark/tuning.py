@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from core.benchmark import estimates
 from core.benchmark.clock import Clock
 from core.benchmark.costs import Stage, encoder_epoch, total, untrained
+from core.benchmark.sharing import free_first, is_held
 from core.benchmark.spaces import Range, space_of, with_values
 from core.benchmark.studies import PROBLEM, SECONDS, asked_of, finished_of, given_up, kept_of, open_study
 from core.config.checks import check, sha256_of
@@ -66,7 +67,12 @@ class Tuned:
 
 
 def tune(
-    runs: Sequence[MethodSeed], task: Task, trials: int, out: Path, announce: Callable[[float], None]
+    runs: Sequence[MethodSeed],
+    task: Task,
+    trials: int,
+    out: Path,
+    announce: Callable[[float], None],
+    jobs: int = 1,
 ) -> dict[str, Tuned]:
     """The settings of every method, chosen by its own search where it trains.
 
@@ -76,6 +82,7 @@ def tune(
         trials: of each method.
         out: the output folder, which keeps them.
         announce: told, before the first trial, the minutes that all of it will take at most.
+        jobs: processes that share the searches.
 
     Raises:
         Interrupted: asked to stop; the same call goes on from there.
@@ -98,11 +105,11 @@ def tune(
     left = _left(searched, task, trials, out)
     if any(METHODS[method].needs_llm and left[method] for method in searched):
         try_model(task.config.model, task.watch(""))  # before anything is trained
-    times = _Times(searched, runs, task, left, trials, announce)
-    found = {method: _Searching(method, task, trials, out).run(times) for method in encoders}
+    times = _Times(searched, runs, task, left, trials, announce, jobs)
+    found = _search([_Searching(method, task, trials, out) for method in encoders], times)
     if kind in found:
         task = _reading(task, found[kind].config)
-    found |= {method: _Searching(method, task, trials, out).run(times) for method in adapters}
+    found |= _search([_Searching(method, task, trials, out) for method in adapters], times)
     plain = Tuned(task.config, ("not tuned: nothing in it is trained",))
     return {method: found.get(method, plain) for method in methods}
 
@@ -133,6 +140,11 @@ def _is_encoder(method: str) -> bool:
     return METHODS[method].is_encoder
 
 
+def _search(searches: Sequence[_Searching], times: _Times) -> dict[str, Tuned]:
+    """What each search chooses; what another process is at comes last, and is waited for."""
+    return {one.method: one.run(times) for one in free_first(searches, lambda one: is_held(one.lock))}
+
+
 # --- one method -------------------------------------------------------------------------------------------
 
 
@@ -150,6 +162,7 @@ class _Searching:
         self.method, self.task, self.trials, self.out = method, task, trials, out
         self.space = space_of(method, task.config)
         self.key = _key(method, task, self.space)
+        self.lock = lock_of(task.folder, f"tuning-{method}-{self.key[:8]}")
 
     def known(self) -> Search | None:
         """What is on disk of it."""
@@ -159,11 +172,13 @@ class _Searching:
     def run(self, times: _Times) -> Tuned:
         """Makes the trials that are lacking, and says what validation chose."""
         self.task = replace(self.task, emit=times.emit)
-        lock = lock_of(self.task.folder, f"tuning-{self.method}-{self.key[:8]}")
-        with self.task.watch(self.method).alone(lock, f"tuning {self.method}, seed {self.task.seed}"):
+        with self.task.watch(self.method).alone(self.lock, f"tuning {self.method}, seed {self.task.seed}"):
             study = open_study(self.out / FOLDER / f"{self._search(()).name}.db", self.key, self._quiet())
             halves = given_up(study)
+            for number in range(len(finished_of(study))):
+                times.made(self.method, number)  # also those that another process made meanwhile
             while len(finished := finished_of(study)) < self.trials:
+                times.begin(self.method, len(finished))
                 self._make(study, len(finished), halves)
                 self._settle(study, len(finished))
                 times.made(self.method, len(finished))
@@ -314,6 +329,7 @@ class _Times:
         left: trials that are not made yet, by method.
         trials: of each method.
         announce: told the minutes of all of it, where any trial is lacking.
+        jobs: processes that share it.
     """
 
     def __init__(
@@ -324,6 +340,7 @@ class _Times:
         left: Mapping[str, int],
         trials: int,
         announce: Callable[[float], None],
+        jobs: int,
     ) -> None:
         self.emit: Emit = task.emit
         self._clock: Clock | None = None
@@ -335,7 +352,7 @@ class _Times:
             own = [stage for stage in one if stage.method == method and stage.name in _OF_TRIAL]
             stages |= {(method, number): own for number in range(trials - left[method], trials)}
         names = ", ".join(METHODS[method].label for method in methods if left[method])
-        minutes = max(1, round(total(stages.values()) / 60))
+        minutes = max(1, round(total(stages.values()) / 60 / jobs))
         text = (
             f"tuning {names}: {trials} trials each, validation {CRITERION} chooses; at most about "
             f"{minutes:,} min on this machine, then the benchmark"
@@ -344,9 +361,14 @@ class _Times:
         stages["", 0] = [
             stage for (_, seed), own in of_runs for stage in own if seed != task.seed or stage.name == "test"
         ]
-        announce(total(stages.values()) / 60)
+        announce(total(stages.values()) / 60 / jobs)
         task.emit(Notice(text))
-        self.emit = self._clock = Clock(stages, task.emit)
+        self.emit = self._clock = Clock(stages, task.emit, jobs=jobs)
+
+    def begin(self, method: str, number: int) -> None:
+        """A trial is at work from now on."""
+        if self._clock is not None:
+            self._clock.begin((method, number))
 
     def made(self, method: str, number: int) -> None:
         """A trial is over."""

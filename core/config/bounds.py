@@ -44,6 +44,7 @@ RETRIEVED = Bound(2, 10**9, "the number of candidates")
 """How many items of the catalogue may be ranked; a catalogue of fewer gives all it has."""
 CLUSTERS = Bound(2, 1000, "the number of clusters")
 WINDOWS = Bound(2, 10**6, "the number of windows of a cluster")
+JOBS = Bound(1, 256, "--jobs")
 TRIALS = Bound(1, 1000, "the number of trials")
 BATCH = Bound(1, 10**4, "--batch")
 WAITING = Bound(1, 10**6, "--waiting")

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from core.config.bounds import MINUTES, SEEDS, TRIALS
+from core.config.bounds import JOBS, MINUTES, SEEDS, TRIALS
 from core.config.choices import POOLS
 from core.methods import CONTROLS, any_remote, control_methods, local_methods, method_names
 from ilora_app.cli.choosing import DEFAULT_OUT, choose_preset
+from ilora_app.cli.jobs import HELPER, check_jobs, help_with, other_jobs
 from ilora_app.cli.options import chat_settings, run_config, sweep_settings, with_run_options
 from ilora_app.cli.running import kept_command, run_plans
 from ilora_app.cli.saying import say
@@ -50,6 +51,11 @@ def bench(
     budget: Annotated[
         float | None, typer.Option(help="Minutes that all of it may take; says what it leaves out.")
     ] = None,
+    jobs: Annotated[
+        int,
+        typer.Option(help=f"Processes that share the runs, each with its part of the cores. \\[{JOBS}]"),
+    ] = 1,
+    helper: Annotated[str | None, typer.Option(HELPER, hidden=True)] = None,
     chat_url: Annotated[
         str | None,
         typer.Option(
@@ -87,6 +93,7 @@ def bench(
     if trials is not None:
         tune = given["tune"] is not None
         check_trials(trials, {"--sweep": bool(sweep), "--budget": budget is not None, "--tune alone": tune})
+    check_jobs(jobs, {"--budget": budget is not None, "--tensorboard": tensorboard is not None})
     datasets, pools = _datasets(given["dataset"]), _pools(given["candidates"])
     if len(pools) > 1 and budget is not None:
         raise InputError(
@@ -110,6 +117,7 @@ def bench(
     chosen, notice = choose_preset(preset, configs, runs, out)
     from core.benchmark.run import Plan
 
+    command = helper or kept_command(sys.argv[1:])
     plans = [
         Plan(
             config=config,
@@ -117,16 +125,21 @@ def bench(
             seeds=tuple(range(seeds)),
             out=out,
             preset=chosen,
-            command=kept_command(sys.argv[1:]),
+            command=command,
             budget=None if budget is None else budget / len(datasets),
             trials=trials or 0,
+            jobs=jobs,
         )
         for config in configs(chosen)
     ]
+    if helper is not None:
+        help_with(plans)
+        return
     word = "setting" if sweep else "table" if len(pools) > 1 else "dataset"
     places = [f"{word} {place} of {len(plans)}" for place in range(1, len(plans) + 1) if len(plans) > 1]
     notices = ["; ".join(filter(None, parts)) for parts in itertools.zip_longest([notice], places)]
-    found = run_plans(plans, notices, as_json, tensorboard)
+    with other_jobs(jobs, chosen, command):
+        found = run_plans(plans, notices, as_json, tensorboard)
     results = list({one.key: one for one in found}.values())
     if not as_json:
         from core.data.card_files import load_card

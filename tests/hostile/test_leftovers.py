@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import subprocess
@@ -179,42 +178,3 @@ def test_whoever_waits_is_told_and_can_be_stopped(tmp_path: Path) -> None:
     assert [event.text for event in said if isinstance(event, Notice)] == [
         "another process is busy; waiting for it"
     ]
-
-
-BENCH = """
-import sys; from pathlib import Path; from tests import tiny
-from core.benchmark.run import Plan, run_benchmark
-methods = sys.argv[3].split(",")
-run_benchmark(Plan(tiny.config(sys.argv[2]), tuple(methods), (0, 1), Path(sys.argv[1])),
-              lambda event: print(event.to_json(), flush=True))
-"""
-
-
-def finished(out: Path) -> dict[str, object]:
-    """What the results of a folder say, without what depends on the moment."""
-    kept: dict[str, object] = {}
-    for path in (out / "results").glob("*.json"):
-        record = json.loads(path.read_text(encoding="utf-8"))
-        kept[path.name] = (record["cases"], record["metrics"], record["parameters"])
-    return kept
-
-
-@pytest.mark.slow
-def test_two_processes_in_one_folder_share_the_work_and_end_as_one_would(
-    tiny_home: Path, tiny_model: Path, tmp_path: Path
-) -> None:
-    with child(BENCH, tmp_path / "alone", tiny_model, "sasrec,lora") as process:
-        process.communicate(timeout=300)
-        assert process.returncode == 0
-    with (
-        child(BENCH, tmp_path / "both", tiny_model, "sasrec,lora") as first,
-        child(BENCH, tmp_path / "both", tiny_model, "lora,sasrec") as second,
-    ):
-        outputs = [process.communicate(timeout=300)[0] for process in (first, second)]
-        assert (first.returncode, second.returncode) == (0, 0)
-    events = [Event.from_json(line) for output in outputs for line in output.splitlines()]
-    made = [event.reused for event in events if isinstance(event, MethodFinished)]
-    assert sorted(made) == [False] * 4 + [True] * 4  # each job once, by one of them
-    assert any("waiting for it" in event.text for event in events if isinstance(event, Notice))
-    assert finished(tmp_path / "both") == finished(tmp_path / "alone") != {}
-    assert parts(tmp_path / "both") == []
