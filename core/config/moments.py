@@ -7,11 +7,17 @@ from datetime import UTC, datetime
 from core.config.checks import check
 from core.errors import InputError
 
+TEST_FROM, ENCODER_UNTIL = "--test-from", "--encoder-until"
+"""The options that name a moment."""
 _HINT = "give a share of the interactions, such as 0.9, or a date, such as 1998-03-01 or 1998-03-01T12:00"
 
 
-def moment_of(text: str) -> float | int:
+def moment_of(text: str, option: str = TEST_FROM) -> float | int:
     """A share between 0 and 1, or whole seconds since 1970 for a date: UTC unless it names a zone.
+
+    Args:
+        text: what was given.
+        option: which one says so.
 
     Raises:
         InputError: it is neither.
@@ -19,27 +25,28 @@ def moment_of(text: str) -> float | int:
     try:
         share = float(text)
     except ValueError:
-        return _seconds(text)
-    check(0 < share < 1, f"--test-from {text[:40]} is no share between 0 and 1", _HINT)
+        return _seconds(text, option)
+    check(0 < share < 1, f"{option} {text[:40]} is no share between 0 and 1", _HINT)
     return share
 
 
-def check_moment(text: str, split: str, usual: str) -> None:
+def check_moment(text: str, split: str, usual: str, option: str = TEST_FROM) -> None:
     """Raises `InputError` unless this is a moment, and the usual one where the split has none."""
-    moment_of(text)
+    if text != usual:
+        moment_of(text, option)
     check(
         split == "temporal" or text == usual,
-        f"--test-from {text[:40]} belongs to a split by time, and this one is {split}",
+        f"{option} {text[:40]} belongs to a split by time, and this one is {split}",
         "add --split temporal",
     )
 
 
-def _seconds(text: str) -> int:
+def _seconds(text: str, option: str) -> int:
     try:
         moment = datetime.fromisoformat(text)
         seconds = int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
     except (ValueError, OverflowError) as error:
-        raise InputError(f"--test-from {text[:40]!r} is neither a share nor a date", _HINT) from error
+        raise InputError(f"{option} {text[:40]!r} is neither a share nor a date", _HINT) from error
     return seconds
 
 

@@ -25,7 +25,7 @@ from core.config.choices import (
     SPLITS,
 )
 from core.config.distillation import DistillationConfig
-from core.config.moments import check_moment
+from core.config.moments import ENCODER_UNTIL, check_moment
 
 TUNING_GRID: tuple[dict[str, float], ...] = tuple(
     {"learning_rate": rate, "dropout": dropout} for rate in (1e-3, 2e-3) for dropout in (0.3, 0.5)
@@ -97,6 +97,9 @@ class EncoderConfig:
     """At most this many optimizer steps in all, however many epochs that makes; 0: no such limit."""
     patience: int = bounded(4, 1, 10**6, "the encoder's patience")
     """Validations without improvement before training stops."""
+    until: str = ""
+    """Under the split temporal, the share of all interactions or the date before which lies all that encoders
+    are trained on; empty: they see what adapters see."""
 
     def __post_init__(self) -> None:
         check_choice(self.kind, tuple(ENCODERS), "encoder")
@@ -334,6 +337,7 @@ class RunConfig:
             f"--protocol {self.answering.protocol} needs a model that was trained to write its answer",
             "add --objective language-model, or use --preset paper",
         )
+        check_moment(self.encoder.until, self.data.split, EncoderConfig.until, ENCODER_UNTIL)
         datasets = self.data.dataset.count(JOINT) + 1
         check(
             self.gate.kind != "dataset" or self.adapter.experts == datasets > 1,

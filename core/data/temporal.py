@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from core.config.moments import moment_of, said
+from core.config.moments import TEST_FROM, moment_of, said
 from core.data.types import Dataset, Moments, UserSequence
 from core.errors import InputError
 
@@ -25,19 +25,13 @@ def moments_of(dataset: Dataset, test_from: str) -> Moments:
     Raises:
         InputError: the data has no times, the moment is outside of it, or nothing is left before it.
     """
-    wanted = moment_of(test_from)
     times = np.sort(np.concatenate([one.timestamps for one in dataset.sequences.values()]))
     if not len(times) or times[0] == times[-1]:
         raise InputError(
             f"the interactions of {dataset.name} have no times, so that they cannot be split by time",
             f"use --split {dataset.card.splits[0]}",
         )
-    test = int(times[int(wanted * len(times))]) if isinstance(wanted, float) else wanted
-    if not times[0] < test <= times[-1]:
-        raise InputError(
-            f"--test-from {test_from} is {said(test)}, and there must be interactions before and after it",
-            f"those of {dataset.name} are from {said(int(times[0]))} to {said(int(times[-1]))}",
-        )
+    test = _within(times, test_from, TEST_FROM, dataset.name)
     before = times[times < test]
     validation = int(before[int(TRAINED * len(before))])
     if validation == before[0]:
@@ -46,6 +40,34 @@ def moments_of(dataset: Dataset, test_from: str) -> Moments:
             "give a later moment",
         )
     return Moments(validation, test)
+
+
+def old_moment(dataset: Dataset, moments: Moments, text: str, option: str) -> int:
+    """The moment that an option names, a share of all interactions or a date, in seconds since 1970.
+
+    Raises:
+        InputError: it is not between the first interaction and the last one that trains.
+    """
+    times = np.sort(np.concatenate([one.timestamps for one in dataset.sequences.values()]))
+    found = _within(times, text, option, dataset.name)
+    if found > moments.validation:
+        raise InputError(
+            f"{option} {text} is {said(found)}, when training is over already",
+            f"it ends at {said(moments.validation)}; give an earlier moment, or leave {option} out",
+        )
+    return found
+
+
+def _within(times: npt.NDArray[np.int64], text: str, option: str, name: str) -> int:
+    """The moment that an option names, which must be within these sorted times."""
+    wanted = moment_of(text, option)
+    found = int(times[int(wanted * len(times))]) if isinstance(wanted, float) else wanted
+    if not times[0] < found <= times[-1]:
+        raise InputError(
+            f"{option} {text} is {said(found)}, and there must be interactions before and after it",
+            f"those of {name} are from {said(int(times[0]))} to {said(int(times[-1]))}",
+        )
+    return found
 
 
 def until(dataset: Dataset, moment: int) -> Dataset:

@@ -36,6 +36,7 @@ from core.recommenders.batching import (
     shared_ranks,
     validation_cases,
 )
+from core.recommenders.encoder_data import notes_on_age
 from core.recommenders.encoders import fit_encoder, load_encoder, save_encoder
 from core.recommenders.hard_negatives import HardNegatives
 from core.run_time import run_seconds
@@ -205,7 +206,7 @@ class AdapterRecommender(Recommender):
         self.batch = settings.micro_batch_size
         self.model.train(False)
         self.model.round()
-        notes = []
+        notes = notes_on_age(task)
         if job.hard is not None:
             notes.append(f"negatives of training and validation are of the encoder's best {HARD_AMONG}")
         if settings.item_tokens:

@@ -31,7 +31,7 @@ from core.evaluation.metrics import Scores
 from core.events import Notice, SettingTried
 from core.files import atomic_path
 from core.recommenders.base import FitReport, Recommender, Task, lock_of
-from core.recommenders.popularity import training_sequences
+from core.recommenders.encoder_data import known_to_encoders, notes_on_age
 from core.records import build, json_of
 from core.run_time import run_seconds
 from core.training import parallel
@@ -194,8 +194,8 @@ def _train_encoder(
             return model, report
         except (IloraError, OSError, SafetensorError, RuntimeError, ValueError, KeyError, TypeError) as error:
             task.emit(Notice(f"{path} is damaged ({error}); training the encoder again", "warning"))
-    sequences = training_sequences(task.dataset, samples)
-    job = EncoderJob(model, sequences, samples.validation, task.seed, samples.withheld)
+    sequences, unmet = known_to_encoders(task)
+    job = EncoderJob(model, sequences, samples.validation, task.seed, unmet)
     epoch = max(1, round(-(-len(job) // config.batch_size) * passes(samples)))
     schedule = schedule_of(config, epoch, config.learning_rate, 2 * epoch, task.seed)
     label = (name, task.seed)
@@ -314,7 +314,7 @@ class EncoderRecommender(Recommender):
             train_seconds=report.seconds,
             samples_per_second=report.samples_per_second,
             curve=report.curve,
-            notes=notes,
+            notes=[*notes, *notes_on_age(task)],
         )
 
     def score(self, histories: Sequence[Sequence[int]], candidates: Sequence[Sequence[int]]) -> Scores:

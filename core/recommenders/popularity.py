@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from core.data.samples import last_positions, trained_on
+from core.data.temporal import first_from
 from core.data.types import Dataset, Samples
 from core.evaluation.metrics import Scores
 from core.recommenders.base import FitReport, Recommender, Task
@@ -36,7 +37,17 @@ def item_counts(dataset: Dataset, samples: Samples) -> Scores:
     return counts
 
 
-def training_sequences(dataset: Dataset, samples: Samples) -> list[np.ndarray]:
-    """Each training user's items that training may see, up to the last such position, oldest first."""
+def training_sequences(dataset: Dataset, samples: Samples, until: int | None = None) -> list[np.ndarray]:
+    """Each training user's items that training may see, up to the last such position, oldest first.
+
+    Args:
+        dataset: all of it.
+        samples: its cases.
+        until: leave out what is of this moment or later, in seconds since 1970, and users without anything
+            before it.
+    """
     known = trained_on(dataset, samples)
-    return [known[user].items[: end + 1] for user, end in last_positions(samples.train).items()]
+    ends = {user: end + 1 for user, end in last_positions(samples.train).items()}
+    if until is not None:
+        ends = {user: min(end, first_from(known[user], until)) for user, end in ends.items()}
+    return [known[user].items[:end] for user, end in ends.items() if end]

@@ -155,6 +155,12 @@ RUN_OPTIONS = (
         "What gate and item slots read: sasrec, esasrec, gru4rec or caser.",
     ),
     RunOption(
+        "encoder_until",
+        "encoder.until",
+        str,
+        "Under --split temporal: train encoders on what is before this date, or share of all, alone.",
+    ),
+    RunOption(
         "tune",
         "encoder.tune",
         bool,
