@@ -68,7 +68,7 @@ from core.results.naming import RunKey
 from core.results.rankings import ranking_file, save_rankings
 from core.results.store import result_path, save_result
 from core.run_time import run_seconds
-from core.runs.store import run_folder, save_run
+from core.runs.store import RunInfo, run_folder, save_run
 from core.stages import Watch
 from core.training import parallel
 
@@ -95,6 +95,8 @@ class Plan:
     """Method -> what its trials chose."""
     teacher: Path | None = None
     """The run folder that a student learns from."""
+    starts: Mapping[MethodSeed, RunInfo] = field(default_factory=dict)
+    """What the adapter of a run starts from; others start from nothing."""
     jobs: int = 1
     """Processes on this machine that share the runs, this one among them."""
 
@@ -216,6 +218,8 @@ def run_benchmark(plan: Plan, emit: Emit = silent, should_stop: ShouldStop = nev
         method, seed = run
         config = settle(plan.of(method).config, method)
         task = Task(dataset, samples, config, seed, plan.out / WORK, emit, should_stop)
+        if run in plan.starts:
+            task = replace(task, start=plan.starts[run].path)
         with ExitStack() as turn:
             result = parallel.from_main(
                 partial(_in_turn, turn, task, method, keys[run], known[run], partial(known_of, run))

@@ -221,6 +221,8 @@ class TrainingConfig:
     """Whether each item is a token of its own in the model's tables; `item_slots` then means nothing."""
     curriculum: bool = False
     """Whether batches go from text-only to hybrid prompts over all of training (LLaRA)."""
+    start: str = ""
+    """The trained adapters that training starts from, by datasets and checksum; empty: from nothing."""
     checkpointing: bool = False
     """Whether layers run again in the backward pass instead of keeping activations."""
 
@@ -249,6 +251,11 @@ class TrainingConfig:
             or self.objective == "language-model",
             "text-only prompts and the curriculum belong to the language-model objective",
             "use --objective language-model",
+        )
+        check(
+            not (self.start and self.encoder_prior),
+            "with the encoder's prior training starts from the encoder's own ranking, not from an adapter",
+            "leave out one of --start-from and --encoder-prior",
         )
         check(
             not self.item_tokens or not (self.encoder_prior or self.curriculum),

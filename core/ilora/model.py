@@ -367,11 +367,14 @@ class AdaptedModel:
         save_file(parts["rest"], folder / REST_FILE)
 
     def load(self, folder: Path) -> None:
-        """Takes back what `save` wrote.
+        """Takes back what `save` wrote; raises what `saved` and `load_state` do."""
+        self.load_state(self.saved(folder))
+
+    def saved(self, folder: Path) -> dict[str, Tensor]:
+        """What `save` wrote, by the names of `state`.
 
         Raises:
-            ModelError: a file is missing or damaged, a weight is missing, unknown or misshapen, or peft's
-                settings are not this adapter's.
+            ModelError: a file is missing or damaged, a weight is unknown, or it is not this adapter's.
         """
         try:
             adapter, rest = load_file(folder / ADAPTER_FILE), load_file(folder / REST_FILE)
@@ -394,4 +397,4 @@ class AdaptedModel:
         ):
             if unknown := sorted(held.keys() - known):
                 raise ModelError(f"{folder / file} holds the unknown weight {unknown[0]}")
-        self.load_state({**{names[name]: tensor for name, tensor in adapter.items()}, **rest})
+        return {**{names[name]: tensor for name, tensor in adapter.items()}, **rest}

@@ -23,6 +23,7 @@ from core.evaluation.answer_matching import WrittenAnswer
 from core.evaluation.metrics import Scores, ranks_from_scores, summarize
 from core.events import ShouldStop
 from core.hardware import release_memory
+from core.ilora.carrying import carry_over
 from core.ilora.model import AdaptedModel
 from core.lm.checking import load_checked
 from core.lm.likelihood import AT_TEST, AnswerRanker, Wording
@@ -123,7 +124,12 @@ class AdapterJob:
         return {**metrics, "n": float(len(self.validation))}
 
     def baseline(self) -> dict[str, float] | None:
-        """With the encoder's prior, training starts from the encoder's own ranking, whose worth is known."""
+        """What training starts from, where that is worth something: another run's adapter, or the encoder.
+
+        With the encoder's prior it is the encoder's own ranking, whose worth is known.
+        """
+        if self.task.start is not None:
+            return self.validate(self.task.should_stop)
         ranker = self.model.ranker
         if not isinstance(ranker, ListwiseRanker) or ranker.prior is None:
             return None
@@ -184,6 +190,8 @@ class AdapterRecommender(Recommender):
         self.protocol = task.config.answering.protocol
         with parallel.main_first_if_whole():
             self.model = self.build(task, encoder)
+            if task.start is not None:
+                carry_over(self.model, task.start)
         release_memory()  # loading takes several times what it leaves
         loading = run_seconds() - started
         settings = task.config.training
@@ -207,6 +215,8 @@ class AdapterRecommender(Recommender):
         self.model.train(False)
         self.model.round()
         notes = notes_on_age(task)
+        if task.start is not None:
+            notes.append(f"started from {task.start.name}; gate and projector, which read the encoder, anew")
         if job.hard is not None:
             notes.append(f"negatives of training and validation are of the encoder's best {HARD_AMONG}")
         if settings.item_tokens:

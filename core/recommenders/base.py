@@ -37,6 +37,8 @@ class Task:
     should_stop: ShouldStop = never
     trained: Recommender | None = None
     """For a control: the trained method that it asks."""
+    start: Path | None = None
+    """The run folder of the same method whose adapter training starts from."""
 
     @property
     def each(self) -> tuple[Task, ...]:

@@ -240,7 +240,7 @@ def open_run(
         Interrupted: `should_stop` said so.
     """
     info = read_run(path)
-    _check_files(info)  # before the data is loaded, which may take long
+    check_files(info)  # before the data is loaded, which may take long
     dataset, samples = load_task_data(info.config.data, emit)
     _check_cases(info, samples)
     if data_read is not None:
@@ -258,7 +258,7 @@ def load_run(
     should_stop: ShouldStop = never,
 ) -> Recommender:
     """The recommender of a run whose dataset and cases are loaded already; see `open_run`."""
-    _check_files(info)
+    check_files(info)
     _check_cases(info, samples)
     config = _config_here(info, precision, emit)
     recommender = method_class(info.method)()
@@ -273,7 +273,7 @@ def _check_cases(info: RunInfo, samples: Samples) -> None:
         )
 
 
-def _check_files(info: RunInfo) -> None:
+def check_files(info: RunInfo) -> None:
     """Refuses a run whose files are not those that were saved; their README may be edited."""
     for file in info.path.iterdir():
         if not file.is_file() and not file.is_dir():  # a pipe would be waited for, a device may never end

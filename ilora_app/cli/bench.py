@@ -48,6 +48,14 @@ def bench(
             f"\\[{TRIALS}]",
         ),
     ] = None,
+    start_from: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Output folder of another benchmark: adapters start from those trained there, of the same "
+            "method and seed, on any dataset.",
+        ),
+    ] = None,
     budget: Annotated[
         float | None, typer.Option(help="Minutes that all of it may take; says what it leaves out.")
     ] = None,
@@ -92,7 +100,12 @@ def bench(
         )
     if trials is not None:
         tune = given["tune"] is not None
-        check_trials(trials, {"--sweep": bool(sweep), "--budget": budget is not None, "--tune alone": tune})
+        alone = {
+            "--sweep": bool(sweep),
+            "--budget": budget is not None,
+            "--start-from": start_from is not None,
+        }
+        check_trials(trials, {**alone, "--tune alone": tune})
     check_jobs(jobs, {"--budget": budget is not None, "--tensorboard": tensorboard is not None})
     datasets, pools = _datasets(given["dataset"]), _pools(given["candidates"])
     if len(pools) > 1 and budget is not None:
@@ -116,11 +129,13 @@ def bench(
     runs = [(method, seed) for seed in range(seeds) for method in asked]
     chosen, notice = choose_preset(preset, configs, runs, out)
     from core.benchmark.run import Plan
+    from core.benchmark.starts import starting, starts_in
 
+    starts = starts_in(start_from, runs) if start_from is not None else {}
     command = helper or kept_command(sys.argv[1:])
     plans = [
         Plan(
-            config=config,
+            config=starting(config, starts) if starts else config,
             methods=asked,
             seeds=tuple(range(seeds)),
             out=out,
@@ -128,6 +143,7 @@ def bench(
             command=command,
             budget=None if budget is None else budget / len(datasets),
             trials=trials or 0,
+            starts=starts,
             jobs=jobs,
         )
         for config in configs(chosen)
