@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from core.ilora.model import AdaptedModel
+from core.ilora.model import AdaptedModel, read_saved
 
 READERS = ("gate.", ".projector.")
 """Parts of the names of weights that read an encoder's vectors: another encoder's mean nothing to them."""
@@ -24,7 +24,7 @@ def carry_over(model: AdaptedModel, folder: Path) -> None:
     """
     taken = {
         name: tensor
-        for name, tensor in model.saved(folder).items()
+        for name, tensor in read_saved(model, folder).items()
         if not any(part in f"{name}." for part in READERS)
     }
     model.load_state({**model.state(), **taken})

@@ -367,34 +367,34 @@ class AdaptedModel:
         save_file(parts["rest"], folder / REST_FILE)
 
     def load(self, folder: Path) -> None:
-        """Takes back what `save` wrote; raises what `saved` and `load_state` do."""
-        self.load_state(self.saved(folder))
+        """Takes back what `save` wrote; raises what `read_saved` and `load_state` do."""
+        self.load_state(read_saved(self, folder))
 
-    def saved(self, folder: Path) -> dict[str, Tensor]:
-        """What `save` wrote, by the names of `state`.
 
-        Raises:
-            ModelError: a file is missing or damaged, a weight is unknown, or it is not this adapter's.
-        """
-        try:
-            adapter, rest = load_file(folder / ADAPTER_FILE), load_file(folder / REST_FILE)
-            written = json_of(read_text(folder / SETTINGS_FILE), SETTINGS_FILE)
-        except (OSError, ValueError, SafetensorError, DataError) as error:
-            raise ModelError(
-                f"{folder} cannot be read: {error}", "train again, or copy the folder anew"
-            ) from error
-        own = self.peft.peft_config[ADAPTER]
-        own.base_model_name_or_path = base_model(self.llm.name)
-        check_settings(written, own, folder / SETTINGS_FILE)
-        names = {
-            name.removeprefix("adapter.").replace(f".{ADAPTER}.", "."): name
-            for name in self.parameters()
-            if name.startswith("adapter.")
-        }
-        for file, held, known in (
-            (ADAPTER_FILE, adapter, names.keys()),
-            (REST_FILE, rest, self.kept().keys() - names.values()),
-        ):
-            if unknown := sorted(held.keys() - known):
-                raise ModelError(f"{folder / file} holds the unknown weight {unknown[0]}")
-        return {**{names[name]: tensor for name, tensor in adapter.items()}, **rest}
+def read_saved(model: AdaptedModel, folder: Path) -> dict[str, Tensor]:
+    """What a model like this one wrote with `save`, by the names of `state`.
+
+    Raises:
+        ModelError: a file is missing or damaged, a weight is unknown, or it is not this adapter's.
+    """
+    try:
+        adapter, rest = load_file(folder / ADAPTER_FILE), load_file(folder / REST_FILE)
+        written = json_of(read_text(folder / SETTINGS_FILE), SETTINGS_FILE)
+    except (OSError, ValueError, SafetensorError, DataError) as error:
+        hint = "train again, or copy the folder anew"
+        raise ModelError(f"{folder} cannot be read: {error}", hint) from error
+    own = model.peft.peft_config[ADAPTER]
+    own.base_model_name_or_path = base_model(model.llm.name)
+    check_settings(written, own, folder / SETTINGS_FILE)
+    names = {
+        name.removeprefix("adapter.").replace(f".{ADAPTER}.", "."): name
+        for name in model.parameters()
+        if name.startswith("adapter.")
+    }
+    for file, held, known in (
+        (ADAPTER_FILE, adapter, names.keys()),
+        (REST_FILE, rest, model.kept().keys() - names.values()),
+    ):
+        if unknown := sorted(held.keys() - known):
+            raise ModelError(f"{folder / file} holds the unknown weight {unknown[0]}")
+    return {**{names[name]: tensor for name, tensor in adapter.items()}, **rest}
