@@ -25,7 +25,6 @@ from __future__ import annotations
 import argparse
 import gc
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -47,7 +46,7 @@ from core.config.settings import ModelConfig
 from core.data.card_files import load_card
 from core.data.loading import load_task_data
 from core.data.types import Dataset, Samples
-from core.hardware import describe, is_out_of_memory
+from core.hardware import describe, is_out_of_memory, most_memory
 from core.ilora.model import AdaptedModel
 from core.lm.doctor import quantized_linear, weight_bytes
 from core.lm.loading import LanguageModel, check_model, disable_cpu_packing, pick_device
@@ -135,9 +134,7 @@ def peak() -> float:
     """The most memory held so far, in GB: of the card, or of this process where there is none."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 1e9
-    return (
-        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9
-    )
+    return most_memory() / 1e9
 
 
 @contextmanager

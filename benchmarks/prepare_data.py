@@ -12,7 +12,6 @@ import argparse
 import gzip
 import multiprocessing
 import os
-import resource
 import sys
 import tempfile
 import time
@@ -23,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from core.assets.spec import HOME_VARIABLE
+from core.hardware import most_memory
 
 CSV = "user_id,item_id,rating,timestamp\n"
 Rows = list[tuple[int, int, int, int]]
@@ -106,17 +106,10 @@ def prepare(folder: Path, ratings: Path, titles: Path) -> None:
     from core.events import silent
 
     measure("add the files as a dataset", lambda: add_dataset("big", guess(ratings, titles, {})).path)
-    print(f"  peak memory so far {_peak():.2f} GB", flush=True)
+    print(f"  peak memory so far {most_memory() / 1e9:.2f} GB", flush=True)
     dataset = measure("read it again", lambda: load_dataset("big", silent))
     samples = measure("make its cases", lambda: make_samples(dataset, load_card("big")))
-    print(f"  {len(samples.train):,} training cases; peak memory {_peak():.2f} GB", flush=True)
-
-
-def _peak() -> float:
-    """Gigabytes of resident memory that this process had at most."""
-    return (
-        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9
-    )
+    print(f"  {len(samples.train):,} training cases; peak memory {most_memory() / 1e9:.2f} GB", flush=True)
 
 
 def measure(what: str, action: Callable[[], Any]) -> Any:

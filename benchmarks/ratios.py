@@ -22,7 +22,6 @@ the target beside each; run it on a quiet machine.
 from __future__ import annotations
 
 import argparse
-import resource
 import subprocess
 import sys
 import time
@@ -47,7 +46,7 @@ from core.config.presets import preset_config, with_overrides
 from core.config.settings import RunConfig
 from core.data.loading import load_task_data
 from core.data.types import Dataset, Samples
-from core.hardware import describe
+from core.hardware import describe, most_memory
 from core.ilora.model import AdaptedModel
 from core.lm.decoder import decoder_view
 from core.lm.loading import load_llm
@@ -111,7 +110,7 @@ def train_alone(config: RunConfig, rounds: int) -> None:
     stepper, training = Stepper(adapted(config, dataset, True)), config.training
     for batch in make_batches(dataset, samples, training.batch_size, rounds):
         stepper.step(micro_batches(stepper.model, batch, training.micro_batch_size))
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024))
+    print(most_memory())
 
 
 def say(what: str, ratios: np.ndarray, target: str) -> None:

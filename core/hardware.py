@@ -192,6 +192,14 @@ def is_out_of_memory(error: BaseException) -> bool:
     )
 
 
+def most_memory() -> int:
+    """The most resident memory that this process has held so far, in bytes; the system counts it."""
+    import resource  # not on Windows
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
 class PeakMemory:
     """Measures the peak of this process's resident memory, and of its GPU memory, inside a `with` block."""
 

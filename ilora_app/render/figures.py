@@ -38,7 +38,9 @@ def stage_name(stage: str) -> str:
 
 
 def stage_steps(stage: str, step: int, total: int) -> str:
-    """How far a stage is: 12/48, or 3 s of about 8 s where nothing can be counted."""
+    """How far a stage is: 12/48, or 3 s of about 8 s where nothing can be counted (12 s, 8 s expected)."""
+    if stage in _TIMED and 0 < total < step:
+        return f"{step} s, {total} s expected"
     if stage in _TIMED:
         return f"{step} s" + (f" of about {total} s" if total else "")
     return f"{step}/{total}" if total else str(step or "")

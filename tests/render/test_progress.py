@@ -210,3 +210,5 @@ def test_a_stage_that_counts_nothing_tells_the_seconds() -> None:
     assert "LoRA seed 0: loading 0 s of about 8 s" in text
     assert "LoRA seed 0: loading 3 s of about 8 s · 5.0 s left" in text
     assert watched([StageStarted("", 0, "convert", 20)]).startswith("converting the model 0 s of about 20 s")
+    late = [StageStarted("lora", 0, "load", 8), StepLogged("lora", 0, "load", 12, 8)]
+    assert "LoRA seed 0: loading 12 s, 8 s expected" in watched(late, seconds=20.0)
