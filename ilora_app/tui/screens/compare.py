@@ -225,7 +225,7 @@ class CompareScreen(TabScreen):
         pairs = [(a, b) for at, a in enumerate(order) for b in order[at + 1 :]]
         tau = sum(1 if a < b else -1 for a, b in pairs) / max(1, len(pairs))
         top = len(set(self.left.items[:5]) & set(self.right.items[:5]))
-        return f"τ {tau:.2f} · top 5: {top} shared".replace("-", "−")
+        return f"τ {tau:.2f} · {top}/5 alike".replace("-", "−")
 
     def _draw_lines(self) -> None:
         left, right, lines = self.query_one("#left", SideList), self.query_one("#right", SideList), self.left

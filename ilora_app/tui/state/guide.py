@@ -45,6 +45,7 @@ SIGNS: dict[str, tuple[tuple[str, str], ...]] = {
         ("▲ ▼", "the left run puts it higher, or lower, by so many places"),
         ("=", "both runs put it at the same place"),
         ("τ", "how alike the two orders are: 1 the same, 0 nothing in common, −1 reversed"),
+        ("3/5 alike", "of the best five on each side, three are the same"),
         ("⠤", "a line joins an item's two places"),
         ("█", "a bar: how large the difference is"),
     ),
