@@ -49,7 +49,7 @@ class Server:
                 for adapter in body["lora"]:
                     layer.set_scale(self.names[adapter["id"]], adapter["scale"])
         if "grammar" not in body:
-            return [self.follows(body["prompt"])]
+            return [self.follows(body)]
         answer = [int(token) for token in re.findall(r"<\[(\d+)\]>", body["grammar"])][: body["n_predict"]]
         prompt = body["prompt"]
         kept, cache = self.kept.get(body["id_slot"], ([], None))
@@ -64,11 +64,16 @@ class Server:
         cache.crop(len(prompt) - 1 - cache.get_seq_length())
         return steps
 
-    def follows(self, prompt: list[int]) -> dict[str, Any]:
-        said = self.model(torch.tensor([prompt])).logits[0, -1].float().log_softmax(-1)
-        best = said.argsort(descending=True).tolist()
-        top = [{"id": token, "logprob": float(said[token])} for token in best]
-        return {**top[0], "top_logprobs": top}
+    def follows(self, body: dict[str, Any]) -> dict[str, Any]:
+        """What comes next by the raised logits, after samplers of which there must be none."""
+        assert body["post_sampling_probs"] and body["samplers"] == [] and body["temperature"] == 1.0
+        logits = self.model(torch.tensor([body["prompt"]])).logits[0, -1].float()
+        for token, raised in body["logit_bias"]:
+            logits[token] += raised
+        said = logits.softmax(-1)
+        best = said.argsort(descending=True)[: body["n_probs"]].tolist()
+        top = [{"id": token, "prob": float(said[token])} for token in best]
+        return {**top[0], "top_probs": top}
 
 
 @contextmanager

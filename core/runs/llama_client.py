@@ -6,13 +6,15 @@ safetensors, and nothing of the program that trained the experts.
 The server gives log-probabilities of the tokens that it writes, not of those that it reads. So a grammar
 that allows one title's tokens and nothing else has it write the title; the log-probabilities are those from
 before the grammar. A user's prompt is read anew for the first title and kept for the others: what another
-user's scales made of a like prompt is never met. Where each item is one token, one request has them all.
+user's scales made of a like prompt is never met. Where each item is one token, one request has them all: the
+tokens are raised so far above all others that the server's probabilities are those among them.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import urllib.error
 import urllib.request
@@ -21,6 +23,8 @@ from pathlib import Path
 from typing import Any
 
 LORA = list[dict[str, Any]]
+RAISED = 100.0
+"""Added to the logits of the tokens that are asked about; in single precision differences keep 1e-5."""
 
 
 class Unusable(Exception):
@@ -106,19 +110,26 @@ def likelihood(
 
 
 def next_tokens(
-    url: str, prompt: Sequence[int], lora: LORA, vocabulary: int, slot: int = 0
-) -> dict[int, float]:
-    """Token id -> log-probability, of all tokens that may follow the prompt."""
+    url: str, prompt: Sequence[int], lora: LORA, tokens: Sequence[int], slot: int = 0
+) -> list[float]:
+    """Log-probabilities of these tokens as what follows the prompt, if it can be nothing else."""
     body = {
         "prompt": [*prompt],
         "n_predict": 1,
-        "n_probs": vocabulary,
+        "logit_bias": [[token, RAISED] for token in tokens],
+        "samplers": [],
+        "temperature": 1.0,
+        "n_probs": len(tokens),
+        "post_sampling_probs": True,
         "lora": lora,
         "id_slot": slot,
         "cache_prompt": False,
     }
     (step,) = call(f"{url}/completion", body)["completion_probabilities"]
-    return {one["id"]: float(one["logprob"]) for one in step["top_logprobs"]}
+    said = {one["id"]: float(one["prob"]) for one in step.get("top_probs", [])}
+    if not said.keys() >= {*tokens}:
+        raise Unusable("the server does not tell the probabilities of raised tokens; llama.cpp of 2025 does")
+    return [math.log(said[token]) if said[token] > 0 else -math.inf for token in tokens]
 
 
 def rank(
@@ -129,12 +140,12 @@ def rank(
     candidates: Sequence[str],
     slot: int = 0,
 ) -> list[float]:
-    """The log-likelihood of each candidate's title, or of its token, as what comes next."""
+    """The log-likelihood of each candidate's title or, where items are tokens, of its token among them."""
     known = [item for item in history if item in prompt["items"]][-prompt["max_history"] :]
     tokens = prompt_tokens(prompt, known, candidates)
     if "answers" in prompt:  # one token each, so that one request ranks the whole catalogue
-        said = next_tokens(url, tokens, lora, prompt["vocabulary"], slot)
-        return [said[token] for item in candidates for token in prompt["answers"][item]]
+        asked = [token for item in candidates for token in prompt["answers"][item]]
+        return next_tokens(url, tokens, lora, asked, slot)
     answers = [prompt["items"][item] for item in candidates]
     return [
         likelihood(url, tokens, answer, lora, slot, fresh=not place) for place, answer in enumerate(answers)

@@ -205,3 +205,12 @@ def test_one_folded_adapter_a_user_ranks_alike_in_plain_peft(run: OpenRun, tmp_p
 def by_hand(model: Any, prompt: list[int], answer: list[int]) -> float:
     logits = model(torch.tensor([prompt + answer])).logits[0, len(prompt) - 1 : -1].log_softmax(-1)
     return float(logits[torch.arange(len(answer)), torch.tensor(answer)].sum())
+
+
+def test_a_server_that_does_not_raise_tokens_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    from core.runs import llama_client
+
+    old = {"completion_probabilities": [{"id": 5, "top_logprobs": [{"id": 5, "logprob": -0.1}]}]}
+    monkeypatch.setattr(llama_client, "call", lambda *_: old)
+    with pytest.raises(llama_client.Unusable, match="raised tokens"):
+        llama_client.next_tokens("http://127.0.0.1:9", [1, 2], [], [5, 6])
