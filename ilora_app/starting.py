@@ -10,6 +10,8 @@ import sys
 from types import FrameType
 from typing import NoReturn
 
+AGAIN = (sys.executable, "-P", "-m", "ilora_app")
+"""Starts this program again; with -P nothing that lies in the working folder is taken for a module."""
 STOPPED = 130
 """The exit code of a stop, whichever signal asked for it."""
 _LATER = 0.05

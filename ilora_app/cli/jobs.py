@@ -16,6 +16,7 @@ from contextlib import ExitStack, contextmanager
 from typing import IO, TYPE_CHECKING
 
 from ilora_app.cli.saying import say
+from ilora_app.starting import AGAIN
 
 if TYPE_CHECKING:
     from core.benchmark.run import Plan
@@ -66,7 +67,7 @@ def other_jobs(jobs: int, preset: str, command: str) -> Iterator[None]:
 
     threads = max(1, cores() // jobs)
     torch.set_num_threads(threads)
-    arguments = [sys.executable, "-m", "ilora_app", *sys.argv[1:], "--preset", preset, HELPER, command]
+    arguments = [*AGAIN, *sys.argv[1:], "--preset", preset, HELPER, command]
     environment = {**os.environ, **dict.fromkeys(_THREADS, str(threads))}
     say(f"{jobs} processes share the work; CPU threads of each: {threads}", err=True)
     with ExitStack() as stack:

@@ -162,12 +162,11 @@ def _check_port(port: int) -> None:
 
 def _serve(out: Path, dataset: str, run: str | None, theme: str, port: int, precision: str) -> None:
     """One program per browser tab, reachable from this machine only and with the printed token only."""
-    import sys
-
     from core.errors import InputError
+    from ilora_app.starting import AGAIN
     from ilora_app.tui.browser import LocalServer
 
-    command = [sys.executable, "-m", "ilora_app", "tui", "--out", str(out), "--dataset", dataset]
+    command = [*AGAIN, "tui", "--out", str(out), "--dataset", dataset]
     command += ["--theme", theme, "--precision", precision] + (["--run", run] if run else [])
     server = LocalServer(shlex.join(command), port)
     say(f"open {server.address} in a browser; Ctrl-C ends it", err=True)

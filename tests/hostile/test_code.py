@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -22,6 +23,8 @@ from core.errors import AssetError, DataError, IloraError, InputError, ResultErr
 from core.events import silent
 from core.runs.demo import DEMO
 from core.runs.store import list_runs, open_run, read_run
+from ilora_app.starting import AGAIN
+from ilora_app.tui.engine.ahead import COMMAND
 
 SHA = "0" * 64
 
@@ -276,3 +279,31 @@ def trained(model: Path, folder: Path) -> tuple[Path, Any]:
     path = run_folder(folder / "out", "tiny", "paper", "ilora", 0, "ab" * 32)
     result = dataclasses.replace(results.result(created="2026-01-01T00:00:00+00:00"), method="ilora")
     return save_run(recommender, task, path, result), recommender
+
+
+# --- the working folder ------------------------------------------------------------------------------------
+
+
+def test_processes_that_the_program_starts_take_no_module_from_the_working_folder() -> None:
+    """Of all places that start this program or Python again."""
+    root = Path(__file__).parents[2]
+    starts = [
+        f"{path.relative_to(root)}:{number}"
+        for package in ("core", "ilora_app")
+        for path in sorted((root / package).rglob("*.py"))
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        if "sys.executable, " in line and '"-P"' not in line
+    ]
+    assert not starts
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Python's own entry is not on the path")
+def test_a_folder_full_of_strange_modules_runs_none_of_them(tiny_home: Path, tmp_path: Path) -> None:
+    mark = tmp_path / "ran"
+    for name in ("torch", "numpy", "core", "ilora_app", "random", "sitecustomize"):
+        (tmp_path / f"{name}.py").write_text(f"open({str(mark)!r}, 'w')\n")
+    ended = subprocess.run([*AGAIN, "results"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ended.returncode == 2 and "error: " in ended.stderr, ended.stderr
+    engine = subprocess.run([*COMMAND], cwd=tmp_path, input="", capture_output=True, text=True, check=False)
+    assert engine.returncode == 0, engine.stderr
+    assert not mark.exists()

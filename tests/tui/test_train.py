@@ -60,7 +60,7 @@ def trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Tr
     python = tmp_path / "python"
     python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{script}" "{RECORDED}"\n')
     python.chmod(0o755)
-    monkeypatch.setattr(trainings.sys, "executable", str(python))
+    monkeypatch.setattr(trainings, "AGAIN", (str(python), "-P", "-m", "ilora_app"))
     started: list[TrainingProcess] = []
     real = trainings.start_training
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import subprocess
-import sys
 from asyncio.streams import FlowControlMixin
 from functools import partial
 
-COMMAND = (sys.executable, "-m", "ilora_app", "engine", "--json")
+from ilora_app.starting import AGAIN
+
+COMMAND = (*AGAIN, "engine", "--json")
 
 
 def environment() -> dict[str, str]:

@@ -8,7 +8,6 @@ import os
 import shlex
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +19,7 @@ from core.errors import DataError
 from core.events import Event
 from core.files import atomic_write, read_regular
 from core.records import build, json_of, plain, read_text
+from ilora_app.starting import AGAIN
 from ilora_app.tui.engine.process_priority import stand_back
 
 CARD = "training/job.json"
@@ -103,7 +103,8 @@ class TrainingProcess:
     @property
     def options(self) -> list[str]:
         """What the benchmark was asked for, without where it writes: the same again goes on with it."""
-        return self.command[4 : self.command.index("--out")] if "--out" in self.command else []
+        own = self._own
+        return own[1 : own.index("--out")] if "--out" in own else []
 
     def option(self, name: str) -> str | None:
         """The value of an option such as `dataset`; None where it was left out."""
@@ -113,7 +114,12 @@ class TrainingProcess:
     @property
     def shown(self) -> str:
         """The command as a person would type it."""
-        return "ilora-app " + shlex.join(self.command[3:])
+        return "ilora-app " + shlex.join(self._own)
+
+    @property
+    def _own(self) -> list[str]:
+        """The command without what starts the program."""
+        return self.command[self.command.index("bench") :] if "bench" in self.command else []
 
 
 class Tail:
@@ -169,7 +175,7 @@ def start_training(out: Path, options: Sequence[str]) -> TrainingProcess:
     folder.mkdir(parents=True, exist_ok=True)
     stamp = time.strftime("%Y%m%d-%H%M%S")
     log, errors = folder / f"{stamp}.jsonl", folder / f"{stamp}.err"
-    command = [sys.executable, "-m", "ilora_app", "bench", *options, "--out", str(out), "--json"]
+    command = [*AGAIN, "bench", *options, "--out", str(out), "--json"]
     with log.open("wb") as said, errors.open("wb") as complained:
         process = subprocess.Popen(
             command,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 from typing import Any, ClassVar
 
 from rich.cells import cell_len
@@ -15,6 +14,7 @@ from textual.widgets import Static
 
 from core.safe_text import plain_values
 from ilora_app.render.figures import NONE, duration, plural, share
+from ilora_app.starting import AGAIN
 from ilora_app.tui.drawing.bars import fit, interval_bar
 from ilora_app.tui.screens.main_screen import TabScreen
 from ilora_app.tui.state.app_state import not_here
@@ -161,7 +161,7 @@ class ResultsScreen(TabScreen):
             self.state = elsewhere
             self._draw()
             return
-        command = [sys.executable, "-m", "ilora_app", "results", "--json", "--demo"]
+        command = [*AGAIN, "results", "--json", "--demo"]
         command += ["--out", str(self.app_state.out)]
         process = await asyncio.create_subprocess_exec(
             *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, start_new_session=True
