@@ -28,6 +28,9 @@ LARGEST_TEXT = 1 << 22
 LARGEST_RESULT = 1 << 27
 """Bytes of the largest file with a line for each case: two million cases."""
 
+_UMASK = os.umask(0o077)
+"""What this user's files keep from others; the system tells it only to who sets it."""
+os.umask(_UMASK)
 _LONGEST_STEM, _LONGEST_SUFFIX = 160, 32
 """Bytes that a temporary name takes over: with what it adds, less than the 255 that a name may have."""
 
@@ -154,13 +157,18 @@ def _opened(folder: Path) -> int | None:
 
 
 def sync(path: Path) -> None:
-    """Flushes a file, or a folder with everything below it, to the disk."""
+    """Flushes a file, or a folder with everything below it, to the disk.
+
+    Whoever may read what this user writes may read it then: safetensors keeps its files to their owner.
+    """
     if path.is_dir():
         for entry in path.iterdir():
             sync(entry)
         _sync_folder(path)
         return
     with path.open("rb+") as handle:
+        if os.name != "nt":
+            os.fchmod(handle.fileno(), stat.S_IMODE(os.fstat(handle.fileno()).st_mode) | 0o666 & ~_UMASK)
         os.fsync(handle.fileno())
 
 

@@ -36,6 +36,33 @@ def test_a_whole_folder_arrives_at_once(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "adapter").iterdir()] == ["weights"]
 
 
+MODES = """
+import os, sys, stat
+os.umask(int(sys.argv[2], 8))
+from pathlib import Path
+import numpy as np
+from safetensors.numpy import save_file
+from core.files import atomic_path, atomic_write
+out = Path(sys.argv[1])
+with atomic_path(out / "run") as folder:
+    folder.mkdir()
+    save_file({"weights": np.zeros(3)}, folder / "weights.safetensors")
+atomic_write(out / "card.json", "{}")
+written = (out / "run" / "weights.safetensors", out / "card.json")
+print(*(oct(stat.S_IMODE(path.stat().st_mode)) for path in written))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such modes")
+@pytest.mark.parametrize(("mask", "mode"), [("022", "0o644"), ("077", "0o600"), ("002", "0o664")])
+def test_weights_may_be_read_by_whoever_may_read_the_other_files(
+    tmp_path: Path, mask: str, mode: str
+) -> None:
+    command = [sys.executable, "-c", MODES, str(tmp_path), mask]
+    ended = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert ended.stdout.split() == [mode, mode]
+
+
 def test_writing_over_a_folder_or_below_a_file_fails_and_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").write_text("x")
