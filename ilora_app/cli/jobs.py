@@ -29,7 +29,7 @@ _SAVED = 130
 
 
 def check_jobs(jobs: int, alone: Mapping[str, bool]) -> None:
-    """Raises `InputError` unless so many processes can share the benchmark.
+    """Raises `InputError` unless so many processes can share the benchmark, as far as options tell.
 
     Args:
         jobs: how many, the one that speaks among them.
@@ -37,16 +37,11 @@ def check_jobs(jobs: int, alone: Mapping[str, bool]) -> None:
     """
     from core.config.bounds import JOBS
     from core.errors import InputError
-    from core.training import parallel
 
     JOBS.check(jobs)
     for option, given in alone.items():
         if given and jobs > 1:
             raise InputError(f"--jobs {jobs} and {option} exclude each other", "give one of them")
-    if jobs > 1 and parallel.announced() > 1:
-        raise InputError(
-            f"--jobs {jobs} starts its processes by itself", "leave it out, or start it without a launcher"
-        )
 
 
 @contextmanager
@@ -57,14 +52,23 @@ def other_jobs(jobs: int, preset: str, command: str) -> Iterator[None]:
         jobs: how many processes there are, this one among them.
         preset: the one that was chosen, for them to take, too.
         command: what their results say that made them.
+
+    Raises:
+        InputError: a launcher has started several already.
     """
     if jobs == 1:
         yield
         return
     import torch
 
+    from core.errors import InputError
     from core.hardware import cores
+    from core.training import parallel
 
+    if parallel.announced() > 1:
+        raise InputError(
+            f"--jobs {jobs} starts its processes by itself", "leave it out, or start it without a launcher"
+        )
     threads = max(1, cores() // jobs)
     torch.set_num_threads(threads)
     arguments = [*AGAIN, *sys.argv[1:], "--preset", preset, HELPER, command]
