@@ -25,7 +25,7 @@ def moments_of(dataset: Dataset, test_from: str) -> Moments:
     Raises:
         InputError: the data has no times, the moment is outside of it, or nothing is left before it.
     """
-    times = np.sort(np.concatenate([one.timestamps for one in dataset.sequences.values()]))
+    times = _times(dataset)
     if not len(times) or times[0] == times[-1]:
         raise InputError(
             f"the interactions of {dataset.name} have no times, so that they cannot be split by time",
@@ -48,7 +48,7 @@ def old_moment(dataset: Dataset, moments: Moments, text: str, option: str) -> in
     Raises:
         InputError: it is not between the first interaction and the last one that trains.
     """
-    times = np.sort(np.concatenate([one.timestamps for one in dataset.sequences.values()]))
+    times = _times(dataset)
     found = _within(times, text, option, dataset.name)
     if found > moments.validation:
         raise InputError(
@@ -56,6 +56,11 @@ def old_moment(dataset: Dataset, moments: Moments, text: str, option: str) -> in
             f"it ends at {said(moments.validation)}; give an earlier moment, or leave {option} out",
         )
     return found
+
+
+def _times(dataset: Dataset) -> npt.NDArray[np.int64]:
+    """When each interaction was, over all users, sorted."""
+    return np.sort(np.concatenate([one.timestamps for one in dataset.sequences.values()]))
 
 
 def _within(times: npt.NDArray[np.int64], text: str, option: str, name: str) -> int:

@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager
 from typing import IO, TYPE_CHECKING
 
 from ilora_app.cli.saying import say
-from ilora_app.starting import AGAIN
+from ilora_app.starting import AGAIN, STOPPED
 
 if TYPE_CHECKING:
     from core.benchmark.run import Plan
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 HELPER = "--helper"
 """A hidden option: this process helps another one, whose command its results name."""
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
-_SAVED = 130
-"""What a process that was stopped, and has saved, ends with."""
 
 
 def check_jobs(jobs: int, alone: Mapping[str, bool]) -> None:
@@ -90,7 +88,7 @@ def other_jobs(jobs: int, preset: str, command: str) -> Iterator[None]:
         try:
             yield
             for process, said in started:
-                if process.wait() not in (0, _SAVED):
+                if process.wait() not in (0, STOPPED):
                     _tell_failure(said)
         finally:
             for process, _ in started:

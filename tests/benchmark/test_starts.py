@@ -58,6 +58,14 @@ def bench(
     return run_benchmark(Plan(config, METHODS, seeds, out, starts=starts))
 
 
+def typed(model: Path, out: Path, *more: str) -> list[str]:
+    """A benchmark of the one dataset as a person types it."""
+    return [
+        "bench", "--dataset", "tiny", "--model", str(model), "--quantize", "none", "--preset", "quick",
+        "--layers", "2", "--out", str(out), *more,
+    ]  # fmt: skip
+
+
 def weights(out: Path, result: Result) -> dict[str, torch.Tensor]:
     folder = run_folder(out, *result.key)
     return {**load_file(folder / "adapter_model.safetensors"), **load_file(folder / "ilora.safetensors")}
@@ -109,24 +117,8 @@ def test_where_there_is_not_one_run_to_start_from_it_says_so(
     first: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def refused(*more: str) -> str:
-        asked = [
-            "bench",
-            "--dataset",
-            "tiny",
-            "--model",
-            str(tiny_model),
-            "--quantize",
-            "none",
-            "--preset",
-            "quick",
-            "--layers",
-            "2",
-            "--out",
-            str(tmp_path / "out"),
-            *more,
-        ]
         with pytest.raises(SystemExit) as ended:
-            main(asked)
+            main(typed(tiny_model, tmp_path / "out", *more))
         assert ended.value.code == 2
         assert not (tmp_path / "out").exists()
         return " ".join(capsys.readouterr().err.split())
@@ -150,31 +142,8 @@ def test_an_adapter_of_another_rank_is_refused(
     first: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rank = settings(tiny_model, "wide", 64).adapter.rank
+    more = ("--rank", str(2 * rank), "--methods", "lora", "--samples", "16", "--start-from", str(first))
     with pytest.raises(SystemExit) as ended:
-        main(
-            [
-                "bench",
-                "--dataset",
-                "tiny",
-                "--model",
-                str(tiny_model),
-                "--quantize",
-                "none",
-                "--preset",
-                "quick",
-                "--layers",
-                "2",
-                "--rank",
-                str(2 * rank),
-                "--methods",
-                "lora",
-                "--samples",
-                "16",
-                "--start-from",
-                str(first),
-                "--out",
-                str(tmp_path / "out"),
-            ]
-        )
+        main(typed(tiny_model, tmp_path / "out", *more))
     assert ended.value.code == 2
     assert f"says r = {rank}" in " ".join(capsys.readouterr().err.split())
