@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from core.config.checks import sha256_of
+from core.config.checks import check, sha256_of
 from core.config.choices import HARD_AMONG
 from core.config.saved import lasting
 from core.data.samples import training_candidates
@@ -184,6 +184,12 @@ class AdapterRecommender(Recommender):
     def fit(self, task: Task) -> FitReport:
         """Trains adapter, projector and head; validation chooses among the checkpoints."""
         task = replace(task, config=settle(task.config, self.name))
+        start = task.config.training.start
+        check(
+            bool(start) == (task.start is not None),
+            f"these settings start from trained adapters ({start}), and none are given",
+            "ilora-app bench --start-from DIR gives them",
+        )
         with parallel.main_first():
             encoder, _ = fit_encoder(task)
         started = run_seconds()

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from core.benchmark.run import Plan, run_benchmark
 from core.benchmark.starts import starting, starts_in
 from core.config.settings import DataConfig, RunConfig
+from core.errors import InputError
 from core.ilora.carrying import READERS
 from core.results.format import Result
 from core.results.store import load_results
@@ -147,3 +148,12 @@ def test_an_adapter_of_another_rank_is_refused(
         main(typed(tiny_model, tmp_path / "out", *more))
     assert ended.value.code == 2
     assert f"says r = {rank}" in " ".join(capsys.readouterr().err.split())
+
+
+def test_such_settings_without_the_adapters_are_refused(
+    first: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    """As from the run's own config.toml: trained from nothing it would not be what it says."""
+    config = starting(settings(tiny_model, "tiny", 64), starts_in(first, [("lora", 0)]))
+    with pytest.raises(InputError, match=r"these settings start from trained adapters \(wide"):
+        run_benchmark(Plan(config, ("lora",), (0,), tmp_path))
